@@ -1,0 +1,5 @@
+"""dinoseg: medical image segmentation on frozen DINO backbones."""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"

@@ -1,0 +1,39 @@
+"""`Features`: what crosses the seam between a frozen backbone and a decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Features:
+    """Feature maps of one batch of images, from shallow to deep.
+
+    Attributes:
+        levels: maps (B, C_i, h_i, w_i), float32.
+        strides: pixels of the padded image per cell of each level; equal for a ViT,
+            4-8-16-32 for a ConvNeXt.
+        size: height and width of the image that went in.
+        padded: height and width after padding at the bottom and right to a multiple of
+            the backbone's stride; `levels[i]` covers exactly this area.
+        cls: class tokens (B, C) of the same layers, where the backbone has them.
+    """
+
+    levels: tuple[Tensor, ...]
+    strides: tuple[int, ...]
+    size: tuple[int, int]
+    padded: tuple[int, int]
+    cls: tuple[Tensor, ...] | None = None
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Width C_i of each level."""
+        return tuple(int(level.shape[1]) for level in self.levels)
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Features:
+        """Apply `function` to every level (and class token), keeping the geometry."""
+        cls = None if self.cls is None else tuple(function(token) for token in self.cls)
+        return replace(self, levels=tuple(function(level) for level in self.levels), cls=cls)
