@@ -1,0 +1,71 @@
+"""What every score means, in words: quoted by the docs, every CSV and every report."""
+
+from __future__ import annotations
+
+METRICS: tuple[str, ...] = ("dice", "iou", "hd95", "assd", "nsd")
+"""The five scores, in the order of every table."""
+
+DISTANCES: frozenset[str] = frozenset({"hd95", "assd"})
+"""The scores that are distances: lower is better, in mm or pixels."""
+
+TITLES: dict[str, str] = {"dice": "Dice", "iou": "IoU", "hd95": "HD95", "assd": "ASSD", "nsd": "NSD"}
+
+SCORES_TEXT: dict[str, str] = {
+    "dice": "twice the pixels in both masks over the sum of the pixels of each; 0 to 1, higher is better.",
+    "iou": "the pixels in both masks over the pixels in either; 0 to 1, higher is better.",
+    "hd95": "the larger of the two directed 95th percentiles (linear interpolation) of the distances from "
+    "each surface pixel of one mask to the nearest surface pixel of the other; lower is better.",
+    "assd": "the mean of all those distances, both directions pooled; lower is better.",
+    "nsd": "the share of the surface pixels of both masks, pooled, that lie within the tolerance of the "
+    "other surface; 0 to 1, higher is better.",
+}
+
+SURFACE_TEXT = (
+    "Surface: the pixels of a mask that have a background neighbour across an edge (2D) or a face (3D); what "
+    "lies outside the image counts as background. Distances are Euclidean between pixel centres, in mm where "
+    "the spacing is known, else in pixels (px)."
+)
+
+EMPTY_TEXT = (
+    "Empty masks: if prediction and target are both empty, Dice, IoU and NSD are 1 and the distances 0. If "
+    "only one is empty, Dice, IoU and NSD are 0 and the distances are the diagonal of the image; an empty "
+    "prediction of a present target counts as missed, a prediction where the target is empty as false_alarm. "
+    "No case is dropped."
+)
+
+PAPER_EMPTY_TEXT = (
+    "Empty masks: Dice, IoU and NSD as in the native protocol (1 if both are empty, 0 if one is); HD95 and "
+    "ASSD of a case with an empty side are dropped from the means, so that a miss improves them."
+)
+
+NATIVE_TEXT = "Protocol native: scored at the size of the original image; every case counts."
+
+PAPER_TEXT = (
+    "Protocol paper: NOT COMPARABLE with the native protocol. Scored at the model's training size, in pixels "
+    "of that size, the target resized by nearest neighbour, as the published programs do."
+)
+
+INTERVAL_TEXT = (
+    "Intervals: 95% percentile bootstrap over groups (patients or videos; a case is its own group where none "
+    "is known): whole groups are drawn with replacement. They describe this trained model, not the spread of "
+    "repeated trainings; with fewer than about 20 groups they are too narrow."
+)
+
+
+def protocol_lines(protocol: str, *, tolerance: float, unit: str) -> tuple[str, ...]:
+    """Return the lines that a table of scores must carry to be understood on its own.
+
+    Args:
+        protocol: "native" or "paper".
+        tolerance: of the NSD, in `unit`.
+        unit: "mm" or "px".
+    """
+    scores = (f"{TITLES[name]}: {SCORES_TEXT[name]}" for name in METRICS)
+    return (
+        PAPER_TEXT if protocol == "paper" else NATIVE_TEXT,
+        *scores,
+        f"NSD tolerance: {tolerance:g} {unit}.",
+        SURFACE_TEXT,
+        PAPER_EMPTY_TEXT if protocol == "paper" else EMPTY_TEXT,
+        INTERVAL_TEXT,
+    )

@@ -1,0 +1,179 @@
+"""Scores of one case: Dice, IoU, HD95, ASSD and NSD of every class, with a policy for empty masks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dinoseg.errors import LabelError, UsageError
+from dinoseg.evaluation.surfaces import Mask, bounding_box, measure_surfaces
+
+Outcome = Literal["scored", "both_empty", "missed", "false_alarm"]
+Unit = Literal["mm", "px"]
+
+DEFAULT_TOLERANCE: dict[Unit, float] = {"mm": 1.0, "px": 2.0}
+"""Tolerance of the NSD where none is given."""
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """The five scores of one class in one case; defined in `dinoseg.evaluation.definitions`.
+
+    Attributes:
+        case: name of the case.
+        group: patient or video of the case.
+        class_id: id of the class in the masks.
+        class_name: name of the class.
+        dice: 0 to 1.
+        iou: 0 to 1.
+        hd95: in `unit`.
+        assd: in `unit`.
+        nsd: 0 to 1.
+        outcome: "scored" where both masks hold the class, "both_empty", "missed" (only the
+            target holds it) or "false_alarm" (only the prediction holds it).
+        target_size: pixels of the class in the target.
+        prediction_size: pixels of the class in the prediction.
+        unit: "mm" where the spacing is known, else "px".
+    """
+
+    case: str
+    group: str
+    class_id: int
+    class_name: str
+    dice: float
+    iou: float
+    hd95: float
+    assd: float
+    nsd: float
+    outcome: Outcome
+    target_size: int
+    prediction_size: int
+    unit: Unit
+
+
+@dataclass(frozen=True)
+class _Values:
+    dice: float
+    iou: float
+    hd95: float
+    assd: float
+    nsd: float
+    outcome: Outcome
+    target_size: int
+    prediction_size: int
+
+
+def score_case(
+    prediction: NDArray[np.uint8],
+    target: NDArray[np.uint8],
+    *,
+    classes: Mapping[int, str],
+    spacing: tuple[float, ...] | None,
+    tolerance: float,
+    case: str,
+    group: str,
+) -> list[ClassScore]:
+    """Score every foreground class of one case.
+
+    Args:
+        prediction: (H, W) or (D, H, W) class ids.
+        target: class ids on the same grid.
+        classes: name of each id; 0 is the background and is not scored.
+        spacing: size of a pixel in mm in array order; None where it is unknown.
+        tolerance: of the NSD, in mm where `spacing` is given, else in pixels.
+        case: name of the case.
+        group: patient or video of the case.
+
+    Returns:
+        One score per foreground class, in the order of `classes`.
+
+    Raises:
+        LabelError: the shapes differ, or a mask holds an id that is not in `classes`.
+        UsageError: `tolerance` or `spacing` makes no sense.
+    """
+    _check(prediction, target, classes, spacing, tolerance, case)
+    sizes = spacing or (1.0,) * target.ndim
+    unit: Unit = "px" if spacing is None else "mm"
+    scores = []
+    for class_id, name in classes.items():
+        if class_id == 0:
+            continue
+        values = _score_class(prediction == class_id, target == class_id, sizes, tolerance)
+        scores.append(
+            ClassScore(case=case, group=group, class_id=class_id, class_name=name, unit=unit, **vars(values))
+        )
+    return scores
+
+
+def image_diagonal(shape: tuple[int, ...], spacing: tuple[float, ...]) -> float:
+    """Return the length of the diagonal: more than any distance between two pixels of the image."""
+    return math.hypot(*(count * size for count, size in zip(shape, spacing, strict=True)))
+
+
+def _score_class(prediction: Mask, target: Mask, spacing: tuple[float, ...], tolerance: float) -> _Values:
+    box_p, box_t = bounding_box(prediction), bounding_box(target)
+    if box_p is None or box_t is None:
+        return _score_empty(prediction, target, spacing)
+    box = tuple(slice(min(p.start, t.start), max(p.stop, t.stop)) for p, t in zip(box_p, box_t, strict=True))
+    prediction, target = prediction[box], target[box]
+    common = int(np.count_nonzero(prediction & target))
+    predicted, wanted = int(np.count_nonzero(prediction)), int(np.count_nonzero(target))
+    distances = measure_surfaces(prediction, target, spacing)
+    return _Values(
+        dice=2 * common / (predicted + wanted),
+        iou=common / (predicted + wanted - common),
+        hd95=distances.hausdorff(95),
+        assd=distances.mean(),
+        nsd=distances.share_within(tolerance),
+        outcome="scored",
+        target_size=wanted,
+        prediction_size=predicted,
+    )
+
+
+def _score_empty(prediction: Mask, target: Mask, spacing: tuple[float, ...]) -> _Values:
+    predicted, wanted = int(np.count_nonzero(prediction)), int(np.count_nonzero(target))
+    agreed = predicted == wanted
+    overlap = 1.0 if agreed else 0.0
+    distance = 0.0 if agreed else image_diagonal(target.shape, spacing)
+    outcome: Outcome = "both_empty" if agreed else "missed" if wanted else "false_alarm"
+    return _Values(overlap, overlap, distance, distance, overlap, outcome, wanted, predicted)
+
+
+def _check(
+    prediction: NDArray[np.uint8],
+    target: NDArray[np.uint8],
+    classes: Mapping[int, str],
+    spacing: tuple[float, ...] | None,
+    tolerance: float,
+    case: str,
+) -> None:
+    if prediction.shape != target.shape or target.ndim not in (2, 3):
+        raise LabelError(
+            f"case {case}: prediction {prediction.shape} and target {target.shape} must have one shape, "
+            "(H, W) or (D, H, W)"
+        )
+    if not (math.isfinite(tolerance) and tolerance >= 0):
+        raise UsageError(f"tolerance {tolerance} is not accepted; give a finite number of at least 0")
+    if spacing is not None and not (
+        len(spacing) == target.ndim and all(math.isfinite(size) and size > 0 for size in spacing)
+    ):
+        raise UsageError(f"case {case}: spacing {spacing} must be {target.ndim} positive numbers in mm")
+    for name, mask in (("prediction", prediction), ("target", target)):
+        _check_ids(mask, classes, f"case {case}: the {name}")
+
+
+def _check_ids(mask: NDArray[np.uint8], classes: Mapping[int, str], where: str) -> None:
+    # A foreign id would be scored as background without a word.
+    if mask.dtype != np.uint8 or mask.size == 0:
+        raise LabelError(f"{where} is {mask.dtype} of shape {mask.shape}; class ids must be uint8 and some")
+    known = {0, *classes}
+    if len(known) == max(known) + 1 and int(mask.max()) in known:
+        return
+    if foreign := sorted(set(np.flatnonzero(np.bincount(mask.ravel())).tolist()) - known):
+        raise LabelError(f"{where} holds the ids {foreign}; the classes are {dict(classes)}")
