@@ -1,5 +1,56 @@
-"""dinoseg: medical image segmentation on frozen DINO backbones."""
+"""dinoseg: medical image segmentation on frozen DINO backbones.
+
+The public names are loaded on first use, so that `import dinoseg` is quick and needs no torch.
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dinoseg.backbones import create_backbone
+    from dinoseg.data import Case
+    from dinoseg.errors import DinosegError
+    from dinoseg.evaluation import evaluate
+    from dinoseg.inference import Prediction, predict
+    from dinoseg.model import METHODS, Segmenter, load
+    from dinoseg.training import train
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "METHODS",
+    "Case",
+    "DinosegError",
+    "Prediction",
+    "Segmenter",
+    "create_backbone",
+    "evaluate",
+    "load",
+    "predict",
+    "train",
+]
+
+_HOMES = {
+    "METHODS": "dinoseg.model",
+    "Case": "dinoseg.data",
+    "DinosegError": "dinoseg.errors",
+    "Prediction": "dinoseg.inference",
+    "Segmenter": "dinoseg.model",
+    "create_backbone": "dinoseg.backbones",
+    "evaluate": "dinoseg.evaluation",
+    "load": "dinoseg.model",
+    "predict": "dinoseg.inference",
+    "train": "dinoseg.training",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'dinoseg' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

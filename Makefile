@@ -1,0 +1,54 @@
+# One command per thing a developer does. `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+EXTRAS := dev,dicom,export,serve
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+SOURCES := src tests benchmarks
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-all check fix bench clean
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+
+setup: $(STAMP) ## create .venv with pinned versions (does nothing when up to date)
+
+# torch goes first, so that the build your package index offers for this machine (CPU or CUDA)
+# is the one that everything after it finds installed.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' \
+	  || { echo "$(PYTHON) is not Python 3.10 to 3.13; name another one: make setup PYTHON=python3.12" >&2; exit 1; }
+	@echo "installing into $(VENV) (some minutes the first time)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) torch
+	@$(PIP) -e '.[$(EXTRAS)]'
+	@touch $@
+
+demo: setup ## train, evaluate and predict on generated pictures, offline, into demo/
+	@$(BIN)/dinoseg demo --out demo
+
+test: setup ## the quick tests
+	@$(PYTEST) -q -n 2 -m "not slow" tests
+
+test-all: setup ## every test, with real data where it is at hand (long)
+	@$(PYTEST) -q tests
+
+check: setup ## lint, format, types, architecture
+	@$(BIN)/ruff check $(SOURCES)
+	@$(BIN)/ruff format --check $(SOURCES)
+	@$(BIN)/mypy --strict src
+	@$(PYTEST) -q tests/test_architecture.py
+
+fix: setup ## mend what can be mended automatically
+	@$(BIN)/ruff check --fix $(SOURCES)
+	@$(BIN)/ruff format $(SOURCES)
+
+bench: setup ## run every benchmark; tables go to benchmarks/results/ (long)
+	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+
+clean: ## delete caches, builds and the demo (keeps .venv and runs/)
+	@rm -rf .cache .mypy_cache .ruff_cache .pytest_cache build dist demo
+	@find src tests benchmarks -type d -name __pycache__ -prune -exec rm -rf {} +
