@@ -1,0 +1,50 @@
+"""`Decoder`: the upper half of the seam, `Decoder(features, image) -> logits`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dinoseg.backbones.features import Features
+
+
+class Decoder(nn.Module):
+    """Base of all decoders: subclasses implement `decode` on the padded grid.
+
+    Attributes:
+        needs_image: whether `decode` looks at the image; if not, training on remembered
+            features never opens one.
+        released: this module's parameter prefix -> prefix in the released program's
+            checkpoint, for `dinoseg import`.
+    """
+
+    needs_image: ClassVar[bool] = False
+    released: ClassVar[Mapping[str, str]] = {}
+
+    def forward(self, features: Features, image: Tensor | None = None) -> Tensor:
+        """Logits at the size of the image that the features came from.
+
+        Args:
+            features: maps of the frozen backbone.
+            image: (B, 3, H, W), normalised; only read where `needs_image`.
+
+        Returns:
+            (B, K, H, W), unbounded; K = 1 means sigmoid, K > 1 softmax over classes.
+        """
+        logits = self.decode(features, image)
+        height, width = features.size
+        return logits[..., :height, :width]
+
+    def decode(self, features: Features, image: Tensor | None) -> Tensor:
+        """Logits (B, K, padded height, padded width)."""
+        raise NotImplementedError
+
+
+def resize(maps: Tensor, size: tuple[int, int], *, align_corners: bool = False) -> Tensor:
+    """Bilinear resize of (B, C, h, w) to `size`; the maps themselves where nothing changes."""
+    if maps.shape[-2:] == size:
+        return maps
+    return F.interpolate(maps, size=size, mode="bilinear", align_corners=align_corners)

@@ -1,0 +1,78 @@
+"""Exact rewrites of linear layers: same weights, same outputs and gradients to rounding, less work.
+
+The plain forms live in the tests, as oracles.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def conv3x3_after_resize(maps: Tensor, weight: Tensor, size: tuple[int, int]) -> Tensor:
+    """3x3 convolution (zero padding 1, no bias) of `maps` resized to `size`, without the large map.
+
+    Bilinear resizing acts on the grid and a convolution tap on the channels, so they
+    commute: each tap becomes a 1x1 convolution of the small map, and the tap's shift
+    (zero padding included) goes into the resizing matrix of its axis.
+
+    Args:
+        maps: (B, C, h, w).
+        weight: (D, C, 3, 3).
+        size: (H, W) of the enlarged grid; half-pixel centres (align_corners=False).
+
+    Returns:
+        (B, D, H, W).
+    """
+    batch, channels, height, width = maps.shape
+    out_channels = weight.shape[0]
+    rows = shifted_resize(height, size[0]).to(maps)
+    columns = shifted_resize(width, size[1]).to(maps)
+    taps = weight.permute(0, 2, 3, 1).reshape(out_channels * 9, channels)
+    small = torch.matmul(taps, maps.flatten(2))  # (B, D*9, h*w)
+    small = small.view(batch, out_channels, 3, 3, height, width)
+    small = small.transpose(3, 4).reshape(-1, 3 * width)  # (B*D*ky*h, kx*w)
+    wide = torch.mm(small, columns.t())  # (B*D*ky*h, W)
+    wide = wide.view(batch * out_channels, 3 * height, size[1])
+    tall = torch.bmm(rows.expand(batch * out_channels, -1, -1), wide)
+    return tall.view(batch, out_channels, *size)
+
+
+@lru_cache(maxsize=64)
+def shifted_resize(size: int, target: int) -> Tensor:
+    """Matrix (target, 3 * size): bilinear resizing of one axis under the three taps of a 3-wide kernel.
+
+    Column block t maps the input to the resized signal shifted by t - 1 cells, zero
+    outside; so `matrix @ concat(tap 0, tap 1, tap 2)` is resize-then-convolve.
+    """
+    with torch.inference_mode(False):  # kept for later training steps, whoever asks first
+        eye = torch.eye(size).unsqueeze(0)
+        resized = F.interpolate(eye, size=target, mode="linear", align_corners=False)[0].t()
+        padded = F.pad(resized, (0, 0, 1, 1))  # one zero row above and below
+        return torch.cat([padded[tap : tap + target] for tap in range(3)], dim=1)
+
+
+def compose_1x1_3x3(outer: Tensor, inner: Tensor) -> Tensor:
+    """Weight of a 3x3 convolution followed by a 1x1: (K, M) and (M, C, 3, 3) give (K, C, 3, 3)."""
+    return torch.einsum("km,mcyx->kcyx", outer, inner)
+
+
+def compose_3x3_1x1(outer: Tensor, inner: Tensor) -> Tensor:
+    """Weight of a 1x1 convolution followed by a 3x3: (K, M, 3, 3) and (M, C) give (K, C, 3, 3)."""
+    return torch.einsum("kmyx,mc->kcyx", outer, inner)
+
+
+def bias_before_3x3(outer: Tensor, bias: Tensor, grid: tuple[int, int]) -> Tensor:
+    """What a bias (M,) that comes before a zero-padded 3x3 (K, M, 3, 3) adds to its output.
+
+    The padding has no bias, so the border gets less: the response to a map of ones.
+
+    Returns:
+        (1, K, *grid).
+    """
+    ones = bias.new_ones(1, 1, *grid)
+    kernel = torch.einsum("kmyx,m->kyx", outer, bias).unsqueeze(1)  # (K, 1, 3, 3)
+    return F.conv2d(ones, kernel, padding=1)
