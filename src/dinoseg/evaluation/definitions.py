@@ -47,8 +47,8 @@ PAPER_TEXT = (
 
 INTERVAL_TEXT = (
     "Intervals: 95% percentile bootstrap over groups (patients or videos; a case is its own group where none "
-    "is known): whole groups are drawn with replacement. They describe this trained model, not the spread of "
-    "repeated trainings; with fewer than about 20 groups they are too narrow."
+    "is known), widened for few groups: whole groups are drawn with replacement. They describe this trained "
+    "model on such patients, not the spread of repeated trainings."
 )
 
 

@@ -1,0 +1,221 @@
+"""From scores of cases to one row per class, with intervals, and with misses beside every mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dinoseg.errors import DataError, UsageError
+from dinoseg.evaluation.definitions import DISTANCES, METRICS
+from dinoseg.evaluation.metrics import ClassScore, Outcome, Unit
+from dinoseg.evaluation.statistics import Interval, bootstrap_interval
+
+Protocol = Literal["native", "paper"]
+
+MEAN_NAME = "mean over classes"
+
+
+@dataclass(frozen=True)
+class MetricSummary:
+    """One score over many cases.
+
+    Attributes:
+        metric: "dice", "iou", "hd95", "assd" or "nsd".
+        cases: number of cases behind the mean (the paper protocol drops some from distances).
+        interval: mean and 95 % bootstrap interval over groups.
+        sd: standard deviation over the cases (n - 1); NaN for a single case.
+        median: over the cases.
+        mean_with_target: mean over the cases whose target holds the class; NaN if none does.
+    """
+
+    metric: str
+    cases: int
+    interval: Interval
+    sd: float
+    median: float
+    mean_with_target: float
+
+
+@dataclass(frozen=True)
+class ClassSummary:
+    """One row of the table.
+
+    Attributes:
+        class_id: id of the class, or None for the mean over classes.
+        class_name: name of the class.
+        cases: number of cases.
+        groups: number of groups (patients, videos).
+        with_target: masks whose target holds the class.
+        missed: of those, how many had an empty prediction.
+        false_alarms: predictions of the class where the target is empty.
+        both_empty: masks with neither.
+        unit: of the distances, "mm" or "px".
+        metrics: one summary per score, in the order of `METRICS`.
+
+    In the row of the mean over classes the four counts are sums over the classes.
+    """
+
+    class_id: int | None
+    class_name: str
+    cases: int
+    groups: int
+    with_target: int
+    missed: int
+    false_alarms: int
+    both_empty: int
+    unit: Unit
+    metrics: tuple[MetricSummary, ...]
+
+    def metric(self, name: str) -> MetricSummary:
+        """Return the summary of one score."""
+        return self.metrics[METRICS.index(name)]
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Scores as arrays: a row is a case, a column a class."""
+
+    groups: list[str]
+    values: dict[str, NDArray[np.float64]]
+    present: NDArray[np.bool_]
+
+
+def summarise(
+    scores: Sequence[ClassScore], *, seed: int, protocol: Protocol = "native", draws: int = 2000
+) -> list[ClassSummary]:
+    """Return one summary per class and, with more than one class, one for the mean over classes.
+
+    The mean over classes is taken within each case first; the spread and the interval are those
+    of the cases.
+
+    Args:
+        scores: of all classes of all cases.
+        seed: of the bootstrap.
+        protocol: "native" uses every case; "paper" drops distances where one mask is empty.
+        draws: number of bootstrap resamples.
+
+    Raises:
+        UsageError: no scores, or a case that lacks a class or has it twice.
+        DataError: some cases are in mm and others in pixels, which have no common mean.
+    """
+    by_class = _by_class(scores)
+    unit = _common_unit(scores)
+    rows = []
+    for members in by_class.values():
+        table = _tabulate([members], protocol)
+        metrics = _summarise_metrics(table, seed, draws)
+        rows.append(_row(members[0].class_id, members[0].class_name, members, table, unit, metrics))
+    if len(rows) > 1:
+        table = _tabulate(list(by_class.values()), protocol)
+        metrics = _summarise_metrics(table, seed, draws)
+        rows.append(_row(None, MEAN_NAME, scores, table, unit, metrics))
+    return rows
+
+
+def headline(summaries: Sequence[ClassSummary]) -> ClassSummary:
+    """Return the row that stands for all: the only class, or the mean over classes."""
+    return summaries[-1]
+
+
+def _by_class(scores: Sequence[ClassScore]) -> dict[int, list[ClassScore]]:
+    if not scores:
+        raise UsageError("there are no scores to summarise; the split is empty or every case failed")
+    by_class: dict[int, list[ClassScore]] = {}
+    for score in scores:
+        by_class.setdefault(score.class_id, []).append(score)
+    cases = [score.case for score in next(iter(by_class.values()))]
+    for members in by_class.values():
+        if [score.case for score in members] != cases or len(set(cases)) != len(cases):
+            raise UsageError(f"class {members[0].class_name}: every case must have each class exactly once")
+    return by_class
+
+
+def _common_unit(scores: Iterable[ClassScore]) -> Unit:
+    units = sorted({score.unit for score in scores})
+    if len(units) > 1:
+        raise DataError(
+            "some cases have a spacing and others have none: distances in mm and pixels have no common mean; "
+            "give every case a spacing or evaluate the two kinds apart"
+        )
+    return units[0]
+
+
+def _tabulate(columns: Sequence[Sequence[ClassScore]], protocol: Protocol) -> _Table:
+    values = {
+        # (cases, classes)
+        name: np.array([[getattr(score, name) for score in column] for column in columns], dtype=float).T
+        for name in METRICS
+    }
+    if protocol == "paper":
+        emptied = np.array([[score.outcome != "scored" for score in column] for column in columns]).T
+        for name in DISTANCES:
+            values[name][emptied] = np.nan
+    present = np.array([[score.target_size > 0 for score in column] for column in columns]).T
+    return _Table(groups=[score.group for score in columns[0]], values=values, present=present)
+
+
+def _summarise_metrics(table: _Table, seed: int, draws: int) -> tuple[MetricSummary, ...]:
+    return tuple(_summarise_metric(name, table, seed, draws) for name in METRICS)
+
+
+def _summarise_metric(name: str, table: _Table, seed: int, draws: int) -> MetricSummary:
+    values = table.values[name]
+    per_case = _row_means(values)
+    kept = np.isfinite(per_case)
+    per_target = _row_means(np.where(table.present, values, np.nan))
+    per_target = per_target[np.isfinite(per_target)]
+    nothing = float("nan")
+    mean_with_target = float(per_target.mean()) if per_target.size else nothing
+    if not kept.any():
+        empty = Interval(nothing, nothing, nothing)
+        return MetricSummary(name, 0, empty, nothing, nothing, mean_with_target)
+    groups = [group for group, keep in zip(table.groups, kept, strict=True) if keep]
+    found = per_case[kept]
+    return MetricSummary(
+        metric=name,
+        cases=len(found),
+        interval=bootstrap_interval(found, groups, seed=seed, draws=draws),
+        sd=float(found.std(ddof=1)) if len(found) > 1 else nothing,
+        median=float(np.median(found)),
+        mean_with_target=mean_with_target,
+    )
+
+
+def _row_means(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the mean of the known entries of each row, NaN where none is known."""
+    known = np.isfinite(values)
+    counts = known.sum(axis=1)  # (cases, classes) -> (cases,)
+    sums = np.where(known, values, 0).sum(axis=1)
+    means = np.full(len(values), np.nan)
+    np.divide(sums, counts, out=means, where=counts > 0)
+    return means
+
+
+def _row(
+    class_id: int | None,
+    name: str,
+    members: Sequence[ClassScore],
+    table: _Table,
+    unit: Unit,
+    metrics: tuple[MetricSummary, ...],
+) -> ClassSummary:
+    return ClassSummary(
+        class_id=class_id,
+        class_name=name,
+        cases=len(table.groups),
+        groups=len(set(table.groups)),
+        with_target=sum(score.target_size > 0 for score in members),
+        missed=_count(members, "missed"),
+        false_alarms=_count(members, "false_alarm"),
+        both_empty=_count(members, "both_empty"),
+        unit=unit,
+        metrics=metrics,
+    )
+
+
+def _count(members: Iterable[ClassScore], outcome: Outcome) -> int:
+    return sum(score.outcome == outcome for score in members)
