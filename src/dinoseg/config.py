@@ -94,6 +94,8 @@ class TrainSettings(Settings):
     views: int = Field(
         1, ge=1, le=1024, description="copies of each image in the bank; the first is not augmented"
     )
+    min_bank: int = Field(0, ge=0, description="few images get more views each, until the bank holds so many")
+    min_epoch_samples: int = Field(0, ge=0, description="few images are repeated within an epoch up to so many")
     augmentation: AugmentationSettings | None = None
     keep: Literal["best", "last"] = Field(
         "best", description="best by validation Dice at native size, or the last"
@@ -165,6 +167,8 @@ def preset(name: str, method: str) -> TrainSettings:
             schedule="cosine",
             warmup_epochs=2,
             views=8,
+            min_bank=400,
+            min_epoch_samples=200,
             augmentation=AugmentationSettings(zoom=0.2, zoom_probability=0.5),
         )
     recipes = {

@@ -1,0 +1,236 @@
+"""The feature cache: what a frozen backbone said about an image is remembered on disk.
+
+One file per entry, named by the hash of everything it depends on, written under a
+temporary name and moved into place: two processes can share a folder, and whoever finds
+an entry missing or damaged computes it again. Entries are memory-mapped, so a training
+set larger than memory costs address space, not memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from dinoseg.backbones.features import Features
+from dinoseg.errors import OutputError
+
+CHECKSUM = "crc32"
+SUFFIX = ".safetensors"
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+class EntryStore:
+    """A bounded folder of named tensors.
+
+    Args:
+        folder: created when the first entry is written.
+        limit_gb: size beyond which the entries that were unused longest are removed.
+            Entries used by this object are never removed by it; when they alone reach
+            the limit, further ones are not stored.
+    """
+
+    def __init__(self, folder: Path, *, limit_gb: float) -> None:
+        self.folder = folder
+        self.limit = int(limit_gb * 1e9)
+        self._used: set[str] = set()
+        self._size = sum(size for _, size, _ in self._scan())
+
+    def __contains__(self, key: str) -> bool:
+        return self._path(key).is_file()
+
+    def get(self, key: str) -> dict[str, Tensor] | None:
+        """The tensors of an entry, memory-mapped, or None where it is missing or damaged.
+
+        The first time an entry is used its checksum is verified; a damaged one is removed.
+        """
+        path = self._path(key)
+        try:
+            with safe_open(path, "pt") as file:
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                expected = (file.metadata() or {}).get(CHECKSUM)
+        except FileNotFoundError:
+            return None
+        except (SafetensorError, OSError):
+            path.unlink(missing_ok=True)
+            return None
+        if key not in self._used:
+            if expected != _checksum(tensors):
+                path.unlink(missing_ok=True)
+                return None
+            self._mark_used(key, path)
+        return tensors
+
+    def put(self, key: str, tensors: Mapping[str, Tensor]) -> bool:
+        """Write an entry; False where there is no room left within the limit.
+
+        Raises:
+            OutputError: the disk is full or the folder is not writable.
+        """
+        contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        data = save(contiguous, metadata={CHECKSUM: _checksum(contiguous)})
+        if not self._make_room(len(data)):
+            return False
+        path = self._path(key)
+        temporary = path.with_name(f".{secrets.token_hex(6)}.tmp")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_bytes(data)
+            temporary.replace(path)
+        except OSError as error:
+            raise OutputError(
+                f"the feature cache {self.folder} cannot be written ({error.strerror}); "
+                "free some space or name another folder with --set cache.folder=DIR"
+            ) from error
+        finally:
+            temporary.unlink(missing_ok=True)
+        self._used.add(key)
+        self._size += len(data)
+        return True
+
+    def _path(self, key: str) -> Path:
+        return self.folder / key[:2] / f"{key[2:]}{SUFFIX}"
+
+    def _mark_used(self, key: str, path: Path) -> None:
+        self._used.add(key)
+        try:
+            os.utime(path)  # the order of removal; a shared read-only cache has no order
+        except OSError:
+            return
+
+    def _make_room(self, size: int) -> bool:
+        if self._size + size <= self.limit:
+            return True
+        entries = sorted(self._scan())  # oldest first; also corrects for what others wrote
+        self._size = sum(entry[1] for entry in entries)
+        for _, freed, path in entries:
+            if self._size + size <= self.limit:
+                break
+            if path.parent.name + path.name.removesuffix(SUFFIX) not in self._used:
+                path.unlink(missing_ok=True)
+                self._size -= freed
+        return self._size + size <= self.limit
+
+    def _scan(self) -> list[tuple[float, int, Path]]:
+        """(time of last use, bytes, path) of every entry."""
+        found = []
+        for path in self.folder.glob(f"??/*{SUFFIX}"):
+            try:
+                status = path.stat()
+            except OSError:  # removed by another process meanwhile
+                continue
+            found.append((status.st_mtime, status.st_size, path))
+        return found
+
+
+class FeatureCache:
+    """A backbone that remembers.
+
+    Args:
+        backbone: computes (1, 3, H, W) pixels to Features; `digest` names its weights.
+        store: where entries are kept.
+        dtype: of stored maps; they come back as float32.
+    """
+
+    def __init__(
+        self,
+        backbone: Callable[[Tensor], Features],
+        digest: str,
+        store: EntryStore,
+        *,
+        dtype: Literal["float32", "bfloat16"] = "bfloat16",
+    ) -> None:
+        self.backbone = backbone
+        self.store = store
+        self._dtype = dtype
+        self._digest = digest
+
+    def key(self, *parts: str) -> str:
+        """Key of an entry from what names the pixels: content, preprocessing, view."""
+        return entry_key("features", self._digest, self._dtype, *parts)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.store
+
+    def features(self, keys: Sequence[str], pixels: Callable[[int], Tensor]) -> Features:
+        """Features of a batch, remembered or computed now and remembered.
+
+        Args:
+            keys: one per image, from `key`.
+            pixels: called with a position in `keys` where that entry is missing; gives
+                (3, H, W), normalised.
+
+        Images are computed one by one: on a CPU that costs little, and an entry then has
+        the same bits whoever computes it beside what.
+        """
+        return collate([self._one(key, partial(pixels, index)) for index, key in enumerate(keys)])
+
+    def _one(self, key: str, pixels: Callable[[], Tensor]) -> Features:
+        entry = self.store.get(key)
+        if entry is None:
+            computed = self.backbone(pixels().unsqueeze(0))
+            entry = _pack(computed, DTYPES[self._dtype])
+            self.store.put(key, entry)
+        return _unpack(entry)
+
+
+def entry_key(*parts: str) -> str:
+    """Hash of the parts; any difference in any of them gives another key."""
+    digest = hashlib.sha256()
+    for part in parts:
+        data = part.encode()
+        digest.update(len(data).to_bytes(8, "big") + data)
+    return digest.hexdigest()
+
+
+def _checksum(tensors: Mapping[str, Tensor]) -> str:
+    value = 0
+    for name in sorted(tensors):
+        value = zlib.crc32(name.encode(), value)
+        value = zlib.crc32(cast(Any, tensors[name].reshape(-1).view(torch.uint8).numpy()), value)
+    return f"{value:08x}"
+
+
+def _pack(features: Features, dtype: torch.dtype) -> dict[str, Tensor]:
+    """Features of one image as named tensors: maps (C, h, w) and the geometry."""
+    entry = {f"level{i}": level[0].to(dtype) for i, level in enumerate(features.levels)}
+    for i, token in enumerate(features.cls or ()):
+        entry[f"cls{i}"] = token[0].to(dtype)
+    entry["geometry"] = torch.tensor([*features.size, *features.padded, *features.strides])
+    return entry
+
+
+def _unpack(entry: Mapping[str, Tensor]) -> Features:
+    height, width, padded_height, padded_width, *strides = entry["geometry"].tolist()
+    tokens = tuple(entry[f"cls{i}"].unsqueeze(0) for i in range(len(strides)) if f"cls{i}" in entry)
+    return Features(
+        levels=tuple(entry[f"level{i}"].unsqueeze(0) for i in range(len(strides))),
+        strides=tuple(strides),
+        size=(height, width),
+        padded=(padded_height, padded_width),
+        cls=tokens or None,
+    )
+
+
+def collate(items: Sequence[Features]) -> Features:
+    """One batch from single images of the same size, float32."""
+    first = items[0]
+    levels = zip(*(item.levels for item in items), strict=True)
+    tokens = zip(*(item.cls for item in items), strict=True) if first.cls else None
+    return Features(
+        levels=tuple(torch.cat(level).float() for level in levels),
+        strides=first.strides,
+        size=first.size,
+        padded=first.padded,
+        cls=tuple(torch.cat(token).float() for token in tokens) if tokens else None,
+    )

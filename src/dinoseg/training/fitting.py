@@ -1,0 +1,235 @@
+"""`train()`: data and settings in, a run folder with a model out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from dinoseg.backbones import create_backbone
+from dinoseg.backbones.cache import EntryStore, FeatureCache
+from dinoseg.backbones.extractors import Backbone
+from dinoseg.backbones.weights_settings import read_settings
+from dinoseg.config import (
+    BackboneSettings,
+    ModelSettings,
+    RunSettings,
+    TrainSettings,
+    decoder_settings,
+    override,
+)
+from dinoseg.config import (
+    preset as find_preset,
+)
+from dinoseg.data import CaseFiles, Dataset, open_dataset
+from dinoseg.data.labels import require_foreground
+from dinoseg.data.splits import Splits, check_splits, draw_shots, resolve_splits, save_splits
+from dinoseg.errors import SplitError
+from dinoseg.model import Segmenter
+from dinoseg.progress import Progress, Silent
+from dinoseg.training.bank import ViewBank
+from dinoseg.training.checkpoints import AtomicCheckpointIO, create_checkpoints
+from dinoseg.training.history import History, draw_learning_curve
+from dinoseg.training.module import DecoderTraining
+from dinoseg.training.run_folder import RunFolder, describe_environment, write_snapshot
+
+
+def train(
+    data: Path | str,
+    *,
+    method: str = "segdino-v2",
+    backbone: str = "dinov3_vits16",
+    out: Path | str,
+    preset: Literal["paper", "default"] = "default",
+    shots: int | None = None,
+    shots_from: Literal["random", "first"] = "random",
+    shot_unit: Literal["case", "group"] = "case",
+    splits: Path | str | None = None,
+    changes: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    accept_license: bool = False,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Segmenter:
+    """Train a decoder on a frozen backbone and write a run folder.
+
+    Args:
+        data: folder (or CSV) of images and masks.
+        method: one of `dinoseg.METHODS`.
+        backbone: catalog name or local Hugging Face folder.
+        out: the run folder.
+        preset: "paper", the method's published recipe, or "default", ours.
+        shots: train on so many labelled cases only; the last epoch is then kept, because
+            choosing one would need more labels.
+        shots_from: draw the shots at random (seeded) or take the first of the split.
+        shot_unit: what is counted: cases, or groups (patients, videos).
+        splits: a splits.json; default: the data set's own, else one drawn by group.
+        changes: dotted settings to change, such as {"train.lr": 1e-4}.
+        seed: of initial weights, order, views, shots and drawn splits.
+        device: "cpu", "cuda" or "cuda:1".
+        accept_license: accept the licence of the backbone's weights.
+        resume: continue an interrupted run in `out`; the result equals an uninterrupted one.
+        overwrite: delete an older run in `out` first.
+        progress: shows the bars and lines.
+
+    Returns:
+        The trained model, in eval mode on `device`.
+
+    Raises:
+        DataError: the data cannot be read, or the split leaks.
+        ConfigError: a setting is unknown or not accepted.
+        OutputError: `out` is not empty, or the disk is full.
+        RunError: `resume`, and `out` holds a run with other settings.
+        WeightsError: the backbone's weights are missing.
+    """
+    progress = progress or Silent()
+    dataset = open_dataset(data)
+    settings = override(
+        RunSettings(
+            data=Path(data),
+            preset=preset,
+            splits=Path(splits) if splits else None,
+            shots=shots,
+            shots_from=shots_from,
+            shot_unit=shot_unit,
+            model=ModelSettings(
+                backbone=BackboneSettings(name=backbone),
+                decoder=decoder_settings(method),
+                classes=dataset.classes,
+            ),
+            train=_recipe(preset, method, seed, shots),
+        ),
+        changes or {},
+    )
+    folder = RunFolder(Path(out))
+    chosen = _choose_cases(dataset, settings)
+    frozen = create_backbone(
+        backbone, layers=settings.model.backbone.layers, accept_license=accept_license, progress=progress
+    )
+    folder.open(settings, resume=resume, overwrite=overwrite)
+    save_splits(folder.splits, chosen.splits, overwrite=True)
+    write_snapshot(folder.root / "environment.json", describe_environment(frozen, device))
+    return _fit(folder, settings, chosen, _fresh_model(settings, frozen, device), device, resume, progress)
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """The files that a run trains and validates on."""
+
+    dataset: Dataset
+    splits: Splits
+    train: tuple[CaseFiles, ...]
+    val: tuple[CaseFiles, ...]
+
+
+def _recipe(preset: str, method: str, seed: int, shots: int | None) -> TrainSettings:
+    recipe = find_preset(preset, method).model_copy(update={"seed": seed})
+    return recipe.model_copy(update={"keep": "last"}) if shots else recipe
+
+
+def _choose_cases(dataset: Dataset, settings: RunSettings) -> _Chosen:
+    splits = resolve_splits(dataset, path=settings.splits, seed=settings.train.seed)
+    check_splits(dataset, splits)
+    if settings.shots is not None:
+        drawn = draw_shots(
+            dataset,
+            splits.train,
+            settings.shots,
+            seed=settings.train.seed,
+            unit=settings.shot_unit,
+            first=settings.shots_from == "first",
+        )
+        splits = Splits(
+            train=drawn, val=splits.val, test=splits.test, seed=settings.train.seed, unit=splits.unit
+        )
+    files = {case.id: case for case in dataset.cases}
+    train_cases = tuple(files[name] for name in splits.train)
+    if not train_cases:
+        raise SplitError(
+            f"{dataset.root}: the train split is empty; make one with `dinoseg data split {dataset.root}`"
+        )
+    require_foreground(train_cases, dataset.labels)
+    return _Chosen(dataset, splits, train_cases, tuple(files[name] for name in splits.val))
+
+
+def _fresh_model(settings: RunSettings, backbone: Backbone, device: str) -> Segmenter:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.train.seed)
+        return Segmenter(settings.model, backbone).to(device)
+
+
+def _fit(
+    folder: RunFolder,
+    settings: RunSettings,
+    chosen: _Chosen,
+    model: Segmenter,
+    device: str,
+    resume: bool,
+    progress: Progress,
+) -> Segmenter:
+    train_bank, val_bank = _build_banks(settings, chosen, model, progress)
+    history = History(folder.metrics, progress)
+    module = DecoderTraining(model, settings.train, train_bank, val_bank)
+    trainer = lightning.Trainer(
+        max_epochs=settings.train.epochs,
+        accelerator="gpu" if device.startswith("cuda") else "cpu",
+        devices=[int(device.partition(":")[2] or 0)] if device.startswith("cuda") else 1,
+        callbacks=[
+            history,
+            *create_checkpoints(folder.checkpoints, settings.train, validated=val_bank is not None),
+        ],
+        plugins=[AtomicCheckpointIO()],
+        logger=TensorBoardLogger(folder.root, name="", version="logs"),
+        default_root_dir=folder.root,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=1,
+        check_val_every_n_epoch=settings.train.validate_every,
+        reload_dataloaders_every_n_epochs=1,
+        use_distributed_sampler=False,
+        deterministic=device == "cpu",
+    )
+    trainer.fit(module, ckpt_path=folder.last if resume and folder.last.is_file() else None)
+    _restore(module, folder, keep_best=settings.train.keep == "best")
+    draw_learning_curve(
+        history.rows, folder.curve, title=f"{settings.model.decoder.method} on {model.backbone.name}"
+    )
+    model = model.to(device).eval()
+    model.save(folder.model, overwrite=True)
+    return model
+
+
+def _build_banks(
+    settings: RunSettings, chosen: _Chosen, model: Segmenter, progress: Progress
+) -> tuple[ViewBank, ViewBank | None]:
+    recipe = settings.train
+    place = settings.cache.folder or read_settings().home / "features"
+    store = EntryStore(place, limit_gb=settings.cache.limit_gb)
+    cache = FeatureCache(model.backbone, model.backbone.digest, store, dtype=settings.cache.dtype)
+    views = max(recipe.views, -(-recipe.min_bank // len(chosen.train))) if recipe.augmentation else 1
+    labels = chosen.dataset.labels
+    train_bank = ViewBank(
+        chosen.train, labels, model, cache, augmentation=recipe.augmentation, views=views, seed=recipe.seed
+    )
+    train_bank.build(progress)
+    if not chosen.val:
+        progress.note("no validation cases: the last epoch is kept and nothing can stop early")
+        return train_bank, None
+    val_bank = ViewBank(chosen.val, labels, model, cache, augmentation=None, views=1, seed=recipe.seed)
+    val_bank.build(progress)
+    return train_bank, val_bank
+
+
+def _restore(module: DecoderTraining, folder: RunFolder, *, keep_best: bool) -> None:
+    """Load the epoch that is kept into the decoder."""
+    path = folder.best if keep_best and folder.best.is_file() else folder.last
+    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    module.load_state_dict(checkpoint["state_dict"])

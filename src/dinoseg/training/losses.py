@@ -1,0 +1,64 @@
+"""Losses on logits (B, K, H, W) and class ids (B, H, W); Dice and focal terms are MONAI's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from monai.losses.dice import DiceLoss
+from monai.losses.focal_loss import FocalLoss
+from torch import Tensor
+from torch.nn import functional as F
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def create_loss(name: Literal["cross_entropy", "dice_cross_entropy", "focal"], outputs: int) -> Loss:
+    """The loss of a training run.
+
+    Args:
+        name: "cross_entropy" (binary where `outputs` is 1), "dice_cross_entropy" (its sum
+            with a Dice term over the foreground classes of the whole batch), or "focal"
+            (gamma 2).
+        outputs: K, channels of the logits.
+
+    Returns:
+        A function of logits (B, K, H, W) and ids (B, H, W), uint8, giving a scalar.
+    """
+    if name == "focal":
+        return _focal(outputs)
+    if name == "cross_entropy":
+        return cross_entropy
+    return _dice_cross_entropy(outputs)
+
+
+def cross_entropy(logits: Tensor, label: Tensor) -> Tensor:
+    """Mean cross-entropy over pixels; binary where there is one channel."""
+    if logits.shape[1] == 1:
+        return F.binary_cross_entropy_with_logits(logits[:, 0], label.to(logits.dtype))
+    return F.cross_entropy(logits, label.long())
+
+
+def _dice_cross_entropy(outputs: int) -> Loss:
+    # Over the batch: a single image without the class would otherwise give a Dice term of pure noise.
+    if outputs == 1:
+        dice = DiceLoss(sigmoid=True, batch=True)
+    else:
+        dice = DiceLoss(softmax=True, to_onehot_y=True, include_background=False, batch=True)
+
+    def loss(logits: Tensor, label: Tensor) -> Tensor:
+        total: Tensor = cross_entropy(logits, label) + dice(logits, label.unsqueeze(1).to(torch.int64))
+        return total
+
+    return loss
+
+
+def _focal(outputs: int) -> Loss:
+    focal = FocalLoss(gamma=2.0, to_onehot_y=outputs > 1, use_softmax=outputs > 1)
+
+    def loss(logits: Tensor, label: Tensor) -> Tensor:
+        value: Tensor = focal(logits, label.unsqueeze(1).to(torch.int64))
+        return value
+
+    return loss

@@ -1,0 +1,118 @@
+"""One step, one validation, one optimiser: the Lightning module of a training run."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+
+from dinoseg.config import TrainSettings
+from dinoseg.model import Segmenter
+from dinoseg.training.bank import Batch, Batches, Sample, ViewBank, draw_epoch
+from dinoseg.training.losses import create_loss
+
+
+class DecoderTraining(lightning.LightningModule):
+    """Trains the decoder of a Segmenter on remembered features.
+
+    Checkpoints hold the decoder only. Every epoch draws its order, and seeds torch, from
+    the run's seed and its own number, so that a resumed run repeats an uninterrupted one.
+    """
+
+    def __init__(
+        self, model: Segmenter, settings: TrainSettings, train_bank: ViewBank, val_bank: ViewBank | None
+    ) -> None:
+        super().__init__()
+        self.decoder = model.decoder
+        self.settings = settings
+        self._model = (model,)  # in a tuple: not a submodule, so not in the checkpoint
+        self._train_bank = train_bank
+        self._val_bank = val_bank
+        self._loss = create_loss(settings.loss, model.settings.outputs)
+        self._dice: list[Tensor] = []
+
+    def train_dataloader(self) -> Batches:
+        """The batches of the current epoch, this process's share of them."""
+        samples = draw_epoch(
+            self._train_bank,
+            min_samples=self.settings.min_epoch_samples,
+            seed=self.settings.seed,
+            epoch=self.current_epoch,
+        )
+        rank, world = self.trainer.global_rank, self.trainer.world_size
+        share = len(samples) // world if world > 1 else len(samples)
+        return Batches(self._train_bank, samples[rank::world][:share], self.settings.batch_size)
+
+    def val_dataloader(self) -> Batches | list[Any]:
+        """All validation images, unaugmented, in order."""
+        if self._val_bank is None:
+            return []
+        samples = [Sample(position, 0) for position in range(len(self._val_bank))]
+        return Batches(self._val_bank, samples, self.settings.batch_size)
+
+    def on_train_epoch_start(self) -> None:
+        """Seed what a decoder may draw while training, such as DropPath."""
+        torch.manual_seed(self.settings.seed * 1_000_003 + self.current_epoch)
+
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        """Loss of one batch at the training size."""
+        logits = self.decoder(batch.features, batch.pixels)
+        loss = self._loss(logits, batch.label)
+        self.log("train_loss", loss.detach(), on_step=False, on_epoch=True, batch_size=len(batch.positions))
+        return loss
+
+    def validation_step(self, batch: Batch, index: int) -> None:
+        """Loss at the training size, Dice of every case and class at native size."""
+        logits = self.decoder(batch.features, batch.pixels)
+        loss = self._loss(logits, batch.label)
+        self.log("val_loss", loss, batch_size=len(batch.positions))
+        for row, position in enumerate(batch.positions):
+            self._dice.append(self._native_dice(logits[row : row + 1], position))
+
+    def on_validation_epoch_end(self) -> None:
+        """Mean Dice over cases and foreground classes."""
+        if self._dice:
+            self.log("val_dice", torch.stack(self._dice).mean())
+        self._dice.clear()
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """AdamW with a constant or cosine rate, after a linear warm-up; the rate changes every step."""
+        settings = self.settings
+        optimizer = torch.optim.AdamW(
+            self.decoder.parameters(), lr=settings.lr, weight_decay=settings.weight_decay
+        )
+        steps = len(self.train_dataloader())
+        total, warmup = settings.epochs * steps, settings.warmup_epochs * steps
+
+        def factor(step: int) -> float:
+            if step < warmup:
+                return (step + 1) / warmup
+            if settings.schedule == "constant":
+                return 1.0
+            return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
+
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Move features, labels and pixels."""
+        return batch if device.type == "cpu" else batch.to(device)
+
+    def _native_dice(self, logits: Tensor, position: int) -> Tensor:
+        """Dice per foreground class, (classes - 1,), of one case at its own size; 1 where both are empty."""
+        model, bank = self._model[0], self._val_bank
+        target = bank.native_label(position).to(logits.device)  # type: ignore[union-attr]
+        size = (int(target.shape[0]), int(target.shape[1]))
+        mask = model.mask(logits, size)[0]
+        scores = [_dice(mask == index, target == index) for index in model.classes if index != 0]
+        return torch.stack(scores)
+
+
+def _dice(prediction: Tensor, target: Tensor) -> Tensor:
+    total = prediction.sum() + target.sum()
+    overlap = 2.0 * (prediction & target).sum() / total.clamp(min=1)
+    return torch.where(total > 0, overlap, torch.ones_like(overlap))

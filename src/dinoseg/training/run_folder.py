@@ -1,0 +1,157 @@
+"""The run folder: where everything about a training run lies, and what may happen to an older one."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import dinoseg
+from dinoseg.backbones.extractors import Backbone
+from dinoseg.config import RunSettings, from_yaml, to_yaml
+from dinoseg.errors import OutputError, RunError
+from dinoseg.outputs import write_json, write_text
+from dinoseg.training.checkpoints import BEST, LAST
+
+PACKAGES = ("torch", "transformers", "lightning", "monai", "numpy", "scipy", "pillow", "safetensors")
+PARTS = (
+    "config.yaml",
+    "environment.json",
+    "splits.json",
+    "metrics.csv",
+    "checkpoints",
+    "model",
+    "report",
+    "logs",
+)
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths of a run."""
+
+    root: Path
+
+    @property
+    def config(self) -> Path:
+        """Settings of the run."""
+        return self.root / "config.yaml"
+
+    @property
+    def splits(self) -> Path:
+        """The cases that were used for what."""
+        return self.root / "splits.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One row per epoch."""
+        return self.root / "metrics.csv"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of `last.ckpt` and `best.ckpt`."""
+        return self.root / "checkpoints"
+
+    @property
+    def last(self) -> Path:
+        """State after the last finished epoch, to resume from."""
+        return self.checkpoints / f"{LAST}.ckpt"
+
+    @property
+    def best(self) -> Path:
+        """Decoder of the epoch with the best validation Dice."""
+        return self.checkpoints / f"{BEST}.ckpt"
+
+    @property
+    def model(self) -> Path:
+        """The finished model."""
+        return self.root / "model"
+
+    @property
+    def curve(self) -> Path:
+        """Picture of the learning curves."""
+        return self.root / "report" / "learning_curve.png"
+
+    def open(self, settings: RunSettings, *, resume: bool, overwrite: bool) -> None:
+        """Make the folder ready for a run with these settings.
+
+        Raises:
+            OutputError: it holds something already and neither flag was given, or
+                `overwrite` would delete what no run wrote.
+            RunError: `resume`, and the folder holds a run with other settings.
+        """
+        if resume and self.config.is_file():
+            self._require_same(settings)
+            return
+        if self.root.exists() and (not self.root.is_dir() or any(self.root.iterdir())):
+            self._clear(overwrite=overwrite)
+        write_text(self.config, to_yaml(settings), overwrite=True)
+
+    def _require_same(self, settings: RunSettings) -> None:
+        recorded = from_yaml(RunSettings, self.config.read_text(encoding="utf-8"))
+        before, now = _flatten(recorded.model_dump(mode="json")), _flatten(settings.model_dump(mode="json"))
+        different = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
+        if different:
+            key = different[0]
+            raise RunError(
+                f"{self.root} was started with {key}={before.get(key)}, now {now.get(key)}"
+                f"{f' ({len(different)} settings differ)' if len(different) > 1 else ''}; "
+                "resume with the same settings or start anew with --overwrite"
+            )
+
+    def _clear(self, *, overwrite: bool) -> None:
+        if not overwrite:
+            raise OutputError(
+                f"{self.root} is not empty; continue with --resume, start anew with --overwrite"
+            )
+        foreign = (
+            [path.name for path in self.root.iterdir() if path.name not in PARTS]
+            if self.root.is_dir()
+            else []
+        )
+        if not self.config.is_file() or foreign:
+            found = foreign[0] if foreign else self.root.name
+            raise OutputError(f"{self.root} holds {found}, which no run wrote; choose another --out")
+        shutil.rmtree(self.root)
+
+
+def describe_environment(backbone: Backbone, device: str) -> dict[str, Any]:
+    """Versions, machine and backbone of a run, for environment.json."""
+    return {
+        "dinoseg": dinoseg.__version__,
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "threads": torch.get_num_threads(),
+        "device": device,
+        "gpu": torch.cuda.get_device_name(device) if device.startswith("cuda") else None,
+        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "backbone": {
+            "name": backbone.name,
+            "digest": backbone.digest,
+            "source": backbone.source,
+            "license": backbone.license,
+        },
+    }
+
+
+def write_snapshot(path: Path, value: dict[str, Any]) -> None:
+    """Write what holds now, replacing what held when an interrupted run began."""
+    write_json(path, value, overwrite=True)
+
+
+def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    flat: dict[str, str] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat.update(_flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = json.dumps(value)
+    return flat
