@@ -1,1 +1,19 @@
+"""Files <-> `Case`: reading, layouts, splits, checks, phantoms."""
 
+from __future__ import annotations
+
+from dinoseg.data.case import Case, Image, LabelMap
+from dinoseg.data.cases import read_case
+from dinoseg.data.labels import LabelMapping
+from dinoseg.data.layouts import CaseFiles, Dataset, open_dataset
+
+__all__ = [
+    "Case",
+    "CaseFiles",
+    "Dataset",
+    "Image",
+    "LabelMap",
+    "LabelMapping",
+    "open_dataset",
+    "read_case",
+]

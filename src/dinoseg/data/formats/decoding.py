@@ -161,7 +161,7 @@ def _refuse_non_file(path: Path) -> None:
     try:
         status = path.stat()
     except OSError as error:
-        raise FileFormatError(f"{path} {_explain_access(path, error)}") from error
+        raise FileFormatError(f"{path} {explain_access(path, error)}") from error
     if stat.S_ISDIR(status.st_mode):
         raise FileFormatError(f"{path} is a folder, not an image file")
     if not stat.S_ISREG(status.st_mode):
@@ -176,13 +176,16 @@ def _refuse_pages(path: Path, image: PillowImage.Image) -> None:
         raise FileFormatError(f"{path} holds {pages} pages or frames; save each one as its own file")
 
 
-def _explain_access(path: Path, error: OSError) -> str:
+def explain_access(path: Path, error: OSError) -> str:
+    """Why a file or folder cannot be opened, as the end of a sentence that begins with its name."""
     if error.errno == errno.ELOOP:
         return "is a symbolic link that leads back to itself"
     if isinstance(error, FileNotFoundError) and path.is_symlink():
         return "is a link to a file that does not exist"
-    if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+    if isinstance(error, FileNotFoundError):
         return "does not exist"
+    if isinstance(error, NotADirectoryError):
+        return "is not a folder"
     if isinstance(error, PermissionError):
         return "cannot be opened: permission denied"
     return f"cannot be opened: {error.strerror or error}"
@@ -196,7 +199,7 @@ def _explain(path: Path, error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return f"is {_guess_content(path)}, not a PNG, JPEG, TIFF or BMP image"
     if isinstance(error, PermissionError):
-        return _explain_access(path, error)
+        return explain_access(path, error)
     if "truncated" in text.lower() or isinstance(error, EOFError):
         return f"is truncated ({text}); copy it again from its source"
     return f"cannot be decoded ({text}); is it damaged?"

@@ -1,0 +1,113 @@
+"""dataset.yaml: what a person declares about a data set.
+
+classes: {0: background, 1: polyp}
+values: {0: 0, 255: 1}        # or colours: {"#000000": 0, "#ff0000": 1}
+threshold: 128                # instead of values: from 128 up is class 1
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dinoseg.data.labels import LabelMapping
+from dinoseg.errors import LabelError
+
+FILE_NAME = "dataset.yaml"
+_KEYS = ("classes", "values", "threshold")
+_COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """The content of dataset.yaml; empty where the file is absent.
+
+    Attributes:
+        classes: class id -> name, ids from 0 without a hole; empty if not declared.
+        labels: the declared mapping of mask values, or None.
+    """
+
+    classes: Mapping[int, str] = field(default_factory=dict)
+    labels: LabelMapping | None = None
+
+
+def read_declaration(folder: Path) -> Declaration:
+    """Read dataset.yaml of `folder`, if there is one.
+
+    Raises:
+        LabelError: the file is not YAML, or holds other keys or values than it may.
+    """
+    path = folder / FILE_NAME
+    if not path.is_file():
+        return Declaration()
+    content = _load(path)
+    unknown = [str(key) for key in content if key not in _KEYS]
+    if unknown:
+        raise LabelError(f"{path} has the unknown key {unknown[0]!r}; accepted are {', '.join(_KEYS)}")
+    classes = _read_classes(content.get("classes", {}), path)
+    labels = _read_labels(content, path)
+    if labels and classes and labels.class_count > len(classes):
+        raise LabelError(
+            f"{path} maps a value to class {labels.class_count - 1}, but names {len(classes)} classes"
+        )
+    return Declaration(classes, labels)
+
+
+def _load(path: Path) -> dict[Any, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise LabelError(f"{path} cannot be read as YAML: {reason}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise LabelError(f"{path} must hold `classes: {{0: background, 1: name}}` and, if needed, `values:`")
+    return content
+
+
+def _read_classes(content: Any, path: Path) -> dict[int, str]:
+    ids = list(content) if isinstance(content, dict) else []
+    names = list(content.values()) if isinstance(content, dict) else []
+    plain = all(type(id_) is int for id_ in ids) and all(isinstance(name, str) and name for name in names)
+    if content and (not plain or sorted(ids) != list(range(len(ids))) or len(set(names)) < len(names)):
+        raise LabelError(
+            f"{path}: classes must give ids from 0 without a hole to different names "
+            "(quote names such as 'on' or '1'), e.g. `classes: {0: background, 1: polyp}`"
+        )
+    if len(ids) == 1 or len(ids) > 256:
+        raise LabelError(f"{path} names {len(ids)} classes; 2 to 256 are possible, 0 is the background")
+    return {id_: content[id_] for id_ in sorted(ids)}
+
+
+def _read_labels(content: Mapping[Any, Any], path: Path) -> LabelMapping | None:
+    if "threshold" in content:
+        threshold = content["threshold"]
+        if "values" in content or type(threshold) is not int or threshold < 1:
+            raise LabelError(f"{path}: threshold is a whole number from 1 up, and stands instead of values")
+        return LabelMapping(kind="declared", threshold=threshold)
+    if "values" not in content:
+        return None
+    values = content["values"]
+    if not isinstance(values, dict) or not values or not all(_is_id(id_) for id_ in values.values()):
+        raise LabelError(f"{path}: values must map mask values to class ids, e.g. `values: {{0: 0, 255: 1}}`")
+    colour = any(isinstance(raw, str) for raw in values)
+    table = {_read_value(raw, path, colour=colour): id_ for raw, id_ in values.items()}
+    return LabelMapping(dict(sorted(table.items())), "declared", colour=colour)
+
+
+def _is_id(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= 255
+
+
+def _read_value(raw: Any, path: Path, *, colour: bool) -> int:
+    if colour and isinstance(raw, str) and _COLOUR.fullmatch(raw):
+        return int(raw[1:], 16)
+    if not colour and type(raw) is int and raw >= 0:
+        return raw
+    raise LabelError(f'{path}: {raw!r} is no mask value; give whole numbers, or colours as "#rrggbb"')
