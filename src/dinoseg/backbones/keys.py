@@ -1,0 +1,261 @@
+"""Three key layouts of the same weights, each one table of renames into the published Hugging Face layout.
+
+Meta's `.pth`, timm's `.safetensors` and Hugging Face's own files hold the same tensors under other names.
+A row says what one tensor becomes; a row with several targets cuts its tensor along dimension 0 into equal
+parts. Every tensor of a file must match a row, and everything the module needs must be there afterwards.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from dinoseg.backbones.catalog import Family
+from dinoseg.errors import WeightsError
+
+Layout = Literal["meta", "timm", "huggingface"]
+
+
+@dataclass(frozen=True)
+class Rename:
+    """One row: a pattern for the whole name, and what it becomes; no target: known, and left out."""
+
+    pattern: str
+    targets: tuple[str, ...]
+
+
+def _row(pattern: str, *targets: str) -> Rename:
+    return Rename(pattern, targets)
+
+
+_QKV = tuple(rf"layer.\1.attention.{part}_proj.\2" for part in ("q", "k", "v"))
+_BLOCK = r"blocks\.(\d+)\."
+_ENDS = r"(weight|bias)"
+
+META_VIT: tuple[Rename, ...] = (
+    _row(r"cls_token", "embeddings.cls_token"),
+    _row(r"storage_tokens", "embeddings.register_tokens"),
+    _row(r"mask_token", "embeddings.mask_token"),
+    _row(rf"patch_embed\.proj\.{_ENDS}", r"embeddings.patch_embeddings.\1"),
+    _row(rf"{_BLOCK}norm([12])\.{_ENDS}", r"layer.\1.norm\2.\3"),
+    _row(rf"{_BLOCK}attn\.qkv\.{_ENDS}", *_QKV),
+    _row(rf"{_BLOCK}attn\.proj\.{_ENDS}", r"layer.\1.attention.o_proj.\2"),
+    _row(rf"{_BLOCK}ls([12])\.gamma", r"layer.\1.layer_scale\2.lambda1"),
+    _row(rf"{_BLOCK}mlp\.fc1\.{_ENDS}", r"layer.\1.mlp.up_proj.\2"),
+    _row(rf"{_BLOCK}mlp\.fc2\.{_ENDS}", r"layer.\1.mlp.down_proj.\2"),
+    _row(rf"{_BLOCK}mlp\.w1\.{_ENDS}", r"layer.\1.mlp.gate_proj.\2"),
+    _row(rf"{_BLOCK}mlp\.w2\.{_ENDS}", r"layer.\1.mlp.up_proj.\2"),
+    _row(rf"{_BLOCK}mlp\.w3\.{_ENDS}", r"layer.\1.mlp.down_proj.\2"),
+    _row(rf"norm\.{_ENDS}", r"norm.\1"),
+    # Used in pretraining only.
+    _row(rf"local_cls_norm\.{_ENDS}"),
+)
+
+TIMM_VIT: tuple[Rename, ...] = (
+    _row(r"cls_token", "embeddings.cls_token"),
+    _row(r"reg_token", "embeddings.register_tokens"),
+    _row(rf"patch_embed\.proj\.{_ENDS}", r"embeddings.patch_embeddings.\1"),
+    _row(rf"{_BLOCK}norm([12])\.{_ENDS}", r"layer.\1.norm\2.\3"),
+    _row(rf"{_BLOCK}attn\.qkv\.(weight)", *_QKV),
+    _row(rf"{_BLOCK}attn\.proj\.{_ENDS}", r"layer.\1.attention.o_proj.\2"),
+    _row(rf"{_BLOCK}gamma_([12])", r"layer.\1.layer_scale\2.lambda1"),
+    _row(rf"{_BLOCK}mlp\.fc1\.{_ENDS}", r"layer.\1.mlp.up_proj.\2"),
+    _row(rf"{_BLOCK}mlp\.fc1_g\.{_ENDS}", r"layer.\1.mlp.gate_proj.\2"),
+    _row(rf"{_BLOCK}mlp\.fc1_x\.{_ENDS}", r"layer.\1.mlp.up_proj.\2"),
+    _row(rf"{_BLOCK}mlp\.fc2\.{_ENDS}", r"layer.\1.mlp.down_proj.\2"),
+    _row(rf"norm\.{_ENDS}", r"norm.\1"),
+)
+
+META_CONVNEXT: tuple[Rename, ...] = (
+    _row(rf"downsample_layers\.(\d)\.(\d)\.{_ENDS}", r"stages.\1.downsample_layers.\2.\3"),
+    _row(rf"stages\.(\d)\.(\d+)\.dwconv\.{_ENDS}", r"stages.\1.layers.\2.depthwise_conv.\3"),
+    _row(rf"stages\.(\d)\.(\d+)\.norm\.{_ENDS}", r"stages.\1.layers.\2.layer_norm.\3"),
+    _row(rf"stages\.(\d)\.(\d+)\.pwconv([12])\.{_ENDS}", r"stages.\1.layers.\2.pointwise_conv\3.\4"),
+    _row(r"stages\.(\d)\.(\d+)\.gamma", r"stages.\1.layers.\2.gamma"),
+    _row(rf"norm\.{_ENDS}", r"layer_norm.\1"),
+)
+
+TIMM_CONVNEXT: tuple[Rename, ...] = (
+    _row(rf"stem\.([01])\.{_ENDS}", r"stages.0.downsample_layers.\1.\2"),
+    _row(rf"stages\.(\d)\.downsample\.([01])\.{_ENDS}", r"stages.\1.downsample_layers.\2.\3"),
+    _row(rf"stages\.(\d)\.blocks\.(\d+)\.conv_dw\.{_ENDS}", r"stages.\1.layers.\2.depthwise_conv.\3"),
+    _row(rf"stages\.(\d)\.blocks\.(\d+)\.norm\.{_ENDS}", r"stages.\1.layers.\2.layer_norm.\3"),
+    _row(rf"stages\.(\d)\.blocks\.(\d+)\.mlp\.fc([12])\.{_ENDS}", r"stages.\1.layers.\2.pointwise_conv\3.\4"),
+    _row(r"stages\.(\d)\.blocks\.(\d+)\.gamma", r"stages.\1.layers.\2.gamma"),
+    _row(rf"head\.norm\.{_ENDS}", r"layer_norm.\1"),
+)
+
+AS_PUBLISHED: tuple[Rename, ...] = (_row(r"(.+)", r"\1"),)
+
+TABLES: Mapping[tuple[Family, Layout], tuple[Rename, ...]] = {
+    ("dinov3_vit", "meta"): META_VIT,
+    ("dinov3_vit", "timm"): TIMM_VIT,
+    ("dinov3_vit", "huggingface"): AS_PUBLISHED,
+    ("dinov3_convnext", "meta"): META_CONVNEXT,
+    ("dinov3_convnext", "timm"): TIMM_CONVNEXT,
+    ("dinov3_convnext", "huggingface"): AS_PUBLISHED,
+    ("dinov2", "huggingface"): AS_PUBLISHED,
+    ("dinov2_registers", "huggingface"): AS_PUBLISHED,
+}
+
+#: One tensor that only this layout has.
+SIGNATURES: Mapping[tuple[Family, Layout], str] = {
+    ("dinov3_vit", "meta"): "storage_tokens",
+    ("dinov3_vit", "timm"): "reg_token",
+    ("dinov3_vit", "huggingface"): "embeddings.patch_embeddings.weight",
+    ("dinov3_convnext", "meta"): "downsample_layers.0.0.weight",
+    ("dinov3_convnext", "timm"): "stem.0.weight",
+    ("dinov3_convnext", "huggingface"): "stages.0.downsample_layers.0.weight",
+    ("dinov2", "huggingface"): "embeddings.position_embeddings",
+    ("dinov2_registers", "huggingface"): "embeddings.register_tokens",
+}
+
+
+def find_layout(names: Collection[str], family: Family, *, source: str) -> Layout:
+    """Tell the layout from the tensor names of a file.
+
+    Raises:
+        WeightsError: no known layout of this family has such names.
+    """
+    for (candidate, layout), signature in SIGNATURES.items():
+        if candidate == family and signature in names:
+            return layout
+    shown = ", ".join(sorted(names)[:3]) or "no tensors at all"
+    raise WeightsError(
+        f"{source} holds no {family} weights in a known key layout (found {shown}, …); "
+        f"accepted are Meta's .pth and the .safetensors of timm and Hugging Face for this backbone"
+    )
+
+
+def convert(
+    state: Mapping[str, Tensor], expected: Mapping[str, torch.Size], family: Family, *, source: str
+) -> dict[str, Tensor]:
+    """Rename a whole file into the published layout, and make sure that nothing is missing or left over.
+
+    Args:
+        state: tensors under the names of any known layout.
+        expected: names and shapes that the module needs, in the published layout.
+        family: the backbone's family.
+        source: the file, for messages.
+
+    Returns:
+        Exactly the expected tensors, in float32.
+
+    Raises:
+        WeightsError: tensors are missing, unexpected, of another shape or not finite.
+    """
+    layout = find_layout(state, family, source=source)
+    given = _settle_meta(dict(state), source) if layout == "meta" else dict(state)
+    converted, unknown = _rename(given, TABLES[family, layout])
+    if layout == "timm":
+        _add_what_timm_omits(converted, expected)
+    _refuse_masked_key_bias(converted, expected, source)
+    missing = sorted(set(expected) - set(converted))
+    unknown += sorted(set(converted) - set(expected))
+    _refuse_incomplete(missing, unknown, total=len(expected), source=source)
+    return {name: _fit(name, converted[name], shape, source) for name, shape in expected.items()}
+
+
+def _rename(state: Mapping[str, Tensor], table: tuple[Rename, ...]) -> tuple[dict[str, Tensor], list[str]]:
+    """Apply a table; return the renamed tensors and the names that no row knows."""
+    converted: dict[str, Tensor] = {}
+    unknown: list[str] = []
+    for name, tensor in state.items():
+        row = next((row for row in table if re.fullmatch(row.pattern, name)), None)
+        if row is None:
+            unknown.append(name)
+        elif row.targets:
+            parts = tensor.chunk(len(row.targets), dim=0) if len(row.targets) > 1 else (tensor,)
+            names = (re.sub(row.pattern, target, name) for target in row.targets)
+            converted.update(zip(names, parts, strict=True))
+    return converted, unknown
+
+
+def _settle_meta(state: dict[str, Tensor], source: str) -> dict[str, Tensor]:
+    """Fold in what only Meta's files hold: bias masks, RoPE periods, and the last norm's second name."""
+    for name in [name for name in state if name.endswith(".attn.qkv.bias_mask")]:
+        bias = name.removesuffix("_mask")
+        if bias not in state:
+            raise WeightsError(f"{source} has {name} but not {bias}: it is incomplete")
+        # Not a product: the mask may stand beside numbers that were never trained, even NaN.
+        state[bias] = torch.where(state.pop(name) != 0, state[bias], torch.zeros_like(state[bias]))
+    state.pop("rope_embed.periods", None)  # compared with the configuration by `check_periods`
+    for end in ("weight", "bias"):
+        twin = state.pop(f"norms.3.{end}", None)
+        if twin is not None and not torch.equal(twin, state.get(f"norm.{end}", torch.empty(0))):
+            raise WeightsError(f"{source}: norms.3.{end} differs from norm.{end}, which it should repeat")
+    return state
+
+
+def check_periods(state: Mapping[str, Tensor], *, theta: float, head_width: int, source: str) -> None:
+    """Compare the RoPE periods stored in Meta's files with those of the configuration.
+
+    Args:
+        state: tensors as read; files without periods pass.
+        theta: base of the periods.
+        head_width: channels per attention head.
+        source: the file, for messages.
+
+    Raises:
+        WeightsError: they differ by more than bfloat16 rounding.
+    """
+    stored = state.get("rope_embed.periods")
+    if stored is None:
+        return
+    expected = theta ** torch.arange(0, 1, 4 / head_width, dtype=torch.float32)
+    if stored.shape != expected.shape or not torch.allclose(stored.float(), expected, rtol=1e-2):
+        raise WeightsError(f"{source}: rope_embed.periods are not those of base {theta:g}: another model")
+
+
+def _add_what_timm_omits(converted: dict[str, Tensor], expected: Mapping[str, torch.Size]) -> None:
+    """Add zeros where timm leaves out what is zero in the originals, or unused outside pretraining."""
+    omitted = re.compile(r"layer\.\d+\.attention\.[qv]_proj\.bias|embeddings\.mask_token")
+    for name in expected:
+        if omitted.fullmatch(name) and name not in converted:
+            converted[name] = torch.zeros(expected[name])
+
+
+def _refuse_masked_key_bias(
+    converted: dict[str, Tensor], expected: Mapping[str, torch.Size], source: str
+) -> None:
+    """Drop the key part of a bias, which the module does not have; it must be zero (masked)."""
+    for name in [name for name in converted if name.endswith(".attention.k_proj.bias")]:
+        if name in expected:
+            continue
+        if torch.count_nonzero(converted.pop(name)):
+            raise WeightsError(f"{source}: {name} is not zero; dinov3 masks the key bias: another model")
+
+
+def _refuse_incomplete(missing: list[str], unknown: list[str], *, total: int, source: str) -> None:
+    problems = []
+    if missing:
+        problems.append(f"{len(missing)} of {total} tensors are missing ({_some(missing)})")
+    if unknown:
+        problems.append(f"{len(unknown)} are unexpected ({_some(unknown)})")
+    if problems:
+        raise WeightsError(f"{source} was not loaded: {' and '.join(problems)}; fetch the file again")
+
+
+def _fit(name: str, tensor: Tensor, shape: torch.Size, source: str) -> Tensor:
+    # The mask token is (1, C) in Meta's files and (1, 1, C) in the published ones.
+    same_numbers = tensor.numel() == shape.numel()
+    if name == "embeddings.mask_token" and same_numbers:
+        tensor = tensor.reshape(shape)
+    if tensor.shape != shape:
+        raise WeightsError(
+            f"{source} was not loaded: {name} has shape {tuple(tensor.shape)}, "
+            f"this backbone needs {tuple(shape)}: weights of another model"
+        )
+    if not tensor.is_floating_point() or not torch.isfinite(tensor).all():
+        raise WeightsError(f"{source} was not loaded: {name} holds values that are no finite numbers")
+    return tensor.to(torch.float32)
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(names[:3])
+    return shown if len(names) <= 3 else f"{shown}, …"

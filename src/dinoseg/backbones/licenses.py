@@ -1,0 +1,82 @@
+"""The licences of backbone weights: shown once, accepted once, remembered."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from pathlib import Path
+
+from dinoseg.backbones.catalog import DINOV3_LICENSE, BackboneSpec
+from dinoseg.backbones.weights_settings import read_settings
+from dinoseg.errors import LicenseError
+from dinoseg.outputs import write_json
+from dinoseg.progress import Progress, Silent
+
+DINOV3_LICENSE_URL = "https://ai.meta.com/resources/models-and-libraries/dinov3-license/"
+
+#: Our own summary; only the licence itself is binding.
+DINOV3_NOTICE: tuple[str, ...] = (
+    "DINOv3 weights come under Meta's DINOv3 License, not under dinoseg's Apache-2.0. In short:",
+    "- you may use them, also commercially;",
+    "- whoever passes on the weights or derivatives does so under the same agreement and adds a copy;",
+    "- publications of results acknowledge DINOv3;",
+    "- military, nuclear and weapons uses are excluded.",
+    f"This is our summary; what counts is the text at {DINOV3_LICENSE_URL}",
+)
+
+_NOTICES: dict[str, tuple[str, ...]] = {DINOV3_LICENSE: DINOV3_NOTICE}
+
+
+def needs_acceptance(spec: BackboneSpec) -> bool:
+    """Whether the licence of `spec` has to be accepted before its weights are used."""
+    return spec.license in _NOTICES
+
+
+def is_accepted(license_name: str, *, home: Path | None = None) -> bool:
+    """Whether this person accepted the licence before."""
+    return license_name in _read_acceptances(_file(home))
+
+
+def require_license(
+    spec: BackboneSpec, *, accept: bool, progress: Progress | None = None, home: Path | None = None
+) -> None:
+    """Go on only if the licence of `spec` needs no acceptance, was accepted, or is accepted now.
+
+    Args:
+        spec: the backbone.
+        accept: the person accepts the licence with this call; it is remembered.
+        progress: where the notice is shown, the first time only.
+        home: dinoseg's folder; read from the environment if not given.
+
+    Raises:
+        LicenseError: the licence is not accepted; the message names `--accept-license`.
+    """
+    if not needs_acceptance(spec) or is_accepted(spec.license, home=home):
+        return
+    shown = progress if progress is not None else Silent()
+    for line in _NOTICES[spec.license]:
+        shown.note(line)
+    if not accept:
+        raise LicenseError(
+            f"{spec.name} needs the DINOv3 License to be accepted once; read {DINOV3_LICENSE_URL} "
+            f"and repeat the command with --accept-license"
+        )
+    _remember(spec.license, _file(home))
+
+
+def _file(home: Path | None) -> Path:
+    return (home if home is not None else read_settings().home) / "licenses.json"
+
+
+def _read_acceptances(path: Path) -> dict[str, str]:
+    try:
+        accepted = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        # Missing or unreadable means not accepted: the person is asked again.
+        return {}
+    return accepted if isinstance(accepted, dict) else {}
+
+
+def _remember(license_name: str, path: Path) -> None:
+    now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+    write_json(path, {**_read_acceptances(path), license_name: now}, overwrite=True)
