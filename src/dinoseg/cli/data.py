@@ -1,0 +1,92 @@
+"""`dinoseg data`: look at a data folder before training on it, and split it."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dinoseg.cli.options import DataFolder, Debug, Json, Overwrite, Splits
+from dinoseg.cli.output import session
+
+app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Check a data folder, or split it by group."
+)
+
+
+@app.command("check")
+def check(
+    data: DataFolder,
+    size: Annotated[
+        int, typer.Option(help="Side in px that training will resize images to.", min=1, metavar="N")
+    ] = 256,
+    splits: Splits = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Look at every file, mask and split before training.
+
+    The exit code is 3 if something would stop a training.
+    Example: dinoseg data check data/kvasir
+    """
+    with session(as_json=as_json, debug=debug, resume="run the same command again") as output:
+        from dinoseg.data.checks import check_dataset
+
+        report = check_dataset(data, size=size, splits=splits, progress=output.progress)
+        output.facts = report.to_dict()
+        for line in report.lines():
+            output.line(line)
+        output.exit_code = report.exit_code
+
+
+@app.command("split")
+def split(
+    data: DataFolder,
+    out: Annotated[
+        Path | None, typer.Option(help="The file to write; DATA/splits.json if not given.", metavar="FILE")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the draw.", min=0)] = 0,
+    fractions: Annotated[
+        str, typer.Option(help="Shares of train, val and test.", metavar="F,F,F")
+    ] = "0.7,0.1,0.2",
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Draw train, val and test by group, and write them down.
+
+    Example: dinoseg data split data/kvasir --fractions 0.7,0.1,0.2
+    """
+    with session(as_json=as_json, debug=debug, resume="run the same command again") as output:
+        from dinoseg.data import open_dataset
+        from dinoseg.data.splits import check_splits, make_splits, save_splits
+
+        shares = read_fractions(fractions)
+        dataset = open_dataset(data)
+        path = out or dataset.root / "splits.json"
+        splits = make_splits(dataset, fractions=shares, seed=seed)
+        check_splits(dataset, splits)
+        save_splits(splits, path, overwrite=overwrite)
+        counts = {"train": len(splits.train), "val": len(splits.val), "test": len(splits.test)}
+        output.facts = {"splits": path, "seed": seed, "cases": counts}
+        output.line(f"{path}: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
+        output.line(f"next: dinoseg data check {shlex.quote(str(data))} --splits {shlex.quote(str(path))}")
+
+
+def read_fractions(text: str) -> tuple[float, float, float]:
+    """`"0.7,0.1,0.2"` as three numbers.
+
+    Raises:
+        UsageError: they are not three numbers.
+    """
+    from dinoseg.errors import UsageError
+
+    try:
+        train, val, test = (float(word) for word in text.split(","))
+    except ValueError:
+        raise UsageError(
+            f"--fractions {text!r}: accepted are three shares with commas between, for example 0.7,0.1,0.2"
+        ) from None
+    return train, val, test

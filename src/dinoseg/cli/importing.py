@@ -1,0 +1,66 @@
+"""`dinoseg import`: a released checkpoint becomes a run folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dinoseg.cli.options import AcceptLicense, Backbone, Debug, Json, Method, Overwrite
+from dinoseg.cli.output import session
+
+
+def import_(
+    checkpoint: Annotated[Path, typer.Argument(help="A released checkpoint (.pth).", metavar="CHECKPOINT")],
+    method: Method,
+    backbone: Backbone,
+    out: Annotated[Path, typer.Option(help="The run folder to make.", metavar="RUN")],
+    classes: Annotated[
+        str | None,
+        typer.Option(help="Names of the foreground classes, in the order of their ids.", metavar="NAME,NAME"),
+    ] = None,
+    overwrite: Overwrite = False,
+    accept_license: AcceptLicense = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Turn a released checkpoint into a run folder.
+
+    Example: dinoseg import kvasir.pth --method segdino-v1 --backbone dinov3_vits16 --out runs/released
+    """
+    with session(as_json=as_json, debug=debug, resume="run the same command again") as output:
+        from dinoseg.cli.train import describe_model
+        from dinoseg.releases import import_checkpoint
+
+        model = import_checkpoint(
+            checkpoint,
+            method=method,
+            backbone=backbone,
+            out=out,
+            classes=number_classes(classes) if classes else None,
+            accept_license=accept_license,
+            overwrite=overwrite,
+            progress=output.progress,
+        )
+        output.facts = {"run": out, **describe_model(model)}
+        names = ", ".join(model.classes.values())
+        output.line(f"{method} on {model.backbone.name} -> {out}; classes: {names}")
+        output.line(f"next: dinoseg predict {out} IMAGES --out masks")
+
+
+def number_classes(names: str) -> dict[int, str]:
+    """`"liver,tumour"` as {0: "background", 1: "liver", 2: "tumour"}.
+
+    Raises:
+        UsageError: a name is empty or given twice.
+    """
+    from dinoseg.errors import UsageError
+
+    words = [name.strip() for name in names.split(",")]
+    if "" in words or len({"background", *words}) != len(words) + 1:
+        raise UsageError(
+            f"--classes {names!r}: accepted are different names with commas between, without the background, "
+            "for example --classes liver,tumour"
+        )
+    return {0: "background", **dict(enumerate(words, 1))}

@@ -1,0 +1,138 @@
+"""What a command says: text or one JSON object on stdout, errors as one line on stderr, and its exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import math
+import sys
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePath
+from typing import Any, Literal
+
+import typer
+
+from dinoseg.cli.bars import create_progress
+from dinoseg.errors import DinosegError
+
+FAILED = 1
+INTERRUPTED = 130
+
+
+class Output:
+    """What one command tells: lines and tables for people, or facts for programs.
+
+    Attributes:
+        progress: to be handed to long work.
+        facts: what `--json` prints when the command ends.
+        exit_code: what the command returns when it ends without an error.
+    """
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.as_json = as_json
+        self.progress = create_progress()
+        self.facts: dict[str, Any] = {}
+        self.exit_code = 0
+
+    def line(self, text: str = "") -> None:
+        """Write one line for people; nothing with `--json`."""
+        if not self.as_json:
+            sys.stdout.write(f"{text}\n")
+
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str = "") -> None:
+        """Write a table for people; nothing with `--json`. Columns of numbers are aligned right."""
+        if self.as_json:
+            return
+        from rich import box
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+        for index, column in enumerate(columns):
+            numeric = bool(rows) and all(isinstance(row[index], int | float) for row in rows)
+            justify: Literal["left", "right"] = "right" if numeric else "left"
+            table.add_column(column, justify=justify, overflow="fold", no_wrap=index == 0)
+        for row in rows:
+            table.add_row(*("" if cell is None else str(cell) for cell in row))
+        width = None if sys.stdout.isatty() else 140
+        Console(file=sys.stdout, markup=False, highlight=False, emoji=False, width=width).print(table)
+
+
+@contextlib.contextmanager
+def session(*, as_json: bool, debug: bool, resume: str = "nothing was left half written") -> Iterator[Output]:
+    """Run the body of a command, and turn how it ends into text, JSON and an exit code.
+
+    Args:
+        as_json: print one JSON object on stdout instead of text.
+        debug: show the traceback of an error.
+        resume: what a person reads after Ctrl-C: how to go on.
+
+    Raises:
+        typer.Exit: always when the exit code is not 0.
+    """
+    output = Output(as_json=as_json)
+    try:
+        # A library that prints would spoil the one JSON object.
+        with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+            yield output
+            output.progress.close()
+    except (typer.Exit, BrokenPipeError):
+        raise
+    except (KeyboardInterrupt, SystemExit) as stop:
+        # Lightning ends the process itself after Ctrl-C.
+        if isinstance(stop, SystemExit) and not isinstance(stop.__context__, KeyboardInterrupt):
+            raise
+        raise _fail(output, f"interrupted; {resume}", INTERRUPTED, debug=False) from None
+    except DinosegError as error:
+        raise _fail(output, one_line(str(error)), error.exit_code, debug=debug) from None
+    except Exception as error:
+        message = f"unexpected {type(error).__name__}: {one_line(str(error))}; run again with --debug"
+        raise _fail(output, message, FAILED, debug=debug) from None
+    if as_json:
+        write_json_line(output.facts)
+    if output.exit_code:
+        raise typer.Exit(output.exit_code)
+
+
+def report_error(message: str, exit_code: int, *, as_json: bool) -> None:
+    """Write an error as one line on stderr and, with `--json`, as an object on stdout."""
+    sys.stderr.write(f"error: {message}\n")
+    if as_json:
+        write_json_line({"error": message, "exit_code": exit_code})
+
+
+def write_json_line(value: Any) -> None:
+    """Write `value` as one line of strict JSON on stdout; ASCII only, so that every pipe takes it."""
+    sys.stdout.write(json.dumps(to_plain(value), allow_nan=False) + "\n")
+
+
+def to_plain(value: Any) -> Any:
+    """Dataclasses, paths and arrays as what JSON knows; NaN and infinities as null."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): to_plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [to_plain(item) for item in value]
+    if isinstance(value, bool | int | str | None):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, PurePath):
+        return str(value)
+    return to_plain(value.tolist()) if hasattr(value, "tolist") else str(value)
+
+
+def one_line(text: str) -> str:
+    """`text` without line breaks and runs of spaces."""
+    return " ".join(text.split())
+
+
+def _fail(output: Output, message: str, exit_code: int, *, debug: bool) -> typer.Exit:
+    output.progress.close()
+    if debug:
+        traceback.print_exc(file=sys.stderr)
+    report_error(message, exit_code, as_json=output.as_json)
+    return typer.Exit(exit_code)

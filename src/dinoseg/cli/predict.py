@@ -1,0 +1,71 @@
+"""`dinoseg predict`: masks for images, folders and lists of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dinoseg.cli.options import AcceptLicense, BackbonePlace, Debug, Device, Json, Overwrite, RunFolder
+from dinoseg.cli.output import session
+
+
+def predict(
+    run: RunFolder,
+    sources: Annotated[list[Path], typer.Argument(help="Images or folders of images.", metavar="INPUT...")],
+    out: Annotated[Path, typer.Option(help="Where the masks go.", metavar="DIR")],
+    window: Annotated[
+        int | None,
+        typer.Option(help="Slide a window of this side in px; the image is not resized.", min=1, metavar="N"),
+    ] = None,
+    overlap: Annotated[float, typer.Option(help="Share of a window that the next one covers again.")] = 0.25,
+    flips: Annotated[bool, typer.Option("--flips", help="Average over mirrored copies as well.")] = False,
+    batch_size: Annotated[int, typer.Option(help="Images or windows at once.", min=1, metavar="N")] = 8,
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="Write the class probabilities as well.")
+    ] = False,
+    no_overlays: Annotated[bool, typer.Option("--no-overlays", help="Write no overlay pictures.")] = False,
+    overwrite: Overwrite = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Leave out what is there already.")] = False,
+    backbone: BackbonePlace = None,
+    device: Device = "cpu",
+    accept_license: AcceptLicense = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Predict a mask for each image, at its own size.
+
+    A broken file is named and the others go on; the exit code is then 3.
+
+    Example: dinoseg predict runs/kvasir photos/ --out masks/
+    """
+    with session(
+        as_json=as_json, debug=debug, resume="run the same command with --resume to go on"
+    ) as output:
+        from dinoseg.cli.devices import check_device
+        from dinoseg.inference import predict_files
+        from dinoseg.model import load
+
+        model = load(
+            run,
+            backbone=backbone,
+            accept_license=accept_license,
+            device=check_device(device),
+            progress=output.progress,
+        )
+        report = predict_files(
+            model,
+            sources,
+            out,
+            window=window,
+            overlap=overlap,
+            flips=flips,
+            batch_size=batch_size,
+            overlays=not no_overlays,
+            probabilities=probabilities,
+            overwrite=overwrite,
+            resume=resume,
+            progress=output.progress,
+        )
+        output.exit_code = report.exit_code

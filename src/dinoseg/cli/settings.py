@@ -1,0 +1,78 @@
+"""Every setting that `--set` accepts, read from the settings classes themselves."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from dinoseg.config import RunSettings, Settings, preset
+
+# Those that have an option of their own, and those that the data decide.
+NOT_SETTABLE = frozenset(
+    {"data", "preset", "splits", "shots", "shots_from", "shot_unit", "train.seed"}
+    | {"model.backbone.name", "model.decoder.method", "model.classes"}
+)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One line of `dinoseg info settings`.
+
+    Attributes:
+        key: dotted, as written after `--set`.
+        accepted: type, or the accepted words.
+        default: value where nothing is set.
+        description: what it is; empty where the key says it.
+    """
+
+    key: str
+    accepted: str
+    default: Any
+    description: str
+
+
+def list_settings() -> list[Setting]:
+    """All settings of a training run that can be changed, with the defaults of the preset `default`."""
+    values = {"train": preset("default", "linear")}
+    return [setting for setting in _walk(RunSettings, "", values) if setting.key not in NOT_SETTABLE]
+
+
+def _walk(kind: type[Settings], prefix: str, values: Mapping[str, Any]) -> Iterator[Setting]:
+    # A decoder's settings hold for one method only, which the description says.
+    method = kind.model_fields["method"].default + ": " if "method" in kind.model_fields else ""
+    for name, field in kind.model_fields.items():
+        default = None if field.is_required() else field.get_default(call_default_factory=True)
+        value = values.get(name, default)
+        nested = list(_settings_classes(field.annotation))
+        for settings in nested:
+            inside = dict(value) if isinstance(value, Settings) else {}
+            yield from _walk(settings, f"{prefix}{name}.", inside)
+        if not nested:
+            text = f"{method}{field.description or ''}".removesuffix(": ")
+            yield Setting(f"{prefix}{name}", _describe(field.annotation), value, text)
+
+
+def _settings_classes(annotation: Any) -> Iterator[type[Settings]]:
+    if isinstance(annotation, type) and issubclass(annotation, Settings):
+        yield annotation
+    for argument in typing.get_args(annotation):
+        yield from _settings_classes(argument)
+
+
+def _describe(annotation: Any) -> str:
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Annotated:
+        return _describe(arguments[0])
+    if origin is Literal:
+        return ", ".join(map(str, arguments))
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(_describe(item) for item in arguments)
+    if origin is tuple:
+        return "list of " + _describe(arguments[0])
+    if annotation is type(None):
+        return "null"
+    words = {int: "whole number", float: "number", bool: "true, false"}
+    return words.get(annotation) or getattr(annotation, "__name__", str(annotation)).lower()

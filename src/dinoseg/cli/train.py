@@ -1,0 +1,121 @@
+"""`dinoseg train`: a folder of images and masks becomes a run folder with a model in it."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from dinoseg.cli.options import (
+    AcceptLicense,
+    Backbone,
+    DataFolder,
+    Debug,
+    Device,
+    Json,
+    Method,
+    Overwrite,
+    Splits,
+)
+from dinoseg.cli.output import Output, session
+
+if TYPE_CHECKING:
+    from dinoseg.model import Segmenter
+
+# As in dinoseg.config, which takes too long to import for --help; a test compares them.
+Preset = Literal["default", "paper"]
+ShotsFrom = Literal["random", "first"]
+ShotUnit = Literal["case", "group"]
+
+
+def train(
+    data: DataFolder,
+    out: Annotated[Path, typer.Option(help="The run folder to make.", metavar="RUN")],
+    method: Method,
+    backbone: Backbone,
+    preset: Annotated[
+        Preset, typer.Option(help="default: our recipe; paper: the method's published one.")
+    ] = "default",
+    shots: Annotated[
+        int | None, typer.Option(help="Train on so many cases only.", min=1, metavar="K")
+    ] = None,
+    shots_from: Annotated[
+        ShotsFrom, typer.Option(help="Draw the shots (seeded), or take the first of the training split.")
+    ] = "random",
+    shot_unit: Annotated[ShotUnit, typer.Option(help="What one shot is; a group is a patient.")] = "case",
+    splits: Splits = None,
+    seed: Annotated[int, typer.Option(help="Of everything that is drawn at random.", min=0)] = 0,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="A setting of `dinoseg info settings`; may be repeated.", metavar="KEY=VALUE"
+        ),
+    ] = None,
+    device: Device = "cpu",
+    threads: Annotated[
+        int | None, typer.Option(help="Cores to compute on; all if not given.", min=1, metavar="N")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
+    overwrite: Overwrite = False,
+    accept_license: AcceptLicense = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Train a method's decoder on a frozen backbone.
+
+    Example: dinoseg train data/kvasir --method segdino-v2 --backbone dinov3_vits16 --out runs/kvasir
+    """
+    with session(
+        as_json=as_json, debug=debug, resume="run the same command with --resume to go on"
+    ) as output:
+        from dinoseg.cli.devices import check_device, limit_threads
+        from dinoseg.config import parse_assignments
+
+        changes = parse_assignments(assignments or [])
+        limit_threads(threads)
+        check_device(device)
+        from dinoseg.training import train as run_training
+
+        model = run_training(
+            data,
+            method=method,
+            backbone=backbone,
+            out=out,
+            preset=preset,
+            shots=shots,
+            shots_from=shots_from,
+            shot_unit=shot_unit,
+            splits=splits,
+            changes=changes,
+            seed=seed,
+            device=device,
+            accept_license=accept_license,
+            resume=resume,
+            overwrite=overwrite,
+            progress=output.progress,
+        )
+        output.facts = {"run": out, **describe_model(model)}
+        _tell(output, data, out)
+
+
+def describe_model(model: Segmenter) -> dict[str, Any]:
+    """What a program wants to know of a model: method, backbone, classes, size, trained parameters."""
+    return {
+        "method": model.settings.decoder.method,
+        "backbone": model.backbone.name,
+        "backbone_license": model.backbone.license,
+        "classes": model.classes,
+        "size": model.size[0],
+        "trained_parameters": sum(parameter.numel() for parameter in model.decoder.parameters()),
+    }
+
+
+def _tell(output: Output, data: Path, out: Path) -> None:
+    facts = output.facts
+    trained = f"{facts['trained_parameters']:,} trained parameters"
+    output.line(f"{facts['method']} on {facts['backbone']}, {trained} -> {out}")
+    output.line(f"learning curve: {out / 'report' / 'learning_curve.png'}")
+    run, folder, report = (shlex.quote(str(path)) for path in (out, data, out / "report"))
+    output.line(f"next: dinoseg evaluate {run} {folder} --split test --out {report}")
