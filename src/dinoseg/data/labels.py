@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinoseg.data.case import LabelMap
+from dinoseg.data.case_files import CaseFiles
 from dinoseg.data.formats import read_label
 from dinoseg.data.histograms import (
     LabelHistogram,
@@ -157,14 +158,17 @@ def name_classes(count: int) -> dict[int, str]:
     return {0: "background", **{id_: f"class_{id_}" for id_ in range(1, count)}}
 
 
-def require_foreground(mapping: LabelMapping, paths: Sequence[Path]) -> None:
+def require_foreground(cases: Sequence[CaseFiles], mapping: LabelMapping) -> None:
     """Raise if no mask of a training set shows anything but background.
 
     Raises:
         LabelError: there is no mask, or every one is all background.
     """
+    paths = [case.label for case in cases if case.label is not None]
     if not paths:
-        raise LabelError("the training split holds no case; make one with `dinoseg data split DATA`")
+        raise LabelError(
+            "the training split holds no case with a mask; make one with `dinoseg data split DATA`"
+        )
     for path in paths:
         if mapping.apply(read_label(path), name=str(path)).array.any():
             return

@@ -65,7 +65,7 @@ def decode(path: Path, convert: Convert) -> NDArray[Any]:
             _refuse_pages(path, image)
             packing = _packing(image)
             image.load()
-            return _upright(convert(image, packing), orientation(image))
+            return upright(convert(image, packing), orientation(image))
 
 
 @contextmanager
@@ -139,7 +139,7 @@ def _decode_tiff(path: Path) -> NDArray[Any]:
         array = page.asarray()
         if array.ndim == 3 and page.axes.startswith("S"):
             array = array.transpose(1, 2, 0)  # (C, H, W) -> (H, W, C)
-        return _upright(array, _tiff_orientation(page))
+        return upright(array, _tiff_orientation(page))
 
 
 def _tiff_orientation(page: Any) -> int:
@@ -147,7 +147,8 @@ def _tiff_orientation(page: Any) -> int:
     return int(tag.value) if tag else 1
 
 
-def _upright(array: NDArray[Any], turned: int) -> NDArray[Any]:
+def upright(array: NDArray[Any], turned: int) -> NDArray[Any]:
+    """Undo the EXIF orientation `turned` (1 to 8) of (H, W) or (H, W, C)."""
     if turned in (5, 6, 7, 8):
         array = array.swapaxes(0, 1)
     if turned in (2, 3, 6, 7):

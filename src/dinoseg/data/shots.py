@@ -1,0 +1,85 @@
+"""Few-shot draws: seeded, nested, with every class as early as possible."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+
+from dinoseg.data.case_files import CaseFiles
+from dinoseg.data.formats import read_label
+from dinoseg.data.layouts import Dataset
+from dinoseg.errors import SplitError
+
+
+def draw_shots(
+    dataset: Dataset,
+    case_ids: Sequence[str],
+    shots: int,
+    *,
+    seed: int = 0,
+    unit: Literal["case", "group"] = "case",
+    first: bool = False,
+) -> tuple[str, ...]:
+    """Choose a few training cases.
+
+    The draw of one seed is an order of all units of which the first `shots` are taken, so that
+    5 shots are among the 10. The order begins with units that together show every class; the
+    rest is random.
+
+    Args:
+        dataset: the data.
+        case_ids: the training split.
+        shots: how many cases, or groups with all their cases.
+        seed: of the draw.
+        unit: what counts as one shot.
+        first: take the first in the order of `case_ids` instead of drawing.
+
+    Returns:
+        The chosen case ids, in the order of the draw.
+
+    Raises:
+        SplitError: `shots` is below 1 or above the number of units.
+        LabelError: a mask holds a value without a class.
+    """
+    members = _collect_units(dataset, case_ids, unit)
+    if not 1 <= shots <= len(members):
+        raise SplitError(f"{shots} shots; the training split holds 1 to {len(members)} ({unit}s)")
+    order = list(members) if first else _draw_order(_find_classes(dataset, members), shots, seed)
+    return tuple(case.id for name in order[:shots] for case in members[name])
+
+
+def _collect_units(dataset: Dataset, case_ids: Sequence[str], unit: str) -> dict[str, list[CaseFiles]]:
+    members: dict[str, list[CaseFiles]] = {}
+    for case in dataset.find(case_ids):
+        members.setdefault(case.group if unit == "group" else case.id, []).append(case)
+    return members
+
+
+def _find_classes(dataset: Dataset, members: Mapping[str, Sequence[CaseFiles]]) -> dict[str, frozenset[int]]:
+    return {
+        name: frozenset(id_ for case in cases for id_ in _classes_of(dataset, case))
+        for name, cases in members.items()
+    }
+
+
+def _classes_of(dataset: Dataset, case: CaseFiles) -> frozenset[int]:
+    if case.label is None or case.id in dataset.empty:
+        return frozenset()
+    ids = dataset.labels.apply(read_label(case.label), name=str(case.label)).array
+    return frozenset(np.flatnonzero(np.bincount(ids.ravel())).tolist()) - {0}
+
+
+def _draw_order(classes_of: Mapping[str, frozenset[int]], count: int, seed: int) -> list[str]:
+    names = sorted(classes_of)
+    waiting = [names[int(index)] for index in np.random.default_rng(seed).permutation(len(names))]
+    uncovered = {id_ for ids in classes_of.values() for id_ in ids}
+    order: list[str] = []
+    while uncovered and len(order) < count:
+        # max keeps the first of equals: the shuffled order decides.
+        best = max(waiting, key=lambda name: len(classes_of[name] & uncovered))
+        uncovered -= classes_of[best]
+        waiting.remove(best)
+        order.append(best)
+    return order + waiting
