@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dinoseg.data.case import Case, Image, LabelMap
 from dinoseg.data.cases import read_case
+from dinoseg.data.formats import content_digest
 from dinoseg.data.labels import LabelMapping
 from dinoseg.data.layouts import CaseFiles, Dataset, open_dataset
 
@@ -14,6 +15,7 @@ __all__ = [
     "Image",
     "LabelMap",
     "LabelMapping",
+    "content_digest",
     "open_dataset",
     "read_case",
 ]
