@@ -2,7 +2,7 @@
 
 Meta's `.pth`, timm's `.safetensors` and Hugging Face's own files hold the same tensors under other names.
 A row says what one tensor becomes; a row with several targets cuts its tensor along dimension 0 into equal
-parts. Every tensor of a file must match a row, and everything the module needs must be there afterwards.
+parts. Every tensor of a file must match a row.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from dinoseg.backbones.catalog import Family
+from dinoseg.backbones.catalog import BackboneSpec, Family
 from dinoseg.errors import WeightsError
 
 Layout = Literal["meta", "timm", "huggingface"]
@@ -132,33 +132,32 @@ def find_layout(names: Collection[str], family: Family, *, source: str) -> Layou
     )
 
 
-def convert(
-    state: Mapping[str, Tensor], expected: Mapping[str, torch.Size], family: Family, *, source: str
-) -> dict[str, Tensor]:
-    """Rename a whole file into the published layout, and make sure that nothing is missing or left over.
+def convert(state: Mapping[str, Tensor], spec: BackboneSpec, *, source: str) -> dict[str, Tensor]:
+    """Rename a whole file into the published layout; nothing may be left over.
 
     Args:
         state: tensors under the names of any known layout.
-        expected: names and shapes that the module needs, in the published layout.
-        family: the backbone's family.
+        spec: the backbone they are for.
         source: the file, for messages.
 
     Returns:
-        Exactly the expected tensors, in float32.
+        The tensors in float32; whether they are all there, the loader finds out.
 
     Raises:
-        WeightsError: tensors are missing, unexpected, of another shape or not finite.
+        WeightsError: tensors are unknown or not finite, or the layout is not known.
     """
-    layout = find_layout(state, family, source=source)
+    layout = find_layout(state, spec.family, source=source)
     given = _settle_meta(dict(state), source) if layout == "meta" else dict(state)
-    converted, unknown = _rename(given, TABLES[family, layout])
-    if layout == "timm":
-        _add_what_timm_omits(converted, expected)
-    _refuse_masked_key_bias(converted, expected, source)
-    missing = sorted(set(expected) - set(converted))
-    unknown += sorted(set(converted) - set(expected))
-    _refuse_incomplete(missing, unknown, total=len(expected), source=source)
-    return {name: _fit(name, converted[name], shape, source) for name, shape in expected.items()}
+    converted, unknown = _rename(given, TABLES[spec.family, layout])
+    if unknown:
+        raise WeightsError(
+            f"{source} was not loaded: {len(unknown)} unexpected tensors ({name_some(unknown)})"
+        )
+    if spec.family == "dinov3_vit" and layout == "timm":
+        _add_what_timm_omits(converted, spec)
+    if spec.family == "dinov3_vit" and layout == "meta":
+        _drop_masked_key_bias(converted, source)
+    return {name: _clean(name, tensor, source) for name, tensor in converted.items()}
 
 
 def _rename(state: Mapping[str, Tensor], table: tuple[Rename, ...]) -> tuple[dict[str, Tensor], list[str]]:
@@ -184,6 +183,8 @@ def _settle_meta(state: dict[str, Tensor], source: str) -> dict[str, Tensor]:
             raise WeightsError(f"{source} has {name} but not {bias}: it is incomplete")
         # Not a product: the mask may stand beside numbers that were never trained, even NaN.
         state[bias] = torch.where(state.pop(name) != 0, state[bias], torch.zeros_like(state[bias]))
+    if "mask_token" in state:
+        state["mask_token"] = state["mask_token"].reshape(1, 1, -1)  # (1, C) -> (1, 1, C)
     state.pop("rope_embed.periods", None)  # compared with the configuration by `check_periods`
     for end in ("weight", "bias"):
         twin = state.pop(f"norms.3.{end}", None)
@@ -212,50 +213,30 @@ def check_periods(state: Mapping[str, Tensor], *, theta: float, head_width: int,
         raise WeightsError(f"{source}: rope_embed.periods are not those of base {theta:g}: another model")
 
 
-def _add_what_timm_omits(converted: dict[str, Tensor], expected: Mapping[str, torch.Size]) -> None:
+def _add_what_timm_omits(converted: dict[str, Tensor], spec: BackboneSpec) -> None:
     """Add zeros where timm leaves out what is zero in the originals, or unused outside pretraining."""
-    omitted = re.compile(r"layer\.\d+\.attention\.[qv]_proj\.bias|embeddings\.mask_token")
-    for name in expected:
-        if omitted.fullmatch(name) and name not in converted:
-            converted[name] = torch.zeros(expected[name])
+    width = int(spec.config["hidden_size"])
+    converted["embeddings.mask_token"] = torch.zeros(1, 1, width)
+    for part in ("query", "value"):
+        if spec.config.get(f"{part}_bias", True):
+            for block in range(spec.depth):
+                converted[f"layer.{block}.attention.{part[0]}_proj.bias"] = torch.zeros(width)
 
 
-def _refuse_masked_key_bias(
-    converted: dict[str, Tensor], expected: Mapping[str, torch.Size], source: str
-) -> None:
-    """Drop the key part of a bias, which the module does not have; it must be zero (masked)."""
+def _drop_masked_key_bias(converted: dict[str, Tensor], source: str) -> None:
+    """Drop the key part of the bias, which the module does not have; it must be zero (masked)."""
     for name in [name for name in converted if name.endswith(".attention.k_proj.bias")]:
-        if name in expected:
-            continue
         if torch.count_nonzero(converted.pop(name)):
-            raise WeightsError(f"{source}: {name} is not zero; dinov3 masks the key bias: another model")
+            raise WeightsError(f"{source}: {name} is not zero, but DINOv3 masks it; its bias_mask is missing")
 
 
-def _refuse_incomplete(missing: list[str], unknown: list[str], *, total: int, source: str) -> None:
-    problems = []
-    if missing:
-        problems.append(f"{len(missing)} of {total} tensors are missing ({_some(missing)})")
-    if unknown:
-        problems.append(f"{len(unknown)} are unexpected ({_some(unknown)})")
-    if problems:
-        raise WeightsError(f"{source} was not loaded: {' and '.join(problems)}; fetch the file again")
-
-
-def _fit(name: str, tensor: Tensor, shape: torch.Size, source: str) -> Tensor:
-    # The mask token is (1, C) in Meta's files and (1, 1, C) in the published ones.
-    same_numbers = tensor.numel() == shape.numel()
-    if name == "embeddings.mask_token" and same_numbers:
-        tensor = tensor.reshape(shape)
-    if tensor.shape != shape:
-        raise WeightsError(
-            f"{source} was not loaded: {name} has shape {tuple(tensor.shape)}, "
-            f"this backbone needs {tuple(shape)}: weights of another model"
-        )
+def _clean(name: str, tensor: Tensor, source: str) -> Tensor:
     if not tensor.is_floating_point() or not torch.isfinite(tensor).all():
         raise WeightsError(f"{source} was not loaded: {name} holds values that are no finite numbers")
     return tensor.to(torch.float32)
 
 
-def _some(names: list[str]) -> str:
-    shown = ", ".join(names[:3])
+def name_some(names: Collection[str]) -> str:
+    """Return the first three names, and whether there are more."""
+    shown = ", ".join(sorted(names)[:3])
     return shown if len(names) <= 3 else f"{shown}, …"

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers.utils import logging as transformers_logging
 
 from dinoseg.backbones.catalog import BackboneSpec, Family
-from dinoseg.backbones.keys import check_periods, convert
+from dinoseg.backbones.keys import check_periods, convert, name_some
 from dinoseg.errors import WeightsError
 
 
@@ -65,13 +65,6 @@ def build_empty(spec: BackboneSpec) -> Any:
         return MODULE_TYPES[spec.family].model(build_config(spec))
 
 
-def list_expected(spec: BackboneSpec) -> dict[str, torch.Size]:
-    """Return name, in the published key layout, and shape of every tensor the module needs."""
-    # transformers wraps blocks and stages in `model.`; published files don't.
-    state = build_empty(spec).state_dict()
-    return {name.removeprefix("model."): tensor.shape for name, tensor in state.items()}
-
-
 def load_module(spec: BackboneSpec, state: Mapping[str, Tensor], *, source: str) -> nn.Module:
     """Build the module of `spec` and load every tensor of `state`, in whichever key layout.
 
@@ -87,38 +80,56 @@ def load_module(spec: BackboneSpec, state: Mapping[str, Tensor], *, source: str)
     if spec.family == "dinov3_vit":
         head_width = config.hidden_size // config.num_attention_heads
         check_periods(state, theta=config.rope_theta, head_width=head_width, source=source)
-    published = convert(state, list_expected(spec), spec.family, source=source)
+    published = convert(state, spec, source=source)
     kind = MODULE_TYPES[spec.family]
     attention = {"attn_implementation": "sdpa"} if kind.attention else {}
+    # Weights that are missing would be drawn at random: not from the caller's random state.
     with _quiet(), torch.random.fork_rng(devices=[]):
         module, report = kind.model.from_pretrained(
             None,
             config=config,
             state_dict=published,
             dtype=torch.float32,
+            ignore_mismatched_sizes=True,
             output_loading_info=True,
             **attention,
         )
-    left = {key: value for key, value in report.items() if value}
-    if left:
-        raise WeightsError(f"{source} was not loaded: transformers reports {left}")
-    return _freeze(module)
+    _refuse_incomplete(report, total=len(module.state_dict()), source=source)
+    frozen: nn.Module = module.eval().requires_grad_(False)
+    return frozen
 
 
-def _freeze(module: Any) -> nn.Module:
-    if not isinstance(module, nn.Module):
-        raise WeightsError(f"transformers built a {type(module).__name__}, not a torch module")
-    return module.eval().requires_grad_(False)
+def _refuse_incomplete(report: Mapping[str, Any], *, total: int, source: str) -> None:
+    """Raise unless transformers' loader says that every tensor found its place."""
+    problems = []
+    if missing := report["missing_keys"]:
+        problems.append(f"{len(missing)} of {total} tensors are missing ({name_some(missing)})")
+    if unexpected := report["unexpected_keys"]:
+        problems.append(f"{len(unexpected)} are unexpected ({name_some(unexpected)})")
+    if mismatched := report["mismatched_keys"]:
+        name, given, needed = sorted(mismatched)[0]
+        problems.append(
+            f"{len(mismatched)} have another shape ({name} is {tuple(given)}, needed {tuple(needed)})"
+        )
+    problems += [
+        str(message) for key in ("error_msgs", "conversion_errors") for message in report.get(key, ())
+    ]
+    if problems:
+        raise WeightsError(
+            f"{source} was not loaded: {'; '.join(problems)}; it is damaged or of another model"
+        )
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep transformers' progress bars off; put the switch back afterwards."""
-    bars: Any = transformers_logging
-    was_on = bars.is_progress_bar_enabled()
-    bars.disable_progress_bar()
+    """Keep transformers' bars and reports off (`load_module` says what is wrong); then as it was."""
+    log: Any = transformers_logging
+    bars, verbosity = log.is_progress_bar_enabled(), log.get_verbosity()
+    log.disable_progress_bar()
+    log.set_verbosity(log.CRITICAL)
     try:
         yield
     finally:
-        if was_on:
-            bars.enable_progress_bar()
+        log.set_verbosity(verbosity)
+        if bars:
+            log.enable_progress_bar()
