@@ -1,0 +1,211 @@
+"""`predict_files`: images in, masks and pictures out; reading and writing go on while the model computes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dinoseg import __version__
+from dinoseg.data.case import Case
+from dinoseg.data.formats import read_image, read_label
+from dinoseg.errors import DataError, UsageError
+from dinoseg.inference.engine import Options, Prepared, Segmented, prepare, segment
+from dinoseg.inference.plan import Job, Plan, plan_jobs, refuse_other_origin, refuse_outputs
+from dinoseg.inference.predictor import open_model
+from dinoseg.inference.report import SUMMARY, Failure, PredictedFile, PredictionReport, describe_model
+from dinoseg.inference.streams import map_ahead
+from dinoseg.model import Segmenter
+from dinoseg.outputs import write_json
+from dinoseg.progress import Progress, Silent
+
+
+def predict_files(
+    model: Segmenter | Path | str,
+    sources: Sequence[Path],
+    out: Path,
+    *,
+    window: int | None = None,
+    overlap: float = 0.25,
+    flips: bool = False,
+    batch_size: int = 8,
+    overlays: bool = True,
+    probabilities: bool = False,
+    overwrite: bool = False,
+    resume: bool = False,
+    workers: int = 2,
+    backbone: str | Path | None = None,
+    accept_license: bool = False,
+    device: str | None = None,
+    progress: Progress | None = None,
+) -> PredictionReport:
+    """Segment image files and write `out/masks`, `out/overlays`, `out/probabilities`, `out/predictions.json`.
+
+    A file that cannot be read is reported and the others are done. About three batches of
+    images are in memory at once, however many there are.
+
+    Args:
+        model: a Segmenter, or a run folder.
+        sources: image files and folders; folders are searched with their sub-folders, which the
+            outputs keep.
+        out: folder of the outputs.
+        window: as in `predict`, like `overlap`, `flips` and `batch_size`.
+        overlap: share of the window's side that neighbours have in common.
+        flips: average over mirror images.
+        batch_size: images, or windows of one image, at once.
+        overlays: also write pictures of the masks on the images.
+        probabilities: also write class probabilities (float16).
+        overwrite: replace outputs that exist; otherwise one is an error before any work.
+        resume: leave alone what an earlier call with the same model and settings has finished.
+        workers: threads that read, and as many that write; the results do not depend on it.
+        backbone: another place of the backbone's weights; only with a run folder.
+        accept_license: accept the licence of the backbone's weights; only with a run folder.
+        device: torch device to load a run folder to; a Segmenter stays where it is.
+        progress: counts files and is told each failure when it happens.
+
+    Raises:
+        UsageError: an argument is not accepted.
+        LayoutError: there is nothing to do, or two files would get the same name.
+        OutputError: an output exists already or cannot be written; nothing is half written.
+        RunError: the run folder cannot be used.
+    """
+    options = Options(window, overlap, flips, batch_size, probabilities)
+    _check_choices(overwrite=overwrite, resume=resume, workers=workers)
+    progress = progress or Silent()
+    plan = plan_jobs(sources, out, overlays=overlays, probabilities=probabilities)
+    if not (overwrite or resume):
+        refuse_outputs(plan, out)
+    loaded = open_model(
+        model, backbone=backbone, accept_license=accept_license, device=device, progress=progress
+    )
+    origin = {"model": describe_model(loaded), "settings": _describe_options(options)}
+    if resume:
+        refuse_other_origin(plan, out, origin)
+    # Written first: an interrupted call can be resumed, and a folder that is not writable shows at once.
+    write_json(out / SUMMARY, {"dinoseg": __version__, "finished": False, **origin}, overwrite=True)
+    started = time.monotonic()
+    outcomes = _run_jobs(loaded, plan, options, resume=resume, workers=workers, progress=progress)
+    done = list(progress.track(outcomes, total=len(plan.jobs) + len(plan.failures), label="predict"))
+    report = PredictionReport(
+        out=out,
+        files=_in_order(plan, done),
+        failures=tuple(item for item in done if isinstance(item, Failure)),
+        classes=dict(loaded.classes),
+        **origin,
+        seconds=time.monotonic() - started,
+    )
+    write_json(out / SUMMARY, {"dinoseg": __version__, **report.describe()}, overwrite=True)
+    return report
+
+
+class _Pipeline:
+    """The three steps of a job; reading and writing run in threads, the model in the caller's."""
+
+    def __init__(self, model: Segmenter, options: Options, progress: Progress) -> None:
+        self.model = model
+        self.options = options
+        self.progress = progress
+        self.failures: list[Failure] = []
+
+    def run(self, jobs: Sequence[Job], workers: int) -> Generator[PredictedFile, None, None]:
+        """Yield what was written, in order; what could not be read goes to `failures`."""
+        ahead = self.options.batch_size
+        by_source = {job.source: job for job in jobs}
+
+        def write(item: Segmented) -> PredictedFile:
+            return _write(item, by_source[item.case.source])
+
+        with (
+            closing(map_ahead(self.read, jobs, workers=workers, ahead=ahead)) as loaded,
+            closing(self.keep_readable(loaded)) as prepared,
+            closing(segment(self.model, prepared, self.options)) as segmented,
+            closing(map_ahead(write, segmented, workers=workers, ahead=ahead)) as written,
+        ):
+            yield from written
+
+    def read(self, job: Job) -> Prepared | Failure:
+        """Decode and prepare one image."""
+        try:
+            path = job.source
+            case = Case(id=path.stem, image=read_image(path), label=None, group=path.stem, source=path)
+            return prepare(self.model, case, self.options)
+        except DataError as error:
+            return Failure(job.source, str(error))
+
+    def keep_readable(self, loaded: Iterator[Prepared | Failure]) -> Generator[Prepared, None, None]:
+        """Pass on what was read; note and keep the rest."""
+        for item in loaded:
+            if isinstance(item, Failure):
+                self.failures.append(item)
+                self.progress.note(item.reason)
+            else:
+                yield item
+
+
+def _run_jobs(
+    model: Segmenter, plan: Plan, options: Options, *, resume: bool, workers: int, progress: Progress
+) -> Iterator[PredictedFile | Failure]:
+    for failure in plan.failures:
+        progress.note(failure.reason)
+    yield from plan.failures
+    finished = {job.source for job in plan.jobs if resume and all(path.exists() for path in job.outputs)}
+    skipped = [job for job in plan.jobs if job.source in finished]
+    yield from map_ahead(lambda job: _read_back(job, model), skipped, workers=workers, ahead=16)
+    pipeline = _Pipeline(model, options, progress)
+    yield from pipeline.run([job for job in plan.jobs if job.source not in finished], workers)
+    yield from pipeline.failures
+
+
+def _write(item: Segmented, job: Job) -> PredictedFile:
+    # Whether existing outputs may be replaced was settled before any work.
+    prediction = item.prediction
+    legend = len(prediction.classes) > 2
+    if job.overlay is not None:
+        prediction.save_overlay(job.overlay, item.case.image, legend=legend, overwrite=True)
+    if job.probabilities is not None:
+        prediction.save_probabilities(job.probabilities, overwrite=True)
+    prediction.save(job.mask, overwrite=True)
+    return PredictedFile(
+        source=job.source,
+        mask=job.mask,
+        overlay=job.overlay,
+        probabilities=job.probabilities,
+        size=item.case.image.size,
+        pixels=prediction.pixels,
+    )
+
+
+def _read_back(job: Job, model: Segmenter) -> PredictedFile:
+    mask = read_label(job.mask)
+    counts = np.bincount(mask.ravel(), minlength=max(model.classes) + 1)
+    return PredictedFile(
+        source=job.source,
+        mask=job.mask,
+        overlay=job.overlay,
+        probabilities=job.probabilities,
+        size=(int(mask.shape[0]), int(mask.shape[1])),
+        pixels={index: int(counts[index]) for index in model.classes},
+        skipped=True,
+    )
+
+
+def _in_order(plan: Plan, done: Sequence[PredictedFile | Failure]) -> tuple[PredictedFile, ...]:
+    files = {item.source: item for item in done if isinstance(item, PredictedFile)}
+    return tuple(files[job.source] for job in plan.jobs if job.source in files)
+
+
+def _describe_options(options: Options) -> dict[str, Any]:
+    """What changes a mask: the batch size does not, nor does an overlap without windows."""
+    overlap = None if options.window is None else options.overlap
+    return {"window": options.window, "overlap": overlap, "flips": options.flips}
+
+
+def _check_choices(*, overwrite: bool, resume: bool, workers: int) -> None:
+    if overwrite and resume:
+        raise UsageError("overwrite replaces everything and resume keeps what is finished; choose one")
+    if workers < 1:
+        raise UsageError(f"workers is at least 1, given {workers}")
