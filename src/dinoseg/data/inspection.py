@@ -116,6 +116,4 @@ def iterate_lesions(facts: list[CaseFacts], *, size: int, patch: int) -> Iterato
 
 
 def _is_dark(image: Image, info: ImageInfo) -> bool:
-    return info.mode in _SIXTEEN_BIT_MODES and 0 < float(image.array.max()) < _SPECK_PIXELS = 16
-_SPECK_SHARE = 0.02
-_TWELVE_BITS_OF_RANGE
+    return info.mode in _SIXTEEN_BIT_MODES and 0 < float(image.array.max()) < _TWELVE_BITS
