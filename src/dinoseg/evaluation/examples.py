@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinoseg.evaluation.metrics import ClassScore
+from dinoseg.inference.overlays import palette
 
 Role = Literal["worst", "median", "best"]
 
 _SIDE = 560  # longest side of a picture in pixels: sharp on a phone, nine of them below 1 MB
 _FILL = 0.45
 _HALO = (12, 12, 12)
-_PALETTE = ("#19d3a2", "#ffb000", "#5ab4ff", "#ff7ac6", "#ff6a3d", "#f5e663", "#8c7bff", "#b8e986")
 
 
 @dataclass(frozen=True)
@@ -88,9 +88,9 @@ def describe(scores: Sequence[ClassScore]) -> str:
 
 
 def class_colours(classes: Mapping[int, str]) -> dict[int, str]:
-    """Return the colour of each foreground class, as #rrggbb."""
-    ids = [class_id for class_id in classes if class_id != 0]
-    return {class_id: _PALETTE[place % len(_PALETTE)] for place, class_id in enumerate(ids)}
+    """Return the colour of each foreground class as #rrggbb, the same as in overlays."""
+    colours = palette(max(classes, default=0) + 1)
+    return {class_id: f"#{bytes(colours[class_id]).hex()}" for class_id in classes if class_id != 0}
 
 
 def draw_example(
@@ -125,8 +125,9 @@ def draw_example(
         np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
         for mask in (target, prediction)
     ]
-    for class_id, colour in class_colours(classes).items():
-        canvas = _paint(canvas, masks[0] == class_id, masks[1] == class_id, _rgb(colour))
+    colours = palette(max(classes, default=0) + 1).astype(np.float32)
+    for class_id in class_colours(classes):
+        canvas = _paint(canvas, masks[0] == class_id, masks[1] == class_id, colours[class_id])
     buffer = io.BytesIO()
     Image.fromarray(canvas.round().astype(np.uint8)).save(buffer, "JPEG", quality=88)
     return buffer.getvalue()
@@ -190,7 +191,3 @@ def _paint(
     painted[halo] = _HALO
     painted[inner] = 0.3 * colour + 0.7 * 255
     return painted
-
-
-def _rgb(colour: str) -> NDArray[np.float32]:
-    return np.array([int(colour[place : place + 2], 16) for place in (1, 3, 5)], dtype=np.float32)

@@ -62,8 +62,7 @@ def write_report(
     Raises:
         OutputError: a file exists already or cannot be written; existing ones are checked first.
     """
-    for name in FILES:
-        refuse_existing(out / name, overwrite=overwrite)
+    refuse_report(out, overwrite=overwrite)
     facts = facts or {}
     comments = [title, *(f"{key}: {value}" for key, value in facts.items()), *policy]
     comments += [f"Failed, not in the means: {failure.case}: {failure.message}" for failure in failures]
@@ -93,6 +92,12 @@ def write_report(
     )
     write_text(out / "index.html", page, overwrite=overwrite)
     return out / "index.html"
+
+
+def refuse_report(out: Path, *, overwrite: bool) -> None:
+    """Raise `OutputError` if `out` holds a file of a report and `overwrite` is false."""
+    for name in FILES:
+        refuse_existing(out / name, overwrite=overwrite)
 
 
 def _case_rows(scores: Sequence[ClassScore]) -> list[dict[str, Any]]:

@@ -103,7 +103,8 @@ def summarise(
         DataError: some cases are in mm and others in pixels, which have no common mean.
     """
     by_class = _by_class(scores)
-    unit = _common_unit(scores)
+    refuse_mixed_units(scores)
+    unit = scores[0].unit
     rows = []
     for members in by_class.values():
         table = _tabulate([members], protocol)
@@ -121,6 +122,19 @@ def headline(summaries: Sequence[ClassSummary]) -> ClassSummary:
     return summaries[-1]
 
 
+def refuse_mixed_units(scores: Iterable[ClassScore]) -> None:
+    """Raise unless all scores are in mm, or all in pixels.
+
+    Raises:
+        DataError: there are both, which have no common mean.
+    """
+    if len({score.unit for score in scores}) > 1:
+        raise DataError(
+            "some cases have a spacing and others have none: distances in mm and pixels have no common mean; "
+            "give every case a spacing or evaluate the two kinds apart"
+        )
+
+
 def _by_class(scores: Sequence[ClassScore]) -> dict[int, list[ClassScore]]:
     if not scores:
         raise UsageError("there are no scores to summarise; the split is empty or every case failed")
@@ -132,16 +146,6 @@ def _by_class(scores: Sequence[ClassScore]) -> dict[int, list[ClassScore]]:
         if [score.case for score in members] != cases or len(set(cases)) != len(cases):
             raise UsageError(f"class {members[0].class_name}: every case must have each class exactly once")
     return by_class
-
-
-def _common_unit(scores: Iterable[ClassScore]) -> Unit:
-    units = sorted({score.unit for score in scores})
-    if len(units) > 1:
-        raise DataError(
-            "some cases have a spacing and others have none: distances in mm and pixels have no common mean; "
-            "give every case a spacing or evaluate the two kinds apart"
-        )
-    return units[0]
 
 
 def _tabulate(columns: Sequence[Sequence[ClassScore]], protocol: Protocol) -> _Table:

@@ -1,0 +1,237 @@
+"""`evaluate`: a model's scores on a split, with intervals, misses and, where asked for, a report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dinoseg.data.case_files import CaseFiles, shorten
+from dinoseg.data.layouts import Dataset, open_dataset
+from dinoseg.errors import DataError, UsageError
+from dinoseg.evaluation.definitions import protocol_lines
+from dinoseg.evaluation.examples import Picture, choose_examples, describe, draw_example
+from dinoseg.evaluation.metrics import DEFAULT_TOLERANCE, ClassScore, Unit, score_case
+from dinoseg.evaluation.report import Failure, refuse_report, write_report
+from dinoseg.evaluation.selection import ALL, refuse_other_classes, select_cases
+from dinoseg.evaluation.summary import ClassSummary, Protocol, headline, refuse_mixed_units, summarise
+from dinoseg.evaluation.views import View, stream_views
+from dinoseg.inference.predictor import open_model
+from dinoseg.model import Segmenter
+from dinoseg.progress import Progress, Silent
+
+PROTOCOLS: tuple[Protocol, ...] = ("native", "paper")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of a model.
+
+    Attributes:
+        scores: one per class and case.
+        summaries: one per class, then the mean over classes where there are several.
+        protocol: "native" or "paper".
+        failures: cases that could not be read; in no mean.
+        tolerance: of the NSD, in `unit`.
+        unit: of distances, "mm" or "px".
+        report: the page that was written, or None.
+    """
+
+    scores: tuple[ClassScore, ...]
+    summaries: tuple[ClassSummary, ...]
+    protocol: Protocol
+    failures: tuple[Failure, ...]
+    tolerance: float
+    unit: Unit
+    report: Path | None = None
+
+    @property
+    def headline(self) -> ClassSummary:
+        """The row that stands for all: the only class, or the mean over classes."""
+        return headline(self.summaries)
+
+
+def evaluate(
+    model: Segmenter | Path | str,
+    data: Path | str,
+    *,
+    split: str = "test",
+    protocol: Protocol = "native",
+    splits: Path | str | None = None,
+    tolerance: float | None = None,
+    out: Path | str | None = None,
+    batch_size: int = 8,
+    seed: int = 0,
+    overwrite: bool = False,
+    backbone: str | Path | None = None,
+    accept_license: bool = False,
+    device: str | None = None,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Score a model on the cases of a split: Dice, IoU, HD95, ASSD and NSD per class.
+
+    Args:
+        model: a run folder, or a Segmenter. With a run folder its own splits are used, and cases
+            that it was trained on are refused.
+        data: folder or CSV of images and masks.
+        split: "test", "val", "train", or "all" for every case of the data set.
+        protocol: "native" scores at the size of the images and counts every case; "paper" scores
+            as the published programs do and is not comparable with it.
+        splits: a splits.json to use instead.
+        tolerance: of the NSD; default 1 mm where the spacing is known, else 2 px.
+        out: folder for a report (four files); nothing is written without.
+        batch_size: images that the model sees at once.
+        seed: of the bootstrap.
+        overwrite: replace an older report.
+        backbone: another place of the backbone's weights; only with a run folder.
+        accept_license: accept the licence of the backbone's weights; only with a run folder.
+        device: torch device to load a run folder to, default "cpu".
+        progress: told how many cases are done, and which failed.
+
+    Raises:
+        UsageError: an argument is not accepted.
+        SplitError: the split is empty or unknown, or the model was trained on its cases.
+        LabelError: the classes of the data are not those of the model.
+        DataError: no case could be scored, or only some have a spacing.
+        OutputError: the report exists already or cannot be written.
+    """
+    if protocol not in PROTOCOLS:
+        raise UsageError(f"protocol {protocol!r} is not accepted; choose {' or '.join(PROTOCOLS)}")
+    out = None if out is None else Path(out)
+    if out is not None:
+        refuse_report(out, overwrite=overwrite)
+    progress = progress or Silent()
+    dataset = open_dataset(data, progress=progress)
+    run = None if isinstance(model, Segmenter) else Path(model)
+    files = select_cases(dataset, split, splits=Path(splits) if splits else None, run=run)
+    segmenter = open_model(
+        model, backbone=backbone, accept_license=accept_license, device=device, progress=progress
+    )
+    refuse_other_classes(segmenter.classes, dataset)
+    work = _Work(segmenter, dataset, protocol, tolerance, batch_size)
+    evaluation = _score(work, files, seed, progress)
+    if out is None:
+        return evaluation
+    page = _write(work, evaluation, files, out, split=split, seed=seed, overwrite=overwrite)
+    return Evaluation(**{**vars(evaluation), "report": page})
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What is evaluated, and how."""
+
+    model: Segmenter
+    dataset: Dataset
+    protocol: Protocol
+    tolerance: float | None
+    batch_size: int
+
+    def tolerance_in(self, unit: Unit) -> float:
+        return DEFAULT_TOLERANCE[unit] if self.tolerance is None else self.tolerance
+
+
+def _score(work: _Work, files: Sequence[CaseFiles], seed: int, progress: Progress) -> Evaluation:
+    failures: list[Failure] = []
+    scores: list[ClassScore] = []
+    shown = progress.track(files, total=len(files), label="evaluate")
+    views = stream_views(
+        work.model,
+        shown,
+        work.dataset.labels,
+        protocol=work.protocol,
+        batch_size=work.batch_size,
+        failures=failures,
+    )
+    for view in views:
+        scores += _score_view(work, view)
+        refuse_mixed_units([scores[0], scores[-1]])
+    for failure in failures:
+        progress.note(f"{failure.case} failed and is in no mean: {failure.message}")
+    if not scores:
+        raise DataError(f"no case could be scored: {shorten(failure.message for failure in failures)}")
+    return Evaluation(
+        scores=tuple(scores),
+        summaries=tuple(summarise(scores, seed=seed, protocol=work.protocol)),
+        protocol=work.protocol,
+        failures=tuple(failures),
+        tolerance=work.tolerance_in(scores[0].unit),
+        unit=scores[0].unit,
+    )
+
+
+def _score_view(work: _Work, view: View) -> list[ClassScore]:
+    return score_case(
+        view.prediction,
+        view.target,
+        classes=work.model.classes,
+        spacing=view.spacing,
+        tolerance=work.tolerance_in("px" if view.spacing is None else "mm"),
+        case=view.case.id,
+        group=view.case.group,
+    )
+
+
+def _write(
+    work: _Work,
+    evaluation: Evaluation,
+    files: Sequence[CaseFiles],
+    out: Path,
+    *,
+    split: str,
+    seed: int,
+    overwrite: bool,
+) -> Path:
+    method, backbone = work.model.settings.decoder.method, work.model.backbone
+    name = work.dataset.root.resolve().name
+    part = "every case, also any that the model was trained on" if split == ALL else split
+    return write_report(
+        evaluation.scores,
+        evaluation.summaries,
+        out,
+        title=f"{method} on {name}: {'all cases' if split == ALL else split + ' split'}",
+        policy=protocol_lines(work.protocol, tolerance=evaluation.tolerance, unit=evaluation.unit),
+        protocol=work.protocol,
+        facts={
+            "Method": method,
+            "Backbone": f"{backbone.name} ({backbone.digest[:12]})",
+            "Data": str(work.dataset.root),
+            "Split": f"{part} ({len(files)} cases)",
+            "Protocol": work.protocol,
+            "Seed of the intervals": str(seed),
+        },
+        classes=work.model.classes,
+        pictures=_draw_pictures(work, evaluation.scores, files),
+        failures=evaluation.failures,
+        overwrite=overwrite,
+    )
+
+
+def _draw_pictures(work: _Work, scores: Sequence[ClassScore], files: Sequence[CaseFiles]) -> list[Picture]:
+    """Predict the few chosen cases once more, so that no mask had to be kept."""
+    examples = {example.case: example for example in choose_examples(scores)}
+    again = [item for item in files if item.id in examples]
+    views = stream_views(
+        work.model,
+        again,
+        work.dataset.labels,
+        protocol=work.protocol,
+        batch_size=work.batch_size,
+        failures=[],
+    )
+    pictures = {view.case.id: _draw_picture(work, view) for view in views}
+    return [
+        Picture(
+            role=example.role,
+            case=example.case,
+            caption=describe([score for score in scores if score.case == example.case]),
+            jpeg=pictures[example.case],
+        )
+        for example in examples.values()
+        if example.case in pictures
+    ]
+
+
+def _draw_picture(work: _Work, view: View) -> bytes:
+    return draw_example(
+        view.image(), view.target, view.prediction, classes=work.model.classes, spacing=view.spacing
+    )

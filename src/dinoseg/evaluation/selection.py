@@ -1,0 +1,107 @@
+"""Which cases are scored: none that the model was trained on, none whose classes mean something else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from dinoseg.data.case_files import CaseFiles, shorten
+from dinoseg.data.layouts import Dataset
+from dinoseg.data.splits import FILE_NAME, NAMES, Splits, load_splits, resolve_splits
+from dinoseg.errors import LabelError, SplitError, UsageError
+
+ALL = "all"
+
+
+def select_cases(
+    dataset: Dataset, split: str, *, splits: Path | None = None, run: Path | None = None
+) -> tuple[CaseFiles, ...]:
+    """Return the cases of a split, in its order.
+
+    The splits are those of `splits`, else those that the run was trained with where its cases are
+    in the data set, else those of the data set. Nothing is drawn: a new draw could hold cases
+    that the model was trained on.
+
+    Args:
+        dataset: where the cases are.
+        split: "train", "val", "test", or "all" for every case of the data set.
+        splits: a splits.json.
+        run: the run folder of the model, where it is known.
+
+    Raises:
+        UsageError: an unknown split.
+        SplitError: no splits are known, the split is empty, or the run was trained on its cases.
+    """
+    if split not in (*NAMES, ALL):
+        raise UsageError(f"split {split!r} is not accepted; choose {', '.join(NAMES)} or {ALL}")
+    trained = _trained_with(dataset, run)
+    if split == ALL:
+        chosen = tuple(case.id for case in dataset.cases)
+    else:
+        found = trained if splits is None and trained is not None else _known_splits(dataset, split, splits)
+        chosen = dict(found.items())[split]
+    if not chosen:
+        advice = f"make one with `dinoseg data split {dataset.root}`"
+        raise SplitError(f"the {split} split of {dataset.root} holds no case; {advice}")
+    if split in ("val", "test") and trained is not None:
+        _refuse_trained(chosen, trained, split)
+    return dataset.find(chosen)
+
+
+def refuse_other_classes(model: Mapping[int, str], dataset: Dataset) -> None:
+    """Raise unless the class ids of a data set mean what they mean to the model.
+
+    Raises:
+        LabelError: the data set has classes that the model has not, lacks some although its ids
+            were inferred from the values that occur, or gives a class another id.
+    """
+    fixed = dataset.labels.kind in ("declared", "ids")
+    same = set(dataset.classes) == set(model)
+    known = set(dataset.classes) <= set(model)
+    ids = {name: class_id for class_id, name in model.items()}
+    moved = [name for class_id, name in dataset.classes.items() if ids.get(name, class_id) != class_id]
+    if moved or not (same or (known and fixed)):
+        raise LabelError(
+            f"{dataset.root} has the classes {dict(dataset.classes)}, the model {dict(model)}; "
+            "declare the classes of the model in dataset.yaml"
+        )
+
+
+def _trained_with(dataset: Dataset, run: Path | None) -> Splits | None:
+    """Return the splits of the run if this is the data set that it was trained on."""
+    path = None if run is None else run / FILE_NAME
+    if path is None or not path.is_file():
+        return None
+    splits = load_splits(path)
+    known = {case.id for case in dataset.cases}
+    named = splits.find_split()
+    gone = [case_id for case_id in named if case_id not in known]
+    if len(gone) == len(named):
+        return None
+    if gone:
+        raise SplitError(
+            f"{path} names {len(gone)} cases that {dataset.root} does not hold ({shorten(gone)}); "
+            "evaluate on the data of the run, or name other splits with --splits"
+        )
+    return splits
+
+
+def _known_splits(dataset: Dataset, split: str, path: Path | None) -> Splits:
+    written = path is not None or (dataset.root / FILE_NAME).is_file()
+    laid_out = any(case.split == split for case in dataset.cases)
+    if not (written or laid_out):
+        raise SplitError(
+            f"{dataset.root} has no {split} split, and one drawn now could hold cases that the model was "
+            "trained on; name the splits.json of the run with --splits, or score every case with --split all"
+        )
+    return resolve_splits(dataset, path=path)
+
+
+def _refuse_trained(chosen: tuple[str, ...], trained: Splits, split: str) -> None:
+    seen = set(trained.train)
+    both = [case_id for case_id in chosen if case_id in seen]
+    if both:
+        raise SplitError(
+            f"the model was trained on {len(both)} of the {len(chosen)} cases of the {split} split "
+            f"({shorten(both)}); name the splits of the run, or other cases"
+        )

@@ -1,0 +1,119 @@
+"""From files to prediction and target on one grid, case by case; a broken case does not stop the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dinoseg.data.case import Case
+from dinoseg.data.case_files import CaseFiles
+from dinoseg.data.cases import read_case
+from dinoseg.data.labels import LabelMapping
+from dinoseg.data.transforms import resize_image, resize_label
+from dinoseg.errors import DataError, LabelError, UsageError
+from dinoseg.evaluation.report import Failure
+from dinoseg.evaluation.summary import Protocol
+from dinoseg.inference.engine import Options, Prepared, prepare, segment
+from dinoseg.inference.streams import batched, map_ahead
+from dinoseg.model import Segmenter
+
+_READERS = 2
+
+
+@dataclass(frozen=True)
+class View:
+    """One case as it is scored.
+
+    Attributes:
+        case: at its native size.
+        prediction: (H, W) class ids; at the model's size under the paper protocol.
+        target: class ids on the same grid.
+        spacing: of that grid in mm; None where it is not known, or under the paper protocol.
+    """
+
+    case: Case
+    prediction: NDArray[np.uint8]
+    target: NDArray[np.uint8]
+    spacing: tuple[float, ...] | None
+
+    def image(self) -> NDArray[np.float32]:
+        """Return the intensities (C, H, W) on the grid of the masks."""
+        if self.prediction.shape == self.case.image.size:
+            return self.case.image.array
+        size = (int(self.prediction.shape[0]), int(self.prediction.shape[1]))
+        resized: NDArray[np.float32] = resize_image(torch.from_numpy(self.case.image.array), size).numpy()
+        return resized
+
+
+def stream_views(
+    model: Segmenter,
+    files: Iterable[CaseFiles],
+    mapping: LabelMapping,
+    *,
+    protocol: Protocol,
+    batch_size: int,
+    failures: list[Failure],
+) -> Iterator[View]:
+    """Yield a view of each case in order, reading ahead while the model computes.
+
+    Args:
+        model: put in eval mode.
+        files: of cases with labels.
+        mapping: mask values -> class ids.
+        protocol: "native", or "paper" for the grid of the model.
+        batch_size: cases that the model sees at once.
+        failures: cases that cannot be read are appended here.
+    """
+    options = Options(batch_size=batch_size)
+
+    def read(item: CaseFiles) -> Prepared | Failure:
+        try:
+            return prepare(model, _read_labelled(item, mapping), options)
+        except (DataError, UsageError) as error:
+            return Failure(item.id, str(error))
+
+    with closing(map_ahead(read, files, workers=_READERS, ahead=batch_size)) as found:
+        prepared = _set_aside(found, failures)
+        make_views = _views_of_paper if protocol == "paper" else _views_at_native_size
+        yield from make_views(model, prepared, options)
+
+
+def _read_labelled(files: CaseFiles, mapping: LabelMapping) -> Case:
+    case = read_case(files, mapping)
+    if case.label is None:
+        raise LabelError(f"{files.image} has no mask to score against; add one or leave the case out")
+    return case
+
+
+def _set_aside(found: Iterable[Prepared | Failure], failures: list[Failure]) -> Iterator[Prepared]:
+    for item in found:
+        if isinstance(item, Failure):
+            failures.append(item)
+        else:
+            yield item
+
+
+def _views_at_native_size(model: Segmenter, prepared: Iterable[Prepared], options: Options) -> Iterator[View]:
+    for item in segment(model, prepared, options):
+        if item.case.label is not None:
+            yield View(item.case, item.prediction.mask, item.case.label.array, item.case.spacing)
+
+
+def _views_of_paper(model: Segmenter, prepared: Iterable[Prepared], options: Options) -> Iterator[View]:
+    for batch in batched(prepared, options.batch_size):
+        for item, mask in zip(batch, _mask_at_model_size(model, batch), strict=True):
+            if item.case.label is not None:
+                yield View(item.case, mask, resize_label(item.case.label, model.size).array, None)
+
+
+@torch.inference_mode()
+def _mask_at_model_size(model: Segmenter, batch: list[Prepared]) -> NDArray[np.uint8]:
+    model.eval()
+    pixels = torch.stack([item.pixels for item in batch]).to(model.device)  # (B, 3, S, S)
+    masks: NDArray[np.uint8] = model.mask(model(pixels), model.size).cpu().numpy()
+    return masks
