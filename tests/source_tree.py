@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 PACKAGE = "dinoseg"
-_DOTTED_NAME = re.compile(rf"{PACKAGE}(\.[a-z_0-9]+)+(?=:\w+$|$)")
 
 
 @dataclass(frozen=True)
@@ -76,9 +74,11 @@ def _targets(node: ast.AST, module: Module, modules: Mapping[str, Module]) -> It
             member = f"{base}.{alias.name}"
             yield member if member in modules or base == PACKAGE else base
     elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-        match = _DOTTED_NAME.match(node.value)
-        if match and match.group() in modules:
-            yield match.group()
+        name, colon, _ = node.value.partition(":")
+        if colon and name in modules:
+            yield name
+    elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+        yield from (arg.value for arg in node.args[:1] if isinstance(arg, ast.Constant))
 
 
 def _absolute(node: ast.ImportFrom, module: Module) -> str:
