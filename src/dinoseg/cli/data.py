@@ -39,6 +39,8 @@ def check(
         for line in report.lines():
             output.line(line)
         output.exit_code = report.exit_code
+        if report.exit_code:
+            output.problem(f"{len(report.select('error'))} problems of {data} would stop a training")
 
 
 @app.command("split")
@@ -67,8 +69,8 @@ def split(
         dataset = open_dataset(data)
         path = out or dataset.root / "splits.json"
         splits = make_splits(dataset, fractions=shares, seed=seed)
-        check_splits(dataset, splits)
-        save_splits(splits, path, overwrite=overwrite)
+        check_splits(dataset, splits, progress=output.progress)
+        save_splits(path, splits, overwrite=overwrite)
         counts = {"train": len(splits.train), "val": len(splits.val), "test": len(splits.test)}
         output.facts = {"splits": path, "seed": seed, "cases": counts}
         output.line(f"{path}: " + ", ".join(f"{count} {name}" for name, count in counts.items()))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -21,12 +21,14 @@ from dinoseg.cli.options import (
     Splits,
 )
 from dinoseg.cli.output import Output, session
+from dinoseg.errors import DataError
 
 if TYPE_CHECKING:
-    from dinoseg.evaluation.summary import ClassSummary, MetricSummary
+    from dinoseg.evaluation import ClassSummary, Evaluation
+    from dinoseg.evaluation.summary import MetricSummary
 
 Protocol = Literal["native", "paper"]
-Split = Literal["test", "val", "train"]
+Split = Literal["test", "val", "train", "all"]
 COUNTS = ("with target", "missed", "false alarms")
 COLUMNS = ("class", "score", "mean", "95 % interval", "median", "cases", *COUNTS)
 
@@ -62,42 +64,53 @@ def evaluate(
     with session(as_json=as_json, debug=debug, resume="run the same command again") as output:
         from dinoseg.cli.devices import check_device
         from dinoseg.evaluation import evaluate as run_evaluation
-        from dinoseg.model import load
 
-        model = load(
+        evaluation = run_evaluation(
             run,
+            data,
+            split=split,
+            protocol=protocol,
+            splits=splits,
+            tolerance=tolerance,
+            out=out,
+            overwrite=overwrite,
             backbone=backbone,
             accept_license=accept_license,
             device=check_device(device),
             progress=output.progress,
         )
-        options = {} if tolerance is None else {"tolerance": tolerance}
-        evaluation = run_evaluation(
-            model,
-            data,
-            split=split,
-            protocol=protocol,
-            splits=splits,
-            out=out,
-            overwrite=overwrite,
-            progress=output.progress,
-            **options,
-        )
-        output.facts = {"run": run, "data": data, "split": split, "protocol": protocol, "report": out}
-        output.facts["classes"] = evaluation.summaries
-        tell_summaries(
-            output, evaluation.summaries, title=f"{run} on the {split} split of {data}, {protocol}"
-        )
+        output.facts = {"run": run, "data": data, "split": split, **describe_evaluation(evaluation)}
+        tell_scores(output, evaluation, title=f"{run} on {data}, split {split}, protocol {protocol}")
+        if evaluation.failures:
+            output.problem(f"{len(evaluation.failures)} cases could not be read and are in no mean")
+            output.exit_code = DataError.exit_code
 
 
-def tell_summaries(output: Output, summaries: Sequence[ClassSummary], *, title: str) -> None:
-    """Show the table of scores and what it means."""
-    from dinoseg.evaluation.definitions import EMPTY_TEXT, INTERVAL_TEXT
+def describe_evaluation(evaluation: Evaluation) -> dict[str, Any]:
+    """What a program wants to know of an evaluation; the scores of single cases are in the report."""
+    return {
+        "protocol": evaluation.protocol,
+        "tolerance": evaluation.tolerance,
+        "unit": evaluation.unit,
+        "classes": evaluation.summaries,
+        "failures": evaluation.failures,
+        "report": evaluation.report,
+    }
 
-    rows = [row for summary in summaries for row in _rows(summary)]
+
+def tell_scores(output: Output, evaluation: Evaluation, *, title: str) -> None:
+    """Show the table of scores, what it means, and where the report is."""
+    from dinoseg.evaluation.definitions import protocol_lines
+
+    rows = [row for summary in evaluation.summaries for row in _rows(summary)]
     output.table(COLUMNS, rows, title=title)
-    output.line(INTERVAL_TEXT)
-    output.line(EMPTY_TEXT)
+    lines = protocol_lines(evaluation.protocol, tolerance=evaluation.tolerance, unit=evaluation.unit)
+    # The definitions of the five scores are on the page of the report.
+    output.line(lines[0])
+    for line in lines[-2:]:
+        output.line(line)
+    if evaluation.report is not None:
+        output.line(f"report with pictures: {evaluation.report}")
 
 
 def _rows(summary: ClassSummary) -> Iterator[tuple[str, ...]]:

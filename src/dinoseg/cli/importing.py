@@ -20,6 +20,9 @@ def import_(
         str | None,
         typer.Option(help="Names of the foreground classes, in the order of their ids.", metavar="NAME,NAME"),
     ] = None,
+    size: Annotated[
+        int, typer.Option(help="Side in px that images are resized to.", min=1, metavar="N")
+    ] = 256,
     overwrite: Overwrite = False,
     accept_license: AcceptLicense = False,
     as_json: Json = False,
@@ -39,6 +42,7 @@ def import_(
             backbone=backbone,
             out=out,
             classes=number_classes(classes) if classes else None,
+            size=size,
             accept_license=accept_license,
             overwrite=overwrite,
             progress=output.progress,

@@ -41,6 +41,11 @@ class Output:
         if not self.as_json:
             sys.stdout.write(f"{text}\n")
 
+    def problem(self, text: str) -> None:
+        """Write one line on stderr: what went wrong although the command went on."""
+        self.progress.close()
+        sys.stderr.write(f"error: {text}\n")
+
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str = "") -> None:
         """Write a table for people; nothing with `--json`. Columns of numbers are aligned right."""
         if self.as_json:

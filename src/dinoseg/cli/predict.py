@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dinoseg.cli.options import AcceptLicense, BackbonePlace, Debug, Device, Json, Overwrite, RunFolder
-from dinoseg.cli.output import session
+from dinoseg.cli.output import Output, session
+
+if TYPE_CHECKING:
+    from dinoseg.inference import PredictionReport
 
 
 def predict(
@@ -45,17 +48,9 @@ def predict(
     ) as output:
         from dinoseg.cli.devices import check_device
         from dinoseg.inference import predict_files
-        from dinoseg.model import load
 
-        model = load(
-            run,
-            backbone=backbone,
-            accept_license=accept_license,
-            device=check_device(device),
-            progress=output.progress,
-        )
         report = predict_files(
-            model,
+            run,
             sources,
             out,
             window=window,
@@ -66,6 +61,23 @@ def predict(
             probabilities=probabilities,
             overwrite=overwrite,
             resume=resume,
+            backbone=backbone,
+            accept_license=accept_license,
+            device=check_device(device),
             progress=output.progress,
         )
+        output.facts = {"out": out, **report.describe()}
         output.exit_code = report.exit_code
+        _tell(output, report)
+
+
+def _tell(output: Output, report: PredictionReport) -> None:
+    skipped = sum(file.skipped for file in report.files)
+    words = f", of which {skipped} were there already" if skipped else ""
+    output.line(f"{len(report.files)} masks in {report.out / 'masks'}{words}, {report.seconds:.1f} s")
+    if any(file.overlay for file in report.files):
+        output.line(f"pictures to look at: {report.out / 'overlays'}")
+    if report.failures:
+        total = len(report.files) + len(report.failures)
+        failed = f"{len(report.failures)} of {total} files could not be read"
+        output.problem(f"{failed}; reasons above and in {report.out / 'predictions.json'}")

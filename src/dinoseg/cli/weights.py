@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,6 +12,7 @@ from dinoseg.cli.output import session
 
 if TYPE_CHECKING:
     from dinoseg.backbones.weights import WeightsStatus
+    from dinoseg.progress import Progress
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List, fetch and check backbone weights.")
 
@@ -35,7 +37,14 @@ def list_(as_json: Json = False, debug: Debug = False) -> None:
 
 @app.command("get")
 def get(
-    name: Name, accept_license: AcceptLicense = False, as_json: Json = False, debug: Debug = False
+    name: Name,
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="Take this file (Meta's .pth, or a .safetensors), not the hub.", metavar="FILE"),
+    ] = None,
+    accept_license: AcceptLicense = False,
+    as_json: Json = False,
+    debug: Debug = False,
 ) -> None:
     """Fetch the weights of a backbone ahead of time.
 
@@ -45,6 +54,8 @@ def get(
     with session(as_json=as_json, debug=debug, resume=resume) as output:
         from dinoseg.backbones.weights import get_weights
 
+        if weights is not None:
+            _keep(weights, name, accept_license=accept_license, progress=output.progress)
         found = get_weights(name, accept_license=accept_license, progress=output.progress)
         output.facts = {"name": name, "path": found.path, "sha256": found.sha256, "origin": found.origin}
         output.line(f"{found.path}\nsha256 {found.sha256}, from {found.origin}")
@@ -80,6 +91,21 @@ def check(
         if not checks:
             output.line("no weights are on this machine; fetch some with `dinoseg weights get NAME`")
         output.exit_code = 0 if all(check.ok for check in checks) else WeightsError.exit_code
+
+
+def _keep(file: Path, name: str, *, accept_license: bool, progress: Progress) -> None:
+    """Copy a weight file to where `name` is looked for, if it is whole and of that backbone."""
+    import shutil
+
+    from dinoseg.backbones import create_backbone
+    from dinoseg.backbones.hub import FILENAME
+    from dinoseg.backbones.weights_settings import read_settings
+    from dinoseg.outputs import atomic_path
+
+    create_backbone(name, weights=file, accept_license=accept_license, progress=progress)
+    kept = file.name if file.suffix == ".pth" else FILENAME
+    with atomic_path(read_settings().weights / name / kept) as temporary:
+        shutil.copyfile(file, temporary)
 
 
 def _row(status: WeightsStatus) -> tuple[object, ...]:
