@@ -34,7 +34,11 @@ def test_folder_of_every_type(family: str, tmp_path: Path) -> None:
     backbone = create_backbone(save_folder(tmp_path / "my-backbone", spec))
     assert backbone.name == "my-backbone"
     assert backbone.spec.family == family
-    assert (backbone.channels, backbone.strides, backbone.stride) == (spec.channels, spec.strides, spec.stride)
+    assert (backbone.channels, backbone.strides, backbone.stride) == (
+        spec.channels,
+        spec.strides,
+        spec.stride,
+    )
     assert backbone.mean == backbone.std == (0.5, 0.5, 0.5)
     assert backbone.license == "unstated"
     assert backbone.source == f"folder {tmp_path / 'my-backbone'}"
@@ -155,7 +159,7 @@ def test_truncated_safetensors(tmp_path: Path) -> None:
     folder = save_folder(tmp_path / "mine", vit_spec())
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(WeightsError, match="damaged .*; fetch it again"):
+    with pytest.raises(WeightsError, match=r"damaged .*; fetch it again"):
         create_backbone(folder)
 
 
