@@ -8,7 +8,7 @@ import json
 import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,8 @@ def atomic_path(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     except OSError as error:
         raise OutputError(f"{path} could not be written: {_explain(error)}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # for example where a part of the path is a file; the first error counts
+            temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str, *, overwrite: bool = False) -> None:
@@ -54,9 +55,7 @@ def write_text(path: Path, text: str, *, overwrite: bool = False) -> None:
 
 def write_json(path: Path, value: Any, *, overwrite: bool = False) -> None:
     """Write `value` as indented JSON to `path` in one move."""
-    write_text(
-        path, json.dumps(value, indent=2, ensure_ascii=False) + "\n", overwrite=overwrite
-    )
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n", overwrite=overwrite)
 
 
 def write_csv(
@@ -83,4 +82,6 @@ def _explain(error: OSError) -> str:
         return "the disk is full; free some space and run the same command again"
     if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
         return "the folder is not writable; choose another one with --out"
+    if isinstance(error, (FileExistsError, NotADirectoryError)):
+        return "a part of its path is a file, not a folder; choose another one with --out"
     return str(error)
