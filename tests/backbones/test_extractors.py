@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+import pickle
 from pathlib import Path
 
 import pytest
@@ -52,7 +54,10 @@ def test_any_size_is_padded_and_covered(family: str, size: tuple[int, int]) -> N
 def test_every_small_size_works() -> None:
     backbone = make("dinov3_vit")
     for side in range(1, 35):
-        assert backbone(random_images(1, 3, side, 35 - side)).padded == (-(-side // 16) * 16, -(-(35 - side) // 16) * 16)
+        assert backbone(random_images(1, 3, side, 35 - side)).padded == (
+            -(-side // 16) * 16,
+            -(-(35 - side) // 16) * 16,
+        )
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -113,19 +118,30 @@ def test_features_feed_a_decoder_that_learns() -> None:
     assert decoder.weight.grad.abs().sum() > 0
 
 
-def test_levels_are_normed_blocks_without_special_tokens() -> None:
-    spec = vit_spec()
+@pytest.mark.parametrize(("family", "special"), [("dinov3_vit", 5), ("dinov2", 1), ("dinov2_registers", 5)])
+def test_levels_are_normed_blocks_without_special_tokens(family: str, special: int) -> None:
+    spec = make_spec(family)
     module = build_module(spec)
     backbone = Backbone(module, spec, source="test")
-    image = random_images(2, 3, 32, 48)
+    image = random_images(2, 3, 2 * spec.stride, 3 * spec.stride)
     with torch.no_grad():
-        final = module(image).last_hidden_state  # (B, 1 + 4 + N, C)
+        final = module(image).last_hidden_state  # (B, special + N, C)
     features = backbone(image)
-    expected = final[:, 5:].transpose(1, 2).reshape(2, 32, 2, 3)
+    expected = final[:, special:].transpose(1, 2).reshape(2, 32, 2, 3)
     assert torch.allclose(features.levels[-1], expected, atol=1e-5)
     assert features.cls is not None
     assert torch.allclose(features.cls[-1], final[:, 0], atol=1e-5)
     assert len(features.cls) == 4
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_copies_work_alike(family: str) -> None:
+    backbone = make(family)
+    image = random_images(1, 3, 32, 32)
+    features = backbone(image)
+    copied = copy.deepcopy(backbone)
+    assert equal(copied(image).levels, features.levels)
+    assert pickle.loads(pickle.dumps(backbone.spec)) == backbone.spec
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -100,7 +99,7 @@ def _spec(name: str, family: Any, config: dict[str, Any], channels: Any, strides
         std=IMAGENET_STD,
         parameters=0,
         license="none",
-        config=MappingProxyType(config),
+        config=config,
     )
 
 

@@ -122,7 +122,7 @@ def _dinov3_vit(
         std=SAT493M_STD if satellite else IMAGENET_STD,
         parameters=parameters,
         license=DINOV3_LICENSE,
-        config=MappingProxyType(config),
+        config=config,
         timm_repo=f"timm/vit_{size}_patch16_dinov3.{data}",
         hf_repo=f"facebook/{base.replace('_', '-')}-pretrain-{data}",
         hf_gated=True,
@@ -146,7 +146,7 @@ def _dinov3_convnext(
         std=IMAGENET_STD,
         parameters=parameters,
         license=DINOV3_LICENSE,
-        config=MappingProxyType({"hidden_sizes": list(channels), "depths": list(blocks)}),
+        config={"hidden_sizes": list(channels), "depths": list(blocks)},
         timm_repo=f"timm/convnext_{size}.dinov3_lvd1689m",
         hf_repo=f"facebook/dinov3-convnext-{size}-pretrain-lvd1689m",
         hf_gated=True,
@@ -182,7 +182,7 @@ def _dinov2(
         std=IMAGENET_STD,
         parameters=parameters,
         license="apache-2.0",
-        config=MappingProxyType(config),
+        config=config,
         hf_repo=f"facebook/dinov2-{'with-registers-' if registers else ''}{size}",
     )
 
@@ -212,7 +212,7 @@ def _untrained() -> BackboneSpec:
         std=IMAGENET_STD,
         parameters=5_489_856,
         license="none",
-        config=MappingProxyType(config),
+        config=config,
     )
 
 

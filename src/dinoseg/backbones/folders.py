@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from dinoseg.backbones.catalog import (
@@ -74,7 +73,7 @@ def read_spec(folder: Path, *, progress: Progress) -> BackboneSpec:
         std=std,
         parameters=0,
         license=_read_license(folder, model_type, progress),
-        config=MappingProxyType(settings),
+        config=settings,
     )
     return _complete(draft)
 
