@@ -1,0 +1,175 @@
+"""Dino U-Net: an adapter on the image and the frozen maps, FAPM, a U-Net decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import ClassVar
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dinoseg.backbones.features import Features
+from dinoseg.decoders.adapter import EXTRA_EXTRACTORS, Adapter
+from dinoseg.decoders.base import Decoder
+from dinoseg.decoders.fapm import FAPM
+from dinoseg.decoders.unet import Enlarge, UNetDecoder
+from dinoseg.errors import UsageError
+
+COARSEST = 32  # pixels per cell of the coarsest map; the image is padded to a multiple
+LEVELS = 4
+
+
+def _released_names() -> dict[str, str]:
+    """Our prefix -> the released program's."""
+    old, new = "encoder.dinov3_adapter", "adapter"
+    names = {f"{new}.level_embed": f"{old}.level_embed", f"{new}.up": f"{old}.up"}
+    names |= {f"{new}.spm.stem": f"{old}.spm.stem"}
+    names |= {f"{new}.spm.down.{i}": f"{old}.spm.conv{i + 2}" for i in range(LEVELS - 1)}
+    names |= {f"{new}.spm.project.{i}": f"{old}.spm.fc{i + 1}" for i in range(LEVELS)}
+    names |= {f"{new}.norms.{i}": f"{old}.norm{i + 1}" for i in range(LEVELS)}
+    for i in range(LEVELS):
+        names |= _extractor_names(f"{new}.interactions.{i}.extractors.0", f"{old}.interactions.{i}.extractor")
+    for i in range(EXTRA_EXTRACTORS):
+        last = LEVELS - 1
+        extra = f"{old}.interactions.{last}.extra_extractors.{i}"
+        names |= _extractor_names(f"{new}.interactions.{last}.extractors.{i + 1}", extra)
+    names["fapm.shared"] = "encoder.fapm.shared_basis"
+    for i in range(LEVELS):
+        names |= _projection_names(i) | {f"enlarge.{i}.twice": f"encoder.ups.{i}.up2"}
+    for i in range(LEVELS - 1):
+        names |= {f"unet.up.{i}": f"decoder.transpconvs.{i}", f"unet.classify.{i}": f"decoder.seg_layers.{i}"}
+        names |= {f"unet.stages.{i}.{j}": f"decoder.stages.{i}.convs.{j}" for j in range(2)}
+    return names
+
+
+def _extractor_names(new: str, old: str) -> dict[str, str]:
+    return {
+        f"{new}.query_norm": f"{old}.query_norm",
+        f"{new}.feature_norm": f"{old}.feat_norm",
+        f"{new}.attention.offsets": f"{old}.attn.sampling_offsets",
+        f"{new}.attention.weights": f"{old}.attn.attention_weights",
+        f"{new}.attention.value": f"{old}.attn.value_proj",
+        f"{new}.attention.project": f"{old}.attn.output_proj",
+        f"{new}.ffn_norm": f"{old}.ffn_norm",
+        f"{new}.ffn.reduce": f"{old}.ffn.fc1",
+        f"{new}.ffn.depthwise": f"{old}.ffn.dwconv.dwconv",
+        f"{new}.ffn.expand": f"{old}.ffn.fc2",
+    }
+
+
+def _projection_names(scale: int) -> dict[str, str]:
+    new, old = f"fapm.scales.{scale}", "encoder.fapm"
+    refine = f"{old}.refinement_blocks.{scale}"
+    return {
+        f"{new}.specific": f"{old}.specific_bases.{scale}",
+        f"{new}.film": f"{old}.film_generators.{scale}",
+        f"{new}.project": f"{refine}.0",
+        f"{new}.norm": f"{refine}.1",
+        f"{new}.separable.depthwise": f"{refine}.3.depthwise",
+        f"{new}.separable.pointwise": f"{refine}.3.pointwise",
+        f"{new}.separable.norm": f"{refine}.3.bn",
+        f"{new}.mix": f"{refine}.4",
+        f"{new}.se.squeeze": f"{refine}.5.fc.0",
+        f"{new}.se.excite": f"{refine}.5.fc.2",
+        f"{new}.shortcut": f"{old}.shortcut_projections.{scale}",
+    }
+
+
+class DinoUNet(Decoder):
+    """Adapter -> FAPM -> enlargement -> U-Net.
+
+    The image branch works at any size: the image is padded by repetition to a multiple of
+    32, the frozen maps are read where they are. Maps of different widths (ConvNeXt) are
+    brought to the third one's by 1x1 convolutions, which the paper's ViTs do not need.
+
+    Args:
+        channels: widths C_i of the four maps.
+        outputs: K, channels of the logits.
+        features_per_stage: widths of the U-Net's stages, from fine to coarse.
+        fapm_rank: channels between the two projections of FAPM.
+        spm_width: width of the spatial prior's stem.
+        heads: of the deformable attention; divides C / 2.
+        drop_path: probability of dropping a feed-forward branch of the adapter, in training.
+        deep_supervision: train the coarser stages' logits too, see `decode_all`.
+
+    Raises:
+        UsageError: the heads do not fit the width.
+
+    Source:
+        arXiv 2508.20909, figure 2. The released program needs a compiled operator, and sizes
+        that are multiples of 32.
+    """
+
+    needs_image: ClassVar[bool] = True
+    released: ClassVar[Mapping[str, str]] = _released_names()
+    released_backbone: ClassVar[str] = "encoder.dinov3_adapter.backbone."
+    # second names of the same tensors
+    released_unused: ClassVar[Sequence[str]] = (
+        r"decoder\.encoder\..+",
+        r"decoder\.stages\.\d\.convs\.\d\.all_modules\..+",
+    )
+
+    def __init__(
+        self,
+        channels: Sequence[int],
+        outputs: int,
+        *,
+        features_per_stage: Sequence[int] = (32, 64, 128, 256),
+        fapm_rank: int = 256,
+        spm_width: int = 64,
+        heads: int = 16,
+        drop_path: float = 0.3,
+        deep_supervision: bool = False,
+    ) -> None:
+        super().__init__()
+        width = channels[2]
+        self.align = nn.ModuleList(
+            nn.Identity() if each == width else nn.Conv2d(each, width, 1) for each in channels
+        )
+        self.adapter = Adapter(width, spm_width=spm_width, heads=heads, drop_path=drop_path)
+        self.fapm = FAPM(width, features_per_stage, rank=fapm_rank)
+        self.enlarge = nn.ModuleList(Enlarge(each) for each in features_per_stage)
+        self.unet = UNetDecoder(features_per_stage, outputs, deep_supervision=deep_supervision)
+        self.deep_supervision = deep_supervision
+
+    def decode(self, features: Features, image: Tensor | None) -> Tensor:
+        """Logits (B, K, padded height, padded width)."""
+        height, width = features.padded
+        return self.unet(self.skips(features, image))[0][..., :height, :width]  # type: ignore[no-any-return]
+
+    def decode_all(self, features: Features, image: Tensor | None) -> list[Tensor]:
+        """Logits of every stage, for deep supervision; only the first without it.
+
+        Returns:
+            (B, K, H, W), then (B, K, H/2, W/2) and (B, K, H/4, W/4), rounded up; cell (i, j)
+            of the n-th covers the pixels from (i, j) * 2**n on.
+        """
+        height, width = features.size
+        logits = self.unet(self.skips(features, image))
+        return [each[..., : -(-height // 2**n), : -(-width // 2**n)] for n, each in enumerate(logits)]
+
+    def skips(self, features: Features, image: Tensor | None) -> list[Tensor]:
+        """What the U-Net starts from: maps (B, F_s, ., .) of strides 1, 2, 4, 8."""
+        projected = self.fapm(self.adapt(features, image))
+        return [enlarge(level) for enlarge, level in zip(self.enlarge, projected, strict=True)]
+
+    def adapt(self, features: Features, image: Tensor | None) -> list[Tensor]:
+        """The adapter's maps (B, C, ., .) of strides 4, 8, 16, 32."""
+        levels = tuple(align(level) for align, level in zip(self.align, features.levels, strict=True))
+        adapted: list[Tensor] = self.adapter(replace(features, levels=levels), _pad(image, features))
+        return adapted
+
+
+def _pad(image: Tensor | None, features: Features) -> Tensor:
+    """The image, its last row and column repeated up to the next multiple of 32 beyond the features' area."""
+    if image is None or tuple(image.shape[-2:]) != features.size:
+        given = "no image" if image is None else f"an image of {tuple(image.shape[-2:])} px"
+        raise UsageError(
+            f"dino-unet needs the image that the features came from, {features.size} px; given {given}"
+        )
+    bottom, right = (
+        -(-padded // COARSEST) * COARSEST - size
+        for padded, size in zip(features.padded, features.size, strict=True)
+    )
+    return F.pad(image, (0, right, 0, bottom), mode="replicate") if bottom or right else image

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from dinoseg.backbones.features import Features
+from dinoseg.decoders import Decoder, SegDINOv1, SegDINOv2
+from dinoseg.decoders.rewrites import conv3x3_after_resize
+from tests.decoders.plain import plain_v1, plain_v2
+
+GRIDS = [(3, 5), (4, 4), (1, 1)]
+RELATIVE = 1e-4
+
+
+def make_features(grid: tuple[int, int], *, width: int = 12) -> Features:
+    generator = torch.Generator().manual_seed(3)
+    levels = tuple(torch.randn(2, width, *grid, generator=generator).requires_grad_() for _ in range(4))
+    padded = (grid[0] * 16, grid[1] * 16)
+    return Features(levels=levels, strides=(16,) * 4, size=(padded[0] - 3, padded[1] - 7), padded=padded)
+
+
+def randomise(decoder: Decoder) -> None:
+    """Every branch counts: no gamma at 0, no norm at 1."""
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for weight in decoder.parameters():
+            weight.copy_(0.2 * torch.randn(weight.shape, generator=generator) + 0.05)
+
+
+def results(function: Callable[[], Tensor], decoder: Decoder, features: Features) -> dict[str, Tensor]:
+    """Output of `function`, and the gradients of everything that it depends on."""
+    logits = function()
+    weights = torch.randn(logits.shape, generator=torch.Generator().manual_seed(7))
+    names = [*dict(decoder.named_parameters()), *(f"level {i}" for i in range(4))]
+    gradients = torch.autograd.grad((logits * weights).sum(), [*decoder.parameters(), *features.levels])
+    return {"logits": logits.detach(), **dict(zip(names, gradients, strict=True))}
+
+
+def check_equal(ours: dict[str, Tensor], plain: dict[str, Tensor]) -> None:
+    # a gradient that is tiny beside all others (a bias at the border) is compared on their scale
+    floor = 1e-3 * max(float(value.abs().max()) for value in plain.values())
+    for name, expected in plain.items():
+        assert ours[name].shape == expected.shape
+        scale = max(float(expected.abs().max()), floor)
+        assert float((ours[name] - expected).abs().max()) <= RELATIVE * scale, name
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+@pytest.mark.parametrize("outputs", [1, 4])
+@pytest.mark.parametrize("upsample", [True, False])
+def test_v1_equals_its_plain_form(upsample: bool, outputs: int, grid: tuple[int, int]) -> None:
+    decoder = SegDINOv1((12,) * 4, outputs, features=6, widths=(4, 5, 6, 7), upsample=upsample)
+    randomise(decoder)
+    features = make_features(grid)
+    ours = results(lambda: decoder(features), decoder, features)
+    check_equal(ours, results(lambda: plain_v1(decoder, features), decoder, features))
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+@pytest.mark.parametrize("outputs", [1, 4])
+@pytest.mark.parametrize("norm", ["group", "batch"])
+def test_v2_equals_its_plain_form(norm: Any, outputs: int, grid: tuple[int, int]) -> None:
+    decoder = SegDINOv2((12,) * 4, outputs, width=8, norm=norm)
+    randomise(decoder)
+    decoder.eval()
+    features = make_features(grid)
+    ours = results(lambda: decoder(features), decoder, features)
+    check_equal(ours, results(lambda: plain_v2(decoder, features), decoder, features))
+
+
+@pytest.mark.parametrize("norm", ["group", "batch"])
+def test_v2_equals_its_plain_form_in_training(norm: Any) -> None:
+    decoder = SegDINOv2((12,) * 4, 2, width=8, norm=norm).train()
+    randomise(decoder)
+    features = make_features((3, 5))
+    ours = results(lambda: decoder(features), decoder, features)
+    check_equal(ours, results(lambda: plain_v2(decoder, features), decoder, features))
+
+
+@pytest.mark.parametrize("size", [(3, 5), (6, 10), (7, 11), (2, 3), (24, 40)])
+def test_convolving_before_resizing_equals_after(size: tuple[int, int]) -> None:
+    generator = torch.Generator().manual_seed(1)
+    maps = torch.randn(2, 4, 3, 5, generator=generator)
+    weight = torch.randn(6, 4, 3, 3, generator=generator)
+    resized = F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
+    expected = F.conv2d(resized, weight, padding=1)
+    torch.testing.assert_close(conv3x3_after_resize(maps, weight, size), expected, rtol=1e-4, atol=1e-5)
