@@ -15,7 +15,7 @@ from dinoseg.inference.overlays import draw_legend, draw_overlay, palette
 from dinoseg.inference.sources import to_image
 from dinoseg.outputs import atomic_path
 
-_PNG_EFFORT = 3  # of 9: pictures are written while the model computes, on the same cores
+_PNG_EFFORT = 1  # of 9: pictures are written while the model computes, on the same cores
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ def predict(
         backbone: another place of the backbone's weights; only with a run folder.
         accept_license: accept the licence of the backbone's weights; only with a run folder.
         device: torch device to load a run folder to, default "cpu"; a Segmenter stays where it is.
-        progress: told how many images are done.
+        progress: told where weights come from and how many images are done.
 
     Returns:
         One prediction, or for a folder or list one for each image, in order.
@@ -61,7 +61,9 @@ def predict(
     """
     options = Options(window, overlap, flips, batch_size, probabilities)
     items = expand(source)
-    loaded = open_model(model, backbone=backbone, accept_license=accept_license, device=device)
+    loaded = open_model(
+        model, backbone=backbone, accept_license=accept_license, device=device, progress=progress
+    )
     found = _predict_items(loaded, items, options)
     predictions = list((progress or Silent()).track(found, total=len(items), label="predict"))
     return predictions if is_many(source) else predictions[0]
