@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dinoseg.data.scenes.outlines import Lesion, draw_lesion, merge_masks, place_lesions
+from dinoseg.data.scenes.outlines import Lesion, merge_masks, place_lesions
 from dinoseg.data.scenes.textures import (
     Canvas,
     Drawing,
@@ -22,12 +22,13 @@ from dinoseg.data.scenes.textures import (
 _MELANIN = np.array([0.55, 1.0, 1.35], dtype=np.float32)
 _BLOOD = np.array([0.12, 1.0, 0.8], dtype=np.float32)
 _SKIN = np.array([0.95, 0.83, 0.76], dtype=np.float32)
+_VISIBLE = 0.25  # light below which nobody would draw an outline
 _CARDS = ((0.95, 0.85, 0.1), (0.25, 0.7, 0.75), (0.75, 0.3, 0.35), (0.55, 0.6, 0.62))
 
 
 def draw_dermoscopy(canvas: Canvas) -> Drawing:
     """Draw one photograph, RGB."""
-    lesions = place_lesions(canvas, radii=(0.05, 0.36), reach=(0.2, 0.28), roughness=0.24)
+    lesions = place_lesions(canvas, radii=(0.06, 0.4), reach=(0.2, 0.28), roughness=0.24)
     melanin, blood = _draw_skin(canvas)
     for lesion in lesions:
         pigment, vessels = _draw_pigment(canvas, lesion)
@@ -39,9 +40,10 @@ def draw_dermoscopy(canvas: Canvas) -> Drawing:
     colour = _lay_hairs(canvas, colour)
     colour = _lay_bubbles(canvas, colour)
     colour = _lay_card(canvas, colour, lesions)
-    colour *= _vignette(canvas)[..., None]
+    tube = _draw_tube(canvas)
+    colour *= tube[..., None]
     colour = add_grain(canvas.frame, colour, 0.008)
-    return Drawing(np.clip(colour, 0, 1), merge_masks(canvas, lesions))
+    return Drawing(np.clip(colour, 0, 1), merge_masks(canvas, lesions) & (tube > _VISIBLE))
 
 
 def _draw_skin(canvas: Canvas) -> tuple[Field, Field]:
@@ -92,13 +94,14 @@ def _draw_network(canvas: Canvas) -> Field:
 
 def _draw_freckles(canvas: Canvas) -> Field:
     """Faint small spots that are no lesions; (H, W) melanin."""
-    unit, frame = canvas.unit, canvas.frame
+    y, x = canvas.grid()
     spots = np.zeros(canvas.size, dtype=np.float32)
     for _ in range(int(canvas.subject.integers(0, 7))):
-        centre = (float(frame.uniform(-0.5, 0.5)), float(frame.uniform(-0.6, 0.6)))
-        spot = draw_lesion(canvas, centre, float(frame.uniform(0.008, 0.02)), 0.8, 0.2)
-        spots += float(frame.uniform(0.08, 0.2)) * smoothstep(-0.8, 0.6, spot.depth)
-    return blur(spots, 0.004 * unit)
+        top, left = canvas.frame.uniform(-0.5, 0.5), canvas.frame.uniform(-0.6, 0.6)
+        width, strength = canvas.frame.uniform(0.006, 0.016), canvas.frame.uniform(0.08, 0.22)
+        column, row = np.exp(-(((y[:, :1] - top) / width) ** 2)), np.exp(-(((x[:1] - left) / width) ** 2))
+        spots += strength * column * row
+    return spots
 
 
 def _light(canvas: Canvas) -> Field:
@@ -164,12 +167,11 @@ def _lay_card(canvas: Canvas, colour: Field, lesions: list[Lesion]) -> Field:
     )
 
 
-def _vignette(canvas: Canvas) -> Field:
-    """The dark border of the dermatoscope's tube, or only a falloff of light; (H, W)."""
+def _draw_tube(canvas: Canvas) -> Field:
+    """Light that the dermatoscope's tube lets through: a bright disc, or only a falloff; (H, W)."""
     y, x = canvas.grid()
-    distance = np.hypot(y - canvas.frame.normal(0, 0.015), x - canvas.frame.normal(0, 0.015)).astype(
-        np.float32
-    )
+    centre = canvas.frame.normal(0, 0.015, 2).astype(np.float32)
+    distance = np.hypot(y - centre[0], x - centre[1])
     falloff = 1 - 0.35 * distance**2
     if canvas.subject.random() < 0.4:
         radius = float(canvas.subject.uniform(0.5, 0.62))

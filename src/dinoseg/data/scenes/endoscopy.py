@@ -24,6 +24,8 @@ _MUCOSA = np.array([0.82, 0.42, 0.33], dtype=np.float32)
 _PALE = np.array([0.92, 0.6, 0.47], dtype=np.float32)
 _RED = np.array([0.84, 0.33, 0.26], dtype=np.float32)
 _VESSEL = np.array([0.72, 0.22, 0.2], dtype=np.float32)
+_DEEP = np.array([0.8, 1.1, 1.15], dtype=np.float32)  # far away only red comes back
+_LAMP = (-0.55, 0.35)  # where the light comes from: above, to the right, as slopes (y, x)
 _RESIDUE = np.array([0.7, 0.58, 0.22], dtype=np.float32)
 
 
@@ -39,7 +41,7 @@ def draw_endoscopy(canvas: Canvas) -> Drawing:
     """Draw one frame, RGB."""
     half_width = canvas.size[1] / canvas.unit / 2
     lesions = place_lesions(
-        canvas, radii=(0.04, 0.27), reach=(0.28, half_width - 0.22), aspect=(0.7, 1.0), roughness=0.13
+        canvas, radii=(0.04, 0.3), reach=(0.28, half_width - 0.22), aspect=(0.65, 1.0), roughness=0.08
     )
     relief = _shape_wall(canvas, lesions)
     colour = _colour_wall(canvas, lesions)
@@ -59,20 +61,21 @@ def _shape_wall(canvas: Canvas, lesions: list[Lesion]) -> _Relief:
     radius = np.hypot(y - top, 0.85 * (x - left)) * np.exp(warp)
     lumen = float(subject.uniform(0.03, 0.2))
     away = np.log(radius + 0.12) * float(subject.uniform(1.2, 2.2))
-    folds = np.exp(-(((away - np.round(away)) / 0.16) ** 2)) * smoothstep(
+    folds = np.exp(-(((away - np.round(away)) / 0.2) ** 2)) * smoothstep(
         0.02, 0.25, radius.astype(np.float32)
     )
-    bumps = fractal_noise(frame, canvas.size, (0.14 * unit, 0.14 * unit), octaves=4, gain=0.45)
-    height = 0.05 * float(subject.uniform(0.3, 1.0)) * folds + 0.008 * bumps
+    bumps = fractal_noise(frame, canvas.size, (0.16 * unit, 0.16 * unit), octaves=3, gain=0.4)
+    height = 0.036 * float(subject.uniform(0.3, 1.0)) * folds + 0.0045 * bumps
     nearer = np.zeros(canvas.size, dtype=np.float32)
     for lesion in lesions:
-        dome = smoothstep(-0.16, 0.95, lesion.depth) ** np.float32(0.62)
-        lobes = 1 + 0.05 * smooth_noise(frame, canvas.size, (0.4 * lesion.radius * unit,) * 2)
-        height = height + float(frame.uniform(0.3, 0.6)) * lesion.radius * dome * lobes
+        inside = np.clip(lesion.depth, 0, 1)
+        dome = inside * (2 - inside)
+        lobes = 1 + 0.03 * smooth_noise(frame, canvas.size, (0.4 * lesion.radius * unit,) * 2)
+        height = height * (1 - 0.85 * dome) + float(frame.uniform(0.35, 0.65)) * lesion.radius * dome * lobes
         nearer = nearer + dome
     distance = 0.58 + 1.9 * np.exp(-radius / (lumen + 0.1)) - 0.22 * np.clip(radius - 0.4, 0, 1)
     distance = distance - np.clip(distance - 0.7, 0, None) * 0.75 * np.minimum(nearer, 1)
-    return _Relief(blur(height.astype(np.float32), 0.004 * unit), np.asarray(distance, dtype=np.float32))
+    return _Relief(blur(height.astype(np.float32), 0.007 * unit), np.asarray(distance, dtype=np.float32))
 
 
 def _colour_wall(canvas: Canvas, lesions: list[Lesion]) -> Field:
@@ -86,7 +89,7 @@ def _colour_wall(canvas: Canvas, lesions: list[Lesion]) -> Field:
         amount = float(frame.uniform(0.15, 0.7))
         grain = fractal_noise(frame, canvas.size, (0.022 * unit, 0.022 * unit), octaves=2)
         cover = amount * smoothstep(-0.06, 0.2, lesion.depth)
-        pits = 1 - 0.09 * cover * np.clip(grain, -1, 2) / max(amount, 0.2)
+        pits = 1 - 0.04 * smoothstep(-0.06, 0.2, lesion.depth) * np.clip(grain, -1, 2)
         colour = (colour * (1 - cover[..., None]) + (target + 0.5 * hue) * cover[..., None]) * pits[..., None]
     return np.asarray(colour, dtype=np.float32)
 
@@ -129,24 +132,37 @@ def _lay_residue(canvas: Canvas, colour: Field, lesions: list[Lesion]) -> tuple[
 
 def _light(canvas: Canvas, colour: Field, relief: _Relief, wet: Field) -> Field:
     """A lamp beside the lens: falloff, Lambert shading, shaded hollows and wet highlights."""
-    unit, frame = canvas.unit, canvas.frame
+    unit = canvas.unit
     slope_y, slope_x = np.gradient(relief.height * unit)
     y, x = canvas.grid()
-    steep = 1 / np.sqrt(1 + slope_y**2 + slope_x**2)
-    lamp = np.stack([np.broadcast_to(np.float32(v), canvas.size) for v in (-0.25, 0.2)])
-    toward_y, toward_x = lamp[0] - 0.45 * y, lamp[1] - 0.45 * x
-    length = np.sqrt(1 + toward_y**2 + toward_x**2)
-    lambert = np.clip((1 - slope_y * toward_y - slope_x * toward_x) * steep / length, 0, 1)
-    hollow = 1 - 0.35 * np.clip(blur(relief.height, 0.045 * unit) - relief.height, 0, 0.04) / 0.04
-    falloff = np.minimum(0.62 / relief.distance**2, 1.35)
-    lit = colour * ((0.22 + 0.95 * lambert) * hollow * falloff)[..., None]
-    ripple_y, ripple_x = (
-        0.3 * smooth_noise(frame, canvas.size, (0.026 * unit, 0.03 * unit)) for _ in range(2)
-    )
-    gloss = 1 - np.hypot(slope_y - 0.6 * toward_y + ripple_y, slope_x - 0.6 * toward_x + ripple_x)
-    glints = smoothstep(0.8, 0.92, gloss * (0.85 + 0.15 * wet)) * np.minimum(falloff, 1)
-    highlight = blur(glints, 0.0025 * unit) + 0.25 * blur(glints, 0.012 * unit)
+    toward_y, toward_x = np.float32(_LAMP[0]) - 0.4 * y, np.float32(_LAMP[1]) - 0.4 * x
+    steep = np.sqrt((1 + slope_y**2 + slope_x**2) * (1 + toward_y**2 + toward_x**2))
+    lambert = np.clip((1 - slope_y * toward_y - slope_x * toward_x) / steep, 0, 1)
+    soft = blur(relief.height, 0.03 * unit)
+    hollow = 1 - 0.3 * np.clip(soft - relief.height, 0, 0.03) / 0.03
+    falloff = np.minimum(0.62 / relief.distance**2, 1.3)
+    shade = (0.42 + 0.75 * lambert) * hollow * _cast_shadow(canvas, soft)
+    lit = colour * (shade[..., None] * falloff[..., None] ** _DEEP)
+    glints = _find_glints(canvas, slope_y - 0.6 * toward_y, slope_x - 0.6 * toward_x, wet)
+    highlight = (blur(glints, 0.0025 * unit) + 0.25 * blur(glints, 0.012 * unit)) * np.minimum(falloff, 1)
     return np.asarray(lit + np.float32(0.95) * highlight[..., None], dtype=np.float32)
+
+
+def _cast_shadow(canvas: Canvas, height: Field) -> Field:
+    """Factor on the side of a bump that the lamp does not reach; (H, W)."""
+    rows, columns = np.arange(canvas.size[0]), np.arange(canvas.size[1])
+    rows = np.clip(rows + round(0.06 * canvas.unit * _LAMP[0]), 0, canvas.size[0] - 1)
+    columns = np.clip(columns + round(0.06 * canvas.unit * _LAMP[1]), 0, canvas.size[1] - 1)
+    rise = height[rows[:, None], columns[None, :]] - height
+    return np.asarray(1 - 0.28 * smoothstep(0.012, 0.06, rise), dtype=np.float32)
+
+
+def _find_glints(canvas: Canvas, tilt_y: Field, tilt_x: Field, wet: Field) -> Field:
+    """Spots where the rippled wet surface mirrors the lamp; (H, W) 0..1."""
+    cell = 0.028 * canvas.unit
+    ripple_y, ripple_x = (0.9 * smooth_noise(canvas.frame, canvas.size, (cell, cell)) for _ in range(2))
+    gloss = 1 - np.hypot(tilt_y + ripple_y, tilt_x + ripple_x)
+    return np.asarray(smoothstep(0.68, 0.85, gloss) * smoothstep(0.5, 0.9, wet), dtype=np.float32)
 
 
 def _frame_picture(canvas: Canvas, colour: Field) -> Field:

@@ -126,6 +126,13 @@ def bend_curve(
 ) -> NDArray[np.float64]:
     """A curve of 24 points that begins at (x, y) in direction `angle` and turns as it goes; (24, 2)."""
     steps = 24
-    turning = np.cumsum(generator.normal(0, curl / np.sqrt(steps), steps)) + angle
+    along = np.linspace(0, 1, steps)
+    sway = generator.normal(0, curl, 3)
+    turning = (
+        angle
+        + sway[0] * along
+        + 0.35
+        * sum(sway[order] * np.sin(2 * np.pi * order * (along + generator.random())) for order in (1, 2))
+    )
     moves = np.stack([np.cos(turning), np.sin(turning)], axis=1) * (length / steps)
     return np.asarray(np.asarray(start) + np.cumsum(moves, axis=0))

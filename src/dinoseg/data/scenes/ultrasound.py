@@ -39,7 +39,7 @@ class _Fan:
 def draw_ultrasound(canvas: Canvas) -> Drawing:
     """Draw one frame, grey."""
     curved = bool(canvas.subject.random() < 0.5)
-    lesions = place_lesions(canvas, radii=(0.035, 0.2), reach=(0.27, 0.38), aspect=(0.5, 0.9), roughness=0.2)
+    lesions = place_lesions(canvas, radii=(0.04, 0.22), reach=(0.27, 0.38), aspect=(0.5, 0.9), roughness=0.2)
     echo = _draw_tissue(canvas)
     echo *= _draw_vessels(canvas)
     shade = np.ones(canvas.size, dtype=np.float32)
@@ -113,7 +113,7 @@ def _draw_lesion_echo(canvas: Canvas, echo: Field, lesion: Lesion) -> Field:
     level = float(generator.choice([0.002, 0.05, 0.14], p=[0.25, 0.45, 0.3]))
     inner = fractal_noise(generator, canvas.size, (0.05 * canvas.unit, 0.07 * canvas.unit), octaves=2)
     sharpness = float(generator.uniform(0.04, 0.16))
-    inside = smoothstep(-0.3 * sharpness, sharpness, lesion.depth)
+    inside = smoothstep(-0.5 * sharpness, 0.6 * sharpness, lesion.depth)
     rim = np.exp(-(((lesion.depth + 0.06) / 0.06) ** 2)) * generator.uniform(0, 1.2)
     content = level * np.exp(0.6 * inner)
     if generator.random() < 0.25:
@@ -142,10 +142,10 @@ def _draw_dropout(canvas: Canvas) -> Field:
 def _draw_speckle(canvas: Canvas) -> Field:
     """Fully developed speckle in decibel: the amplitude of blurred complex noise is Rayleigh; (H, W)."""
     scale = max(canvas.unit / 256, 0.5)
-    parts = canvas.frame.standard_normal((2, *canvas.size), dtype=np.float32)
-    real, imaginary = (blur(part, (0.85 * scale, 1.9 * scale)) for part in parts)
-    power = real**2 + imaginary**2
-    return np.asarray(10 * np.log10(power / power.mean() + 0.03), dtype=np.float32)
+    parts = canvas.frame.standard_normal((4, *canvas.size), dtype=np.float32)
+    # Two looks are averaged, as scanners do: it fills the blackest gaps.
+    power = np.sum([blur(part, (0.8 * scale, 1.7 * scale)) ** 2 for part in parts], axis=0)
+    return np.asarray(10 * np.log10(power / power.mean() + 0.05), dtype=np.float32)
 
 
 def _attenuate(canvas: Canvas) -> Field:
@@ -159,9 +159,10 @@ def _attenuate(canvas: Canvas) -> Field:
 def _make_fan(canvas: Canvas) -> _Fan:
     height, width = canvas.size
     rows, columns = np.mgrid[:height, :width].astype(np.float32)
-    half = float(canvas.subject.uniform(0.5, 0.68))  # half of the opening angle in radian
-    near = float(canvas.subject.uniform(0.35, 0.7)) * height  # radius of the probe's face
-    far = min(near + height, (width / 2) / float(np.sin(half)))
+    near = float(canvas.subject.uniform(0.25, 0.6)) * height  # radius of the probe's face
+    far = near + height
+    # Half of the opening angle in radian: the fan spans the width of the picture at its deepest.
+    half = float(np.arcsin(min(0.82, width / 2 / far)))
     lift = near * float(np.cos(half))  # the corners of the face touch the upper border
     far = min(far, height + lift)
     down, across = rows + np.float32(lift), columns - np.float32((width - 1) / 2)
