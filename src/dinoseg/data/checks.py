@@ -115,17 +115,22 @@ def _check_images(facts: Sequence[CaseFacts]) -> list[Finding]:
     dark = [case.id for case in facts if case.dark]
     long = [case.id for case in facts if max(case.info.size) > _MAX_ASPECT * min(case.info.size)]
     return [
-        *_list_cases("warning", "flat", flat, "show one single value"),
+        *_list_cases("warning", "flat", flat, "the image is one flat colour"),
         *_list_cases(
-            "warning", "dark", dark, "use 12 of 16 bits and look black; multiply their values by 16"
+            "warning",
+            "dark",
+            dark,
+            "only 12 of 16 bits are used, so that the image looks black (multiply it by 16),",
         ),
-        *_list_cases("warning", "aspect", long, f"are more than {_MAX_ASPECT} times as long as wide"),
+        *_list_cases(
+            "warning", "aspect", long, f"the image is more than {_MAX_ASPECT} times as long as wide"
+        ),
     ]
 
 
 def _check_labels(facts: list[CaseFacts], dataset: Dataset, *, size: int, patch: int) -> list[Finding]:
     empty = [case.id for case in dataset.cases if case.id in dataset.empty]
-    findings = _list_cases("info", "empty", empty, "have an empty mask")
+    findings = _list_cases("info", "empty", empty, "the mask is empty")
     lesions = list(iterate_lesions(facts, size=size, patch=patch))
     small = [(area, case) for case, area in lesions if area < 1]
     if small:
@@ -145,7 +150,7 @@ def _check_specks(facts: Sequence[CaseFacts]) -> list[Finding]:
     if not cases:
         return []
     count = sum(case.specks for case in facts)
-    what = f"hold {count} specks of a few pixels beside large regions, probably debris (not counted above)"
+    what = f"{count} specks of a few pixels beside large regions (probably debris, not counted above)"
     return _list_cases("info", "specks", cases, what)
 
 
@@ -248,4 +253,5 @@ def _list_cases(severity: Severity, topic: str, ids: Iterable[str], what: str) -
     names = list(ids)
     if not names:
         return []
-    return [Finding(severity, topic, f"{len(names)} cases {what}: {shorten(names, limit=_NAMED)}")]
+    cases = "1 case" if len(names) == 1 else f"{len(names)} cases"
+    return [Finding(severity, topic, f"{what} in {cases}: {shorten(names, limit=_NAMED)}")]

@@ -8,6 +8,7 @@ are drawings: a score on them says nothing about patients.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal, get_args
@@ -33,7 +34,7 @@ _SCENES: Mapping[str, Callable[[Canvas], Drawing]] = {
     "endoscopy": draw_endoscopy,
 }
 _FRAMES_PER_SUBJECT = (1, 4)
-_SHARES = (0.6, 0.2, 0.2)
+_SHARES = {"train": 0.6, "val": 0.2, "test": 0.2}
 _OWN_FILE = re.compile(rf"({'|'.join(get_args(PhantomKind))})_\d{{4,}}\.png")
 _README = (
     "These pictures are drawn by a program (dinoseg phantoms: {kind}, seed {seed}).\n"
@@ -174,13 +175,19 @@ def _write_case(root: Path, case: Case, *, overwrite: bool) -> None:
 def _write_lists(root: Path, ids: list[str], groups: list[int], seed: int, *, overwrite: bool) -> None:
     rows = [{"case": id_, "group": f"subject_{group:03d}"} for id_, group in zip(ids, groups, strict=True)]
     write_csv(root / "groups.csv", rows, overwrite=overwrite)
-    subjects = np.random.default_rng((seed, 4)).permutation(sorted(set(groups)))
-    held_out = max(1, round(_SHARES[1] * len(subjects)))
-    parts = {
-        "val": subjects[:held_out],
-        "test": subjects[held_out : 2 * held_out],
-        "train": subjects[2 * held_out :],
-    }
-    for name, part in parts.items():
-        chosen = [id_ for id_, group in zip(ids, groups, strict=True) if group in part]
+    split_of = _split_subjects(groups, seed)
+    for name in ("train", "val", "test"):
+        chosen = [id_ for id_, group in zip(ids, groups, strict=True) if split_of[group] == name]
         write_text(root / "splits" / f"{name}.txt", "\n".join(chosen) + "\n", overwrite=overwrite)
+
+
+def _split_subjects(groups: list[int], seed: int) -> dict[int, str]:
+    """Subject -> split: each, in shuffled order, goes where most pictures are missing."""
+    frames = Counter(groups)
+    missing = {name: share * len(groups) for name, share in _SHARES.items()}
+    split_of: dict[int, str] = {}
+    for index in np.random.default_rng((seed, 4)).permutation(len(frames)):
+        subject = sorted(frames)[int(index)]
+        split_of[subject] = max(missing, key=lambda name: missing[name])
+        missing[split_of[subject]] -= frames[subject]
+    return split_of

@@ -41,7 +41,7 @@ def draw_endoscopy(canvas: Canvas) -> Drawing:
     """Draw one frame, RGB."""
     half_width = canvas.size[1] / canvas.unit / 2
     lesions = place_lesions(
-        canvas, radii=(0.04, 0.3), reach=(0.28, half_width - 0.22), aspect=(0.65, 1.0), roughness=0.08
+        canvas, radii=(0.05, 0.3), reach=(0.28, half_width - 0.22), aspect=(0.65, 1.0), roughness=0.08
     )
     relief = _shape_wall(canvas, lesions)
     colour = _colour_wall(canvas, lesions)

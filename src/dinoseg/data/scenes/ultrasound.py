@@ -39,7 +39,7 @@ class _Fan:
 def draw_ultrasound(canvas: Canvas) -> Drawing:
     """Draw one frame, grey."""
     curved = bool(canvas.subject.random() < 0.5)
-    lesions = place_lesions(canvas, radii=(0.04, 0.22), reach=(0.27, 0.38), aspect=(0.5, 0.9), roughness=0.2)
+    lesions = place_lesions(canvas, radii=(0.05, 0.25), reach=(0.27, 0.38), aspect=(0.5, 0.9), roughness=0.2)
     echo = _draw_tissue(canvas)
     echo *= _draw_vessels(canvas)
     shade = np.ones(canvas.size, dtype=np.float32)
