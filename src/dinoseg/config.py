@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from dinoseg.errors import ConfigError
 
-Method = Literal["segdino-v1", "segdino-v2", "linear"]
+Method = Literal["segdino-v1", "segdino-v2", "dino-unet", "dino-augseg", "linear"]
 Preset = Literal["paper", "default"]
 Probability = Annotated[float, Field(ge=0, le=1)]
 S = TypeVar("S", bound="Settings")
@@ -34,7 +34,7 @@ class SegDINOv1Settings(Settings):
     features: int = Field(128, ge=1, description="width after the 3x3 convolutions")
     widths: tuple[int, int, int, int] = Field((96, 192, 384, 768), description="width after each 1x1")
     upsample: bool = Field(
-        True, description="enlarge the first layer x4 (released program); False as in the paper"
+        True, description="enlarge the first layer x4, as released; the paper has no such step"
     )
 
 
@@ -46,6 +46,35 @@ class SegDINOv2Settings(Settings):
     norm: Literal["group", "batch"] = "group"
 
 
+class DinoUNetSettings(Settings):
+    """Decoder of Dino U-Net: adapter, FAPM, U-Net; published at an input of 512 px."""
+
+    method: Literal["dino-unet"] = "dino-unet"
+    features_per_stage: tuple[
+        Annotated[int, Field(ge=1)],
+        Annotated[int, Field(ge=1)],
+        Annotated[int, Field(ge=1)],
+        Annotated[int, Field(ge=1)],
+    ] = Field((32, 64, 128, 256), description="widths of the U-Net, from fine to coarse")
+    fapm_rank: int = Field(256, ge=1, description="channels between the two projections of FAPM")
+    spm_width: int = Field(64, ge=1, description="width of the spatial prior's stem")
+    heads: int = Field(
+        16, ge=1, description="of the deformable attention; divides half the width of the features"
+    )
+    drop_path: float = Field(
+        0.3, ge=0, lt=1, description="probability of dropping a branch of the adapter, in training"
+    )
+    deep_supervision: bool = Field(False, description="classifiers at the coarser stages too")
+
+
+class DinoAugSegSettings(Settings):
+    """Decoder of DINO-AugSeg: CG-Fuse at three scales; published at an input of 768 px."""
+
+    method: Literal["dino-augseg"] = "dino-augseg"
+    final_width: int = Field(64, ge=1, description="channels at stride 2")
+    heads: int = Field(4, ge=1, description="of the attention; each needs an even number of channels")
+
+
 class LinearSettings(Settings):
     """The baseline: one 1x1 convolution on the concatenated maps."""
 
@@ -53,7 +82,8 @@ class LinearSettings(Settings):
 
 
 DecoderSettings = Annotated[
-    SegDINOv1Settings | SegDINOv2Settings | LinearSettings, Field(discriminator="method")
+    SegDINOv1Settings | SegDINOv2Settings | DinoUNetSettings | DinoAugSegSettings | LinearSettings,
+    Field(discriminator="method"),
 ]
 
 
@@ -95,7 +125,9 @@ class TrainSettings(Settings):
         1, ge=1, le=1024, description="copies of each image in the bank; the first is not augmented"
     )
     min_bank: int = Field(0, ge=0, description="few images get more views each, until the bank holds so many")
-    min_epoch_samples: int = Field(0, ge=0, description="few images are repeated within an epoch up to so many")
+    min_epoch_samples: int = Field(
+        0, ge=0, description="few images are repeated within an epoch up to so many"
+    )
     augmentation: AugmentationSettings | None = None
     keep: Literal["best", "last"] = Field(
         "best", description="best by validation Dice at native size, or the last"
@@ -180,12 +212,21 @@ def preset(name: str, method: str) -> TrainSettings:
             views=8,
             augmentation=AugmentationSettings(),
         ),
+        # AdamW without decay is Adam, and Adam does not see the factor of 1/2 before both losses.
+        "dino-augseg": TrainSettings(
+            epochs=2000,
+            batch_size=2,
+            weight_decay=0.0,
+            loss="dice_cross_entropy",
+            schedule="constant",
+            keep="last",
+        ),
         "linear": TrainSettings(loss="cross_entropy", schedule="constant"),
     }
     if name != "paper":
         raise ConfigError(f"preset {name!r} is unknown; accepted: paper, default")
     if method not in recipes:
-        raise ConfigError(f"method {method!r} is unknown; accepted: {', '.join(recipes)}")
+        raise ConfigError(f"preset 'paper' has no recipe for {method!r}; accepted: {', '.join(recipes)}")
     return recipes[method]
 
 

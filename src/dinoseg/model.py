@@ -13,14 +13,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-import dinoseg
+from dinoseg import __version__
 from dinoseg.backbones import create_backbone
 from dinoseg.backbones.extractors import Backbone
 from dinoseg.backbones.features import Features
 from dinoseg.config import DecoderSettings, ModelSettings, from_yaml, to_yaml
 from dinoseg.data.case import Image
 from dinoseg.data.transforms import normalise, resize_image, to_rgb
-from dinoseg.decoders import Decoder, Linear, SegDINOv1, SegDINOv2
+from dinoseg.decoders import Decoder, DinoAugSeg, DinoUNet, Linear, SegDINOv1, SegDINOv2
 from dinoseg.decoders.base import resize
 from dinoseg.errors import RunError
 from dinoseg.outputs import atomic_path, write_json, write_text
@@ -41,6 +41,8 @@ class Method:
 METHODS: Mapping[str, Method] = {
     "segdino-v1": Method(SegDINOv1, "SegDINO, first version: light linear decoder", "arXiv 2509.00833"),
     "segdino-v2": Method(SegDINOv2, "SegDINO, second version: TPA + SAD", "arXiv 2606.17972"),
+    "dino-unet": Method(DinoUNet, "Dino U-Net: adapter + FAPM + U-Net", "arXiv 2508.20909"),
+    "dino-augseg": Method(DinoAugSeg, "DINO-AugSeg: CG-Fuse", "arXiv 2601.08078"),
     "linear": Method(Linear, "baseline: one 1x1 convolution", "ours"),
 }
 
@@ -127,7 +129,7 @@ class Segmenter(nn.Module):
         """
         state = {key: value.detach().cpu().contiguous() for key, value in self.decoder.state_dict().items()}
         with atomic_path(folder / "decoder.safetensors", overwrite=overwrite) as temporary:
-            save_file(state, temporary, metadata={"format": "pt", "dinoseg": dinoseg.__version__})
+            save_file(state, temporary, metadata={"format": "pt", "dinoseg": __version__})
         write_json(folder / "config.json", self._describe(), overwrite=overwrite)
         write_text(folder / "README.md", self._model_card(), overwrite=overwrite)
 
@@ -135,7 +137,7 @@ class Segmenter(nn.Module):
         backbone = self.backbone
         return {
             "format": FORMAT,
-            "dinoseg": dinoseg.__version__,
+            "dinoseg": __version__,
             "settings": self.settings.model_dump(mode="json"),
             "backbone": {
                 "name": backbone.name,
@@ -152,7 +154,7 @@ class Segmenter(nn.Module):
         return (
             f"# {self.settings.decoder.method} on {self.backbone.name}\n\n"
             f"{method.title} ({method.source}), {trainable:,} trained parameters, made with dinoseg "
-            f"{dinoseg.__version__}. Classes: {names}. Input: {self.size[0]}×{self.size[1]} px.\n\n"
+            f"{__version__}. Classes: {names}. Input: {self.size[0]}×{self.size[1]} px.\n\n"
             f"This folder holds the decoder only. The backbone is frozen and not included; its licence is "
             f"`{self.backbone.license}`. Not a medical device.\n\n"
             "```yaml\n" + to_yaml(self.settings) + "```\n"
