@@ -17,7 +17,7 @@ from tests.source_tree import PACKAGE, Module, find_cycle, list_imports, parse_f
 LAYERS = """
     cli | serving
     training
-    evaluation | export
+    evaluation | export | releases
     inference
     model
     decoders | data

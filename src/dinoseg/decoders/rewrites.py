@@ -32,7 +32,7 @@ def conv3x3_after_resize(maps: Tensor, weight: Tensor, size: tuple[int, int]) ->
     rows = shifted_resize(height, size[0]).to(maps)
     columns = shifted_resize(width, size[1]).to(maps)
     taps = weight.permute(0, 2, 3, 1).reshape(out_channels * 9, channels)
-    small = torch.matmul(taps, maps.flatten(2))  # (B, D*9, h*w)
+    small = torch.bmm(taps.expand(batch, -1, -1), maps.flatten(2))  # (B, D*9, h*w)
     small = small.view(batch, out_channels, 3, 3, height, width)
     small = small.transpose(3, 4).reshape(-1, 3 * width)  # (B*D*ky*h, kx*w)
     wide = torch.mm(small, columns.t())  # (B*D*ky*h, W)
@@ -53,6 +53,16 @@ def shifted_resize(size: int, target: int) -> Tensor:
         resized = F.interpolate(eye, size=target, mode="linear", align_corners=False)[0].t()
         padded = F.pad(resized, (0, 0, 1, 1))  # one zero row above and below
         return torch.cat([padded[tap : tap + target] for tap in range(3)], dim=1)
+
+
+def mix_channels(maps: Tensor, weight: Tensor) -> Tensor:
+    """1x1 convolution without bias as one matrix product per image: (B, C, h, w) by (D, C, 1, 1).
+
+    Torch's CPU convolution unfolds or reorders the maps first; the product reads them in place.
+    """
+    # bmm on purpose: matmul would fold the batch into one product and copy the maps twice for it.
+    product = torch.bmm(weight.flatten(1).expand(maps.shape[0], -1, -1), maps.flatten(2))
+    return product.view(maps.shape[0], -1, *maps.shape[2:])
 
 
 def compose_1x1_3x3(outer: Tensor, inner: Tensor) -> Tensor:

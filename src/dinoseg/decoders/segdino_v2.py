@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from dinoseg.backbones.features import Features
 from dinoseg.decoders.base import Decoder, resize
-from dinoseg.decoders.rewrites import conv3x3_after_resize
+from dinoseg.decoders.rewrites import conv3x3_after_resize, mix_channels
 from dinoseg.decoders.strides import to_equal_strides
 
 SCALES = (8, 4, 2, 1)  # enlargement of each layer's map, shallow to deep: strides 2, 4, 8, 16
@@ -115,5 +115,5 @@ class ScaleBlock(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """(B, D, h, w) -> (B, D, h, w)."""
-        branch = F.gelu(self.norm(self.pointwise(self.depthwise(maps))))
-        return maps + self.gamma * branch
+        mixed = mix_channels(self.depthwise(maps), self.pointwise.weight)
+        return torch.addcmul(maps, self.gamma, F.gelu(self.norm(mixed)))

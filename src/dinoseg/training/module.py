@@ -83,7 +83,7 @@ class DecoderTraining(lightning.LightningModule):
         """AdamW with a constant or cosine rate, after a linear warm-up; the rate changes every step."""
         settings = self.settings
         optimizer = torch.optim.AdamW(
-            self.decoder.parameters(), lr=settings.lr, weight_decay=settings.weight_decay
+            self.decoder.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, fused=True
         )
         steps = len(self.train_dataloader())
         total, warmup = settings.epochs * steps, settings.warmup_epochs * steps

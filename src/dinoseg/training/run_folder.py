@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-import dinoseg
+from dinoseg import __version__
 from dinoseg.backbones.extractors import Backbone
 from dinoseg.config import RunSettings, from_yaml, to_yaml
 from dinoseg.errors import OutputError, RunError
@@ -125,7 +125,7 @@ class RunFolder:
 def describe_environment(backbone: Backbone, device: str) -> dict[str, Any]:
     """Versions, machine and backbone of a run, for environment.json."""
     return {
-        "dinoseg": dinoseg.__version__,
+        "dinoseg": __version__,
         "python": sys.version.split()[0],
         "platform": platform.platform(),
         "processor": platform.processor() or platform.machine(),

@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import multiprocessing
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from dinoseg.backbones.cache import EntryStore, FeatureCache, entry_key
+from dinoseg.backbones.features import Features
+from dinoseg.errors import OutputError
+
+
+class Counting:
+    """A stand-in backbone: two levels and class tokens, counting its calls."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, pixels: Tensor) -> Features:
+        self.calls += 1
+        level = pixels[:, :, ::4, ::4]
+        cls = (level.mean((2, 3)), level.amax((2, 3)))
+        return Features((level, level * 3), (4, 4), tuple(pixels.shape[-2:]), tuple(pixels.shape[-2:]), cls)
+
+
+def open_cache(folder: Path, *, limit_gb: float = 1.0, dtype: str = "float32") -> FeatureCache:
+    return FeatureCache(Counting(), "digest", EntryStore(folder, limit_gb=limit_gb), dtype=dtype)  # type: ignore[arg-type]
+
+
+IMAGES = torch.rand(3, 3, 16, 24, generator=torch.Generator().manual_seed(0))
+
+
+def ask(cache: FeatureCache) -> Features:
+    return cache.features([cache.key(str(i)) for i in range(3)], lambda i: IMAGES[i])
+
+
+def entry_file(folder: Path) -> Path:
+    return sorted(folder.glob("??/*.safetensors"))[0]
+
+
+def test_remembered_features_equal_fresh_ones(tmp_path: Path) -> None:
+    fresh = Counting()(IMAGES)
+    first = ask(open_cache(tmp_path))
+    cache = open_cache(tmp_path)
+    again = ask(cache)
+    assert cache.backbone.calls == 0  # type: ignore[attr-defined]
+    for features in (first, again):
+        assert all(torch.equal(a, b) for a, b in zip(features.levels, fresh.levels, strict=True))
+        assert all(torch.equal(a, b) for a, b in zip(features.cls or (), fresh.cls or (), strict=True))
+        assert (features.size, features.padded, features.strides) == (fresh.size, fresh.padded, fresh.strides)
+
+
+def test_bfloat16_is_what_comes_back_the_first_time_too(tmp_path: Path) -> None:
+    first = ask(open_cache(tmp_path, dtype="bfloat16"))
+    again = ask(open_cache(tmp_path, dtype="bfloat16"))
+    assert torch.equal(first.levels[0], again.levels[0])
+    assert again.levels[0].dtype == torch.float32
+    assert 0 < (again.levels[0] - Counting()(IMAGES).levels[0]).abs().max() < 0.01
+
+
+def test_every_part_of_a_key_counts(tmp_path: Path) -> None:
+    cache, other = open_cache(tmp_path), open_cache(tmp_path, dtype="bfloat16")
+    keys = {
+        cache.key("a", "b"),
+        cache.key("ab", ""),
+        cache.key("a", "c"),
+        other.key("a", "b"),
+        entry_key("a", "b"),
+    }
+    assert len(keys) == 5
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip", "empty", "text"])
+def test_damaged_entries_are_found_and_rebuilt(tmp_path: Path, damage: str) -> None:
+    ask(open_cache(tmp_path))
+    path = entry_file(tmp_path)
+    data = bytearray(path.read_bytes())
+    data[-5] ^= 0xFF
+    path.write_bytes(
+        {"truncate": bytes(data[: len(data) // 2]), "flip": bytes(data), "empty": b"", "text": b"no tensors"}[
+            damage
+        ]
+    )
+    cache = open_cache(tmp_path)
+    features = ask(cache)
+    assert cache.backbone.calls == 1  # type: ignore[attr-defined]
+    assert torch.equal(features.levels[0], Counting()(IMAGES).levels[0])
+    after = open_cache(tmp_path)
+    ask(after)
+    assert after.backbone.calls == 0  # type: ignore[attr-defined]
+
+
+def test_the_store_stays_within_its_limit_and_drops_the_longest_unused(tmp_path: Path) -> None:
+    store = EntryStore(tmp_path, limit_gb=1)
+    for name, age in (("aa0", 300), ("bb0", 200), ("cc0", 100)):
+        store.put(name, {"value": torch.zeros(1000)})
+        path = tmp_path / name[:2] / f"{name[2:]}.safetensors"
+        os.utime(path, (1e9 - age, 1e9 - age))
+    size = path.stat().st_size
+    bounded = EntryStore(tmp_path, limit_gb=3.5 * size / 1e9)
+    assert bounded.get("aa0") is not None  # used now, so the last to go
+    assert bounded.put("dd0", {"value": torch.ones(1000)})
+    kept = {path.parent.name for path in tmp_path.glob("??/*.safetensors")}
+    assert kept == {"aa", "cc", "dd"}
+
+
+def test_what_does_not_fit_is_computed_each_time(tmp_path: Path) -> None:
+    cache = open_cache(tmp_path, limit_gb=1e-9)
+    assert torch.equal(ask(cache).levels[0], ask(cache).levels[0])
+    assert cache.backbone.calls == 6  # type: ignore[attr-defined]
+    assert not list(tmp_path.glob("??/*"))
+
+
+def test_an_entry_removed_by_another_process_is_computed_again(tmp_path: Path) -> None:
+    cache = open_cache(tmp_path)
+    ask(cache)
+    entry_file(tmp_path).unlink()
+    assert torch.equal(ask(cache).levels[1], Counting()(IMAGES).levels[1])
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: Path, target: Path) -> Path:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OutputError, match=r"No space left.*cache\.folder"):
+        ask(open_cache(tmp_path))
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def fill(folder: Path, start: int) -> None:
+    store = EntryStore(folder, limit_gb=1)
+    for index in range(200):
+        number = (index + start) % 200
+        store.put(entry_key(str(number)), {"value": torch.full((64,), float(number))})
+        found = store.get(entry_key(str((index * 7) % 200)))
+        if found is not None and found["value"].unique().numel() != 1:
+            raise SystemExit(1)
+
+
+def test_two_processes_share_one_folder(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=fill, args=(tmp_path, start)) for start in (0, 100)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+    assert [worker.exitcode for worker in workers] == [0, 0]
+    store = EntryStore(tmp_path, limit_gb=1)
+    values = [store.get(entry_key(str(number))) for number in range(200)]
+    assert all(value is not None and value["value"][0] == number for number, value in enumerate(values))
+    assert not list(tmp_path.rglob("*.tmp"))
