@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,11 +64,6 @@ class LabelHistogram:
     def lossy(self) -> tuple[Path, ...]:
         """The masks that are JPEG files."""
         return tuple(mask.path for mask in self.masks if mask.lossy)
-
-    def files_with(self, values: Iterable[int]) -> tuple[Path, ...]:
-        """The masks that hold any of `values`."""
-        wanted = set(values)
-        return tuple(mask.path for mask in self.masks if wanted & set(mask.counts(colour=self.colour)))
 
 
 def scan_labels(paths: Sequence[Path], progress: Progress | None = None) -> LabelHistogram:

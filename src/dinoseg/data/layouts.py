@@ -117,13 +117,8 @@ def choose_mapping(
         return known or LabelMapping()
     if known is None:
         return infer_mapping(histogram, class_count=len(declaration.classes) or None)
-    unknown = [] if known.threshold is not None else sorted(set(histogram.pixels) - set(known.table))
-    if unknown:
-        values = format_values(unknown, colour=histogram.colour)
-        file = histogram.files_with(unknown)[0]
-        raise LabelError(
-            f"{file} holds {values} without a class ({known.describe()}); declare it in {FILE_NAME}"
-        )
+    if known.threshold is None:
+        _refuse_unknown(known, histogram)
     return known
 
 
@@ -155,6 +150,17 @@ def find_empty(
         if not any(_is_foreground(mapping, value) for value in mask.counts(colour=mapping.colour))
     }
     return frozenset(case.id for case in cases if case.label in empty_masks)
+
+
+def _refuse_unknown(mapping: LabelMapping, histogram: LabelHistogram) -> None:
+    colour = mapping.colour or histogram.colour
+    for mask in histogram.masks:
+        unknown = sorted(set(mask.counts(colour=colour)) - set(mapping.table))
+        if unknown:
+            values = format_values(unknown, colour=colour)
+            raise LabelError(
+                f"{mask.path} holds {values} without a class ({mapping.describe()}); see {FILE_NAME}"
+            )
 
 
 def _is_foreground(mapping: LabelMapping, value: int) -> bool:

@@ -82,8 +82,8 @@ def make_splits(
     wanted = [name for name, fraction in zip(NAMES, fractions, strict=True) if fraction]
     if len(groups) < len(wanted):
         raise SplitError(
-            f"{dataset.root} holds {len(dataset.cases)} cases in {len(groups)} groups; "
-            f"{', '.join(wanted)} need at least {len(wanted)} groups: add data, or write {FILE_NAME} yourself"
+            f"{dataset.root} has too few groups (groups: {len(groups)}, cases: {len(dataset.cases)}); "
+            f"{', '.join(wanted)} need one each: add data, or write {FILE_NAME} yourself"
         )
     split_of = _assign(groups, dict(zip(NAMES, fractions, strict=True)), dataset.empty, seed)
     return _collect(dataset.cases, {case.id: split_of[case.group] for case in dataset.cases}, seed)

@@ -201,6 +201,8 @@ def _explain(path: Path, error: Exception) -> str:
         return f"is {_guess_content(path)}, not a PNG, JPEG, TIFF or BMP image"
     if isinstance(error, PermissionError):
         return explain_access(path, error)
+    if isinstance(error, NotImplementedError):
+        return text
     if "truncated" in text.lower() or isinstance(error, EOFError):
         return f"is truncated ({text}); copy it again from its source"
     return f"cannot be decoded ({text}); is it damaged?"

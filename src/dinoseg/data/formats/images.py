@@ -160,7 +160,7 @@ def _convert_image(image: PillowImage.Image, _packing: str = "") -> NDArray[Any]
         return np.asarray(image.convert("RGB"))
     if image.mode in ("1", "La", "RGBa"):
         return np.asarray(image.convert({"1": "L", "La": "LA", "RGBa": "RGBA"}[image.mode]))
-    raise ValueError(f"colour mode {image.mode} is not supported, save it as RGB")
+    raise NotImplementedError(f"is in the colour mode {image.mode}; save it as RGB")
 
 
 def _convert_label(image: PillowImage.Image, packing: str) -> NDArray[Any]:
@@ -171,7 +171,8 @@ def _convert_label(image: PillowImage.Image, packing: str) -> NDArray[Any]:
     if image.mode == "PA":
         return np.asarray(image)[..., 0]
     pixels = _convert_image(image)
-    return pixels // _PACKED_GREY_STEPS.get(packing, 1)
+    step = _PACKED_GREY_STEPS.get(packing)
+    return pixels // step if step else pixels
 
 
 def _scale(pixels: NDArray[Any], path: Path) -> NDArray[np.float32]:
@@ -198,7 +199,7 @@ def _check_floats(pixels: NDArray[Any], path: Path) -> NDArray[np.float32]:
     bad = int(pixels.size - np.isfinite(pixels).sum())
     if bad:
         raise FileFormatError(
-            f"{path} holds {bad} values that are NaN or infinite; replace them by 0 and save it again"
+            f"{path} holds NaN or infinite values ({bad} of {pixels.size}); replace them and save it again"
         )
     low, high = float(pixels.min()), float(pixels.max())
     if low < 0 or high > 1:
