@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import lightning
 import torch
@@ -37,6 +39,12 @@ from dinoseg.training.checkpoints import AtomicCheckpointIO, create_checkpoints
 from dinoseg.training.history import History, draw_learning_curve
 from dinoseg.training.module import DecoderTraining
 from dinoseg.training.run_folder import RunFolder, describe_environment, write_snapshot
+
+T = TypeVar("T")
+EXPECTED_WARNINGS = (
+    r".*treespec, LeafSpec.* is deprecated",  # within Lightning, about torch
+    r"Checkpoint directory .* exists and is not empty",  # that is what resuming means
+)
 
 
 def train(
@@ -177,7 +185,8 @@ def _fit(
     train_bank, val_bank = _build_banks(settings, chosen, model, progress)
     history = History(folder.metrics, progress)
     module = DecoderTraining(model, settings.train, train_bank, val_bank)
-    trainer = lightning.Trainer(
+    trainer = _quietly(
+        lightning.Trainer,
         max_epochs=settings.train.epochs,
         accelerator="gpu" if device.startswith("cuda") else "cpu",
         devices=[int(device.partition(":")[2] or 0)] if device.startswith("cuda") else 1,
@@ -197,7 +206,7 @@ def _fit(
         use_distributed_sampler=False,
         deterministic=device == "cpu",
     )
-    trainer.fit(module, ckpt_path=folder.last if resume and folder.last.is_file() else None)
+    _quietly(trainer.fit, module, ckpt_path=folder.last if resume and folder.last.is_file() else None)
     _restore(module, folder, keep_best=settings.train.keep == "best")
     draw_learning_curve(
         history.rows, folder.curve, title=f"{settings.model.decoder.method} on {model.backbone.name}"
@@ -226,6 +235,20 @@ def _build_banks(
     val_bank = ViewBank(chosen.val, labels, model, cache, augmentation=None, views=1, seed=recipe.seed)
     val_bank.build(progress)
     return train_bank, val_bank
+
+
+def _quietly(call: Callable[..., T], *arguments: Any, **keywords: Any) -> T:
+    """Call Lightning without its tips and the warnings that say nothing here."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            for message in EXPECTED_WARNINGS:
+                warnings.filterwarnings("ignore", message=message)
+            return call(*arguments, **keywords)
+    finally:
+        logger.setLevel(level)
 
 
 def _restore(module: DecoderTraining, folder: RunFolder, *, keep_best: bool) -> None:
