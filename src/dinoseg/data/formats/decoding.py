@@ -27,6 +27,8 @@ FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 
 _ORIENTATION = 0x0112
+_TIFF_WIDTH = 256
+_TIFF_HEIGHT = 257
 _TIFF_BITS = 258
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _FOREIGN_MAGIC = {
@@ -123,8 +125,18 @@ def tiff_header(path: Path) -> tuple[tuple[int, int], str]:
         return ((width, height) if turned else (height, width)), str(page.dtype)
 
 
+def header_size(image: PillowImage.Image) -> tuple[int, int]:
+    """(Height, width) of an opened image once it is upright."""
+    width, height = image.size
+    if image.format == "TIFF":  # some versions of Pillow turn the size of a TIFF already, others don't
+        tags = image.tag_v2  # type: ignore[attr-defined]
+        width, height = int(tags[_TIFF_WIDTH]), int(tags[_TIFF_HEIGHT])
+    return (width, height) if orientation(image) >= 5 else (height, width)
+
+
 def _packing(image: PillowImage.Image) -> str:
-    arguments = image.tile[0].args if getattr(image, "tile", None) else ""  # type: ignore[attr-defined]
+    tiles = getattr(image, "tile", None)
+    arguments = tiles[0][3] if tiles else ""
     return str(arguments[0] if isinstance(arguments, tuple) else arguments)
 
 

@@ -99,13 +99,10 @@ def image_info(path: Path) -> ImageInfo:
             shape, dtype = decoding.tiff_header(path)
             return ImageInfo(shape, dtype, "TIFF", path.stat().st_size, oriented=False)
         with decoding.open_image(path) as image:
-            turned = decoding.orientation(image)
-            width, height = image.size
-            # Pillow turns the size of a TIFF when it opens it, that of the others never.
-            if turned >= 5 and image.format != "TIFF":
-                width, height = height, width
             name = "JPEG" if image.format == "MPO" else str(image.format)
-            return ImageInfo((height, width), image.mode, name, path.stat().st_size, turned != 1)
+            oriented = decoding.orientation(image) != 1
+            size = decoding.header_size(image)
+            return ImageInfo(size, image.mode, name, path.stat().st_size, oriented)
 
 
 def content_digest(path: Path) -> str:
