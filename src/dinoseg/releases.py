@@ -8,6 +8,7 @@ beside the decoder and the run points to it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -69,9 +70,10 @@ def import_checkpoint(
     state = _read_state(Path(checkpoint))
     decoder_state = _rename(state, _released_names(method), str(checkpoint))
     settings, outputs = _infer_decoder(method, decoder_state)
-    frozen, name = _restore_backbone(state, backbone, out, accept_license, progress)
+    own = {name.removeprefix(BACKBONE): value for name, value in state.items() if name.startswith(BACKBONE)}
+    restored = _restore_backbone(own, backbone, accept_license, progress)
     model_settings = ModelSettings(
-        backbone=BackboneSettings(name=name, layers=frozen.layers),
+        backbone=BackboneSettings(name=OWN_BACKBONE if own else backbone, layers=restored.spec.layers),
         decoder=settings,
         preprocessing={"size": size},
         classes=dict(classes) if classes else _name_classes(outputs),
@@ -81,9 +83,9 @@ def import_checkpoint(
             f"{checkpoint} has {outputs} output channels, given {len(model_settings.classes)} classes; "
             f"accepted: {2 if outputs == 1 else outputs} (with the background)"
         )
-    decoder = create_decoder(settings, frozen.channels, outputs)
+    decoder = create_decoder(settings, restored.spec.channels, outputs)
     _load(decoder, decoder_state, str(checkpoint))
-    model = Segmenter(model_settings, frozen, decoder).eval()
+    model = Segmenter(model_settings, _place_backbone(restored, out, progress), decoder).eval()
     model.save(out / "model", overwrite=overwrite)
     return model
 
@@ -140,20 +142,32 @@ def _infer_decoder(method: str, state: State) -> tuple[DecoderSettings, int]:
     raise UsageError(f"method {method!r} cannot be imported yet; accepted: segdino-v1, segdino-v2")
 
 
-def _restore_backbone(
-    state: State, backbone: str, out: Path, accept_license: bool, progress: Progress
-) -> tuple[Backbone, str]:
-    """The checkpoint's own backbone, written to `out`; else the published one."""
-    own = {name.removeprefix(BACKBONE): tensor for name, tensor in state.items() if name.startswith(BACKBONE)}
+@dataclass(frozen=True)
+class _Restored:
+    """The backbone that a checkpoint was trained with: its own module, or the published one."""
+
+    spec: BackboneSpec
+    own: Any = None
+    published: Backbone | None = None
+
+
+def _restore_backbone(own: State, backbone: str, accept_license: bool, progress: Progress) -> _Restored:
     if not own:
-        return create_backbone(backbone, accept_license=accept_license, progress=progress), backbone
+        published = create_backbone(backbone, accept_license=accept_license, progress=progress)
+        return _Restored(published.spec, published=published)
     spec = _describe_backbone(backbone, accept_license, progress)
     require_license(spec, accept=accept_license, progress=progress)
-    module: Any = load_module(spec, own, source="the checkpoint's backbone")
-    folder = out / OWN_BACKBONE
-    _save_backbone(module, spec, folder)
+    return _Restored(spec, own=load_module(spec, own, source="the checkpoint's backbone"))
+
+
+def _place_backbone(restored: _Restored, out: Path, progress: Progress) -> Backbone:
+    """The backbone to use; a checkpoint's own is written beside its decoder first."""
+    if restored.published is not None:
+        return restored.published
+    spec, folder = restored.spec, out / OWN_BACKBONE
+    _save_backbone(restored.own, spec, folder)
     progress.note(f"the checkpoint carries its own backbone; written to {folder} ({spec.license})")
-    return create_backbone(str(folder), layers=spec.layers), OWN_BACKBONE
+    return create_backbone(str(folder), layers=spec.layers)
 
 
 def _save_backbone(module: Any, spec: BackboneSpec, folder: Path) -> None:
