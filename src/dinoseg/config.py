@@ -5,26 +5,37 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from dinoseg.errors import ConfigError
 
 Method = Literal["segdino-v1", "segdino-v2", "dino-unet", "dino-augseg", "linear"]
 Preset = Literal["paper", "default"]
 Probability = Annotated[float, Field(ge=0, le=1)]
+EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")  # YAML 1.1 reads 1e-4 as text
 S = TypeVar("S", bound="Settings")
 T = TypeVar("T")
+
+
+def _require_numbering(classes: dict[int, str]) -> dict[int, str]:
+    if len(classes) < 2 or sorted(classes) != list(range(len(classes))):
+        raise ValueError("ids go from 0 (background) up without a hole, and there are two at least")
+    return dict(sorted(classes.items()))
+
+
+Classes = Annotated[dict[int, str], AfterValidator(_require_numbering)]
 
 
 class Settings(BaseModel):
     """Base of all settings: immutable, unknown keys refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class SegDINOv1Settings(Settings):
@@ -136,7 +147,7 @@ class TrainSettings(Settings):
         None, ge=1, description="stop after so many epochs without a better validation Dice"
     )
     validate_every: int = Field(1, ge=1, description="epochs between validations")
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**32)
 
 
 class CacheSettings(Settings):
@@ -160,7 +171,7 @@ class ModelSettings(Settings):
     backbone: BackboneSettings
     decoder: DecoderSettings
     preprocessing: PreprocessingSettings = PreprocessingSettings()
-    classes: dict[int, str] = Field(description="id -> name, 0 is background")
+    classes: Classes = Field(description="id -> name, 0 is background")
 
     @property
     def outputs(self) -> int:
@@ -245,11 +256,11 @@ def override(settings: S, changes: Mapping[str, Any]) -> S:
         *parents, last = key.split(".")
         target: Any = values
         for parent in parents:
-            if not isinstance(target, dict) or parent not in target:
-                raise ConfigError(f"setting {key!r} is unknown; `dinoseg info settings` lists all")
-            if target[parent] is None:
+            if target.get(parent, "") is None:
                 target[parent] = {}
-            target = target[parent]
+            target = target.get(parent)
+            if not isinstance(target, dict):
+                raise ConfigError(f"setting {key!r} is unknown; `dinoseg info settings` lists all")
         target[last] = value
     return _check(TypeAdapter(type(settings)), values)
 
@@ -284,10 +295,11 @@ def from_yaml(kind: type[S], text: str) -> S:
 
 
 def _parse_value(text: str) -> Any:
+    if EXPONENT.fullmatch(text):
+        return float(text)
     try:
-        # YAML 1.1 reads 1e-4 as text; numbers on a command line are meant as numbers.
-        return float(text) if "e" in text.lower() else yaml.safe_load(text)
-    except (ValueError, yaml.YAMLError):
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
         return text
 
 
@@ -300,7 +312,10 @@ def _check(adapter: TypeAdapter[T], values: Any) -> T:
 
 
 def _describe(item: Any) -> str:
-    where = ".".join(str(part) for part in item["loc"]) or "settings"
+    # The name of the method within `model.decoder` is no part of the key that a person writes.
+    parts = [str(part) for part in item["loc"] if part not in get_args(Method)]
+    where = ".".join(parts) or "settings"
     if item["type"] == "extra_forbidden":
         return f"setting {where!r} is unknown"
-    return f"setting {where!r}: {item['msg']} (given {item.get('input')!r})"
+    reason = item["msg"].removeprefix("Value error, ")
+    return f"setting {where!r}: {reason} (given {item.get('input')!r})"
