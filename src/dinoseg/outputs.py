@@ -71,7 +71,7 @@ def write_csv(
     ):
         file.writelines(f"# {comment}\n" for comment in comments)
         if rows:
-            writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+            writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
 
