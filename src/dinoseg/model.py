@@ -22,7 +22,7 @@ from dinoseg.data.case import Image
 from dinoseg.data.transforms import normalise, resize_image, to_rgb
 from dinoseg.decoders import Decoder, DinoAugSeg, DinoUNet, Linear, SegDINOv1, SegDINOv2
 from dinoseg.decoders.base import resize
-from dinoseg.errors import RunError
+from dinoseg.errors import ConfigError, RunError
 from dinoseg.outputs import atomic_path, write_json, write_text
 from dinoseg.progress import Progress, Silent
 
@@ -183,19 +183,18 @@ def load(
         WeightsError: the backbone's weights are not there.
     """
     folder = _model_folder(Path(run))
-    described = _read_description(folder)
-    settings = from_yaml(ModelSettings, json.dumps(described["settings"]))
+    described = _read_description(folder / "config.json")
+    settings = described.settings
     frozen = create_backbone(
         str(backbone) if backbone else locate_backbone(settings.backbone.name, folder.parent),
         layers=settings.backbone.layers,
         accept_license=accept_license,
         progress=progress or Silent(),
     )
-    expected = described["backbone"]["digest"]
-    if frozen.digest != expected:
+    if frozen.digest != described.digest:
         raise RunError(
-            f"{folder} was trained on a {settings.backbone.name} with digest {expected[:12]}, given one with "
-            f"{frozen.digest[:12]}; name the original weights with --backbone"
+            f"{folder} was trained on a {settings.backbone.name} with digest {described.digest[:12]}, "
+            f"given one with {frozen.digest[:12]}; name the original weights with --backbone"
         )
     model = Segmenter(settings, frozen)
     load_decoder(model.decoder, folder / "decoder.safetensors")
@@ -228,15 +227,24 @@ def _model_folder(run: Path) -> Path:
     )
 
 
-def _read_description(folder: Path) -> dict[str, Any]:
-    path = folder / "config.json"
+@dataclass(frozen=True)
+class _Description:
+    """What config.json of a model folder says: settings, and the digest of the backbone."""
+
+    settings: ModelSettings
+    digest: str
+
+
+def _read_description(path: Path) -> _Description:
     try:
         described = json.loads(path.read_text(encoding="utf-8"))
         version = described["format"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        if version != FORMAT:
+            raise RunError(
+                f"{path} has format {version}, this dinoseg reads {FORMAT}; "
+                "upgrade with pip install -U dinoseg"
+            )
+        settings = from_yaml(ModelSettings, json.dumps(described["settings"], ensure_ascii=False))
+        return _Description(settings, str(described["backbone"]["digest"]))
+    except (OSError, ValueError, KeyError, TypeError, ConfigError) as error:
         raise RunError(f"{path} is damaged ({error}); restore it or train again") from error
-    if version != FORMAT:
-        raise RunError(
-            f"{path} has format {version}, this dinoseg reads {FORMAT}; upgrade with pip install -U dinoseg"
-        )
-    return dict(described)
