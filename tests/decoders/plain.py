@@ -14,7 +14,10 @@ from dinoseg.decoders import SegDINOv1, SegDINOv2
 
 
 def plain_v1(decoder: SegDINOv1, features: Features) -> Tensor:
-    maps = [mix(project(level)) for project, mix, level in zip(decoder.project, decoder.mix, features.levels, strict=True)]
+    maps = [
+        mix(project(level))
+        for project, mix, level in zip(decoder.project, decoder.mix, features.levels, strict=True)
+    ]
     if decoder.enlarge is not None:
         maps[0] = decoder.enlarge(maps[0])
     size = maps[0].shape[-2:]

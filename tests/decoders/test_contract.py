@@ -199,13 +199,7 @@ class Exported(torch.nn.Module):
         return self.decoder(replace(self.features, levels=levels), image)
 
 
-REMEMBERS = pytest.mark.xfail(
-    run=False, reason="rewrites.shifted_resize remembers a matrix made while tracing"
-)
-TRACED = [pytest.param(method, marks=REMEMBERS if method == "segdino-v2" else ()) for method in METHODS]
-
-
-@pytest.mark.parametrize("method", TRACED)
+@pytest.mark.parametrize("method", METHODS)
 @torch.no_grad()
 def test_traced_graph_gives_the_same_logits_and_leaves_the_decoder_usable(method: str) -> None:
     decoder = make_decoder(method, "vit")

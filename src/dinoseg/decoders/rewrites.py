@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -41,18 +43,27 @@ def conv3x3_after_resize(maps: Tensor, weight: Tensor, size: tuple[int, int]) ->
     return tall.view(batch, out_channels, *size)
 
 
-@lru_cache(maxsize=64)
 def shifted_resize(size: int, target: int) -> Tensor:
     """Matrix (target, 3 * size): bilinear resizing of one axis under the three taps of a 3-wide kernel.
 
     Column block t maps the input to the resized signal shifted by t - 1 cells, zero
     outside; so `matrix @ concat(tap 0, tap 1, tap 2)` is resize-then-convolve.
     """
-    with torch.inference_mode(False):  # kept for later training steps, whoever asks first
-        eye = torch.eye(size).unsqueeze(0)
-        resized = F.interpolate(eye, size=target, mode="linear", align_corners=False)[0].t()
-        padded = F.pad(resized, (0, 0, 1, 1))  # one zero row above and below
-        return torch.cat([padded[tap : tap + target] for tap in range(3)], dim=1)
+    return torch.from_numpy(_shifted_resize(size, target))
+
+
+@lru_cache(maxsize=64)
+def _shifted_resize(size: int, target: int) -> NDArray[np.float32]:
+    # An array, not a tensor: a tensor made in inference mode or while tracing must not be kept.
+    centres = np.maximum((np.arange(target) + 0.5) * size / target - 0.5, 0)
+    lower = np.floor(centres).astype(np.int64)
+    upper = np.minimum(lower + 1, size - 1)
+    share = centres - lower
+    padded = np.zeros((target + 2, size))  # one zero row above and below
+    rows = np.arange(1, target + 1)
+    np.add.at(padded, (rows, lower), 1 - share)
+    np.add.at(padded, (rows, upper), share)
+    return np.concatenate([padded[tap : tap + target] for tap in range(3)], axis=1).astype(np.float32)
 
 
 def mix_channels(maps: Tensor, weight: Tensor) -> Tensor:

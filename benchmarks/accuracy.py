@@ -1,0 +1,208 @@
+"""Accuracy on real images with the frozen features of a small ViT, on a CPU: the tables of the README.
+
+    python benchmarks/accuracy.py [NAME ...] [--runs runs/accuracy] [--threads 2]
+
+Each experiment trains, evaluates its test split at native size and adds its row to
+benchmarks/results/accuracy.csv. Interrupted ones are resumed, finished ones only evaluated.
+The backbone is vit-tiny-in1k, which is no DINO model: the figures compare methods, not papers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import platform
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from dinoseg.data import open_dataset
+from dinoseg.data.splits import Splits, save_splits
+from dinoseg.evaluation import evaluate
+from dinoseg.outputs import write_csv
+from dinoseg.training import train
+
+ROOT = Path(__file__).parents[1]
+SHARED = ROOT / "../shared"
+BACKBONE = SHARED / "weights/vit-tiny-in1k"
+RESULTS = ROOT / "benchmarks/results/accuracy.csv"
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One row of the table."""
+
+    name: str
+    data: str
+    method: str
+    preset: str = "default"
+    changes: dict[str, Any] = field(default_factory=dict)
+    shots: int | None = None
+    seed: int = 0
+    random_split: bool = False  # 800 for training, 200 for test, drawn with the seed
+
+
+def list_experiments() -> list[Experiment]:
+    kvasir = "kvasir-seg"
+    wide = {"model.decoder.width": 256}
+    narrow = {"model.decoder.width": 128}
+    full = [
+        Experiment("v1-paper-20", kvasir, "segdino-v1", "paper", {"train.epochs": 20}),
+        *(
+            Experiment(
+                f"v1-paper-20-random{seed}", kvasir, "segdino-v1", "paper",
+                {"train.epochs": 20}, seed=seed, random_split=True,
+            )
+            for seed in (0, 1)
+        ),
+        Experiment("linear-paper", kvasir, "linear", "paper"),
+        Experiment("v1-paper", kvasir, "segdino-v1", "paper"),
+        Experiment("v1-default", kvasir, "segdino-v1"),
+        Experiment("v2-128-paper", kvasir, "segdino-v2", "paper", narrow),
+        Experiment("v2-128-default", kvasir, "segdino-v2", "default", narrow),
+        Experiment("v2-256-paper", kvasir, "segdino-v2", "paper", wide),
+        Experiment("isic-default", "isic2017-256", "segdino-v2", "default", {**narrow, "train.epochs": 20}),
+        Experiment("dsb-default", "dsb2018", "segdino-v2", "default", narrow),
+    ]  # fmt: skip
+    few = [
+        Experiment(f"kvasir-{shots}-shot-seed{seed}", kvasir, "segdino-v2", "default",
+                   {**narrow, "train.validate_every": 10}, shots=shots, seed=seed)
+        for shots in (5, 40) for seed in (0, 1, 2)
+    ]  # fmt: skip
+    return full + few
+
+
+def main() -> None:
+    experiments = {experiment.name: experiment for experiment in list_experiments()}
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(experiments)}")
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs/accuracy")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    arguments = parser.parse_args()
+    if not BACKBONE.is_dir():
+        print(f"skipped: needs real images and weights in {SHARED}, which is not there")
+        return
+    torch.set_num_threads(arguments.threads)
+    for name in arguments.names or experiments:
+        row = run(experiments[name], arguments.runs)
+        add_row(row)
+        print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
+
+
+def run(experiment: Experiment, runs: Path) -> dict[str, Any]:
+    data, out = SHARED / "data" / experiment.data, runs / experiment.name
+    started = time.perf_counter()
+    progress = Lines(experiment.name)
+    model = train(
+        data,
+        method=experiment.method,
+        backbone=str(BACKBONE),
+        out=out,
+        preset=experiment.preset,  # type: ignore[arg-type]
+        shots=experiment.shots,
+        splits=draw_split(data, experiment.seed, runs) if experiment.random_split else None,
+        seed=experiment.seed,
+        changes=experiment.changes,
+        resume=True,
+        progress=progress,
+    )
+    seconds = time.perf_counter() - started
+    scores = evaluate(out, data, split="test", out=out / "report" / "test", overwrite=True)
+    paper = evaluate(out, data, split="test", protocol="paper")
+    return {
+        "name": experiment.name,
+        "data": experiment.data,
+        "method": experiment.method,
+        "preset": experiment.preset,
+        "shots": experiment.shots or "",
+        "epochs": model_epochs(out),
+        **describe(scores.headline),
+        "dice_at_256": round(mean(paper.headline, "dice"), 4),
+        "trained_parameters": sum(parameter.numel() for parameter in model.decoder.parameters()),
+        "features_s": round(progress.seconds("features"), 1),
+        "epoch_s": median_epoch(out),
+        "total_s": round(seconds, 1),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "machine": f"{platform.machine()} {os.cpu_count()} cores",
+    }
+
+
+def describe(summary: Any) -> dict[str, Any]:
+    dice = next(item for item in summary.metrics if item.metric == "dice")
+    return {
+        "cases": summary.cases,
+        "dice": round(dice.interval.mean, 4),
+        "dice_low": round(dice.interval.low, 4),
+        "dice_high": round(dice.interval.high, 4),
+        "iou": round(mean(summary, "iou"), 4),
+        "hd95_px": round(mean(summary, "hd95"), 1),
+        "missed": summary.missed,
+        "false_alarms": summary.false_alarms,
+    }
+
+
+def mean(summary: Any, metric: str) -> float:
+    return float(next(item for item in summary.metrics if item.metric == metric).interval.mean)
+
+
+def model_epochs(run: Path) -> int:
+    return len(read_metrics(run))
+
+
+def median_epoch(run: Path) -> float:
+    seconds = sorted(float(row["seconds"]) for row in read_metrics(run))
+    return round(seconds[len(seconds) // 2], 2)
+
+
+def read_metrics(run: Path) -> list[dict[str, str]]:
+    with (run / "metrics.csv").open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def draw_split(data: Path, seed: int, runs: Path) -> Path:
+    """A random 800/200 split, as the first published figure with these features had."""
+    ids = [case.id for case in open_dataset(data).cases]
+    order = torch.randperm(len(ids), generator=torch.Generator().manual_seed(seed)).tolist()
+    drawn = [ids[position] for position in order]
+    path = runs / f"split-{data.name}-{seed}.json"
+    save_splits(path, Splits(tuple(drawn[200:]), (), tuple(drawn[:200]), seed, "case"), overwrite=True)
+    return path
+
+
+def add_row(row: dict[str, Any]) -> None:
+    """Replace the experiment's row in the table, or add it."""
+    rows: list[dict[str, Any]] = []
+    if RESULTS.is_file():
+        with RESULTS.open(encoding="utf-8") as file:
+            rows = [old for old in csv.DictReader(file) if old["name"] != row["name"]]
+    write_csv(RESULTS, [*rows, row], overwrite=True)
+
+
+class Lines:
+    """Progress as plain lines, with the time that each part took."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.took: dict[str, float] = {}
+
+    def track(self, items: Iterable[T], *, total: int, label: str) -> Iterator[T]:
+        started = time.perf_counter()
+        yield from items
+        self.took[label] = time.perf_counter() - started
+
+    def note(self, message: str) -> None:
+        print(f"{self.name}: {message}", flush=True)
+
+    def seconds(self, label: str) -> float:
+        return sum(took for name, took in self.took.items() if name.startswith(label))
+
+
+if __name__ == "__main__":
+    main()
