@@ -1,0 +1,160 @@
+"""Losses against numbers worked out by hand."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, get_args
+
+import pytest
+import torch
+from torch import Tensor
+
+from dinoseg.config import TrainSettings
+from dinoseg.training.losses import create_loss, cross_entropy
+
+LOSSES = get_args(TrainSettings.model_fields["loss"].annotation)
+
+
+def binary(*logits: float) -> Tensor:
+    return torch.tensor(logits, dtype=torch.float32).view(1, 1, 1, -1)
+
+
+def ids(*values: int) -> Tensor:
+    return torch.tensor(values, dtype=torch.uint8).view(1, 1, -1)
+
+
+def sigmoid(value: float) -> float:
+    return 1 / (1 + math.exp(-value))
+
+
+def value(name: Any, logits: Tensor, label: Tensor) -> float:
+    return float(create_loss(name, logits.shape[1])(logits, label))
+
+
+def test_binary_cross_entropy() -> None:
+    expected = (-math.log(sigmoid(2)) - math.log(1 - sigmoid(-1)) - math.log(1 - sigmoid(0.5))) / 3
+    assert value("cross_entropy", binary(2, -1, 0.5), ids(1, 0, 0)) == pytest.approx(expected, rel=1e-6)
+    assert value("cross_entropy", binary(0, 0), ids(1, 0)) == pytest.approx(math.log(2))
+
+
+def test_cross_entropy_over_classes() -> None:
+    logits = torch.tensor([[1.0, 0.0], [2.0, 0.0], [3.0, 0.0]]).view(1, 3, 1, 2)
+    total = math.exp(1) + math.exp(2) + math.exp(3)
+    expected = (math.log(total) - 2 + math.log(3)) / 2  # class 1 of (1, 2, 3), class 2 of (0, 0, 0)
+    assert value("cross_entropy", logits, ids(1, 2)) == pytest.approx(expected, rel=1e-6)
+    assert float(cross_entropy(logits, ids(1, 2))) == pytest.approx(expected, rel=1e-6)
+
+
+def test_dice_and_cross_entropy_of_one_class() -> None:
+    first, second = sigmoid(2), sigmoid(-1)
+    dice = 1 - 2 * first / (first + second + 1)
+    bce = (-math.log(first) - math.log(1 - second)) / 2
+    assert value("dice_cross_entropy", binary(2, -1), ids(1, 0)) == pytest.approx(dice + bce, rel=1e-4)
+
+
+def test_dice_and_cross_entropy_of_several_classes() -> None:
+    """The Dice term is the mean over the foreground classes; the background has none."""
+    logits = torch.tensor([[0.0, 1.0], [2.0, 0.0], [0.0, 0.0]]).view(1, 3, 1, 2)
+    left, right = math.exp(2) + 2, math.exp(1) + 2
+    p1, p2 = [math.exp(2) / left, 1 / right], [1 / left, 1 / right]
+    dice_one = 1 - 2 * p1[0] / (p1[0] + p1[1] + 1)
+    dice_two = 1 - 2 * p2[1] / (p2[0] + p2[1] + 1)
+    entropy = (math.log(left) - 2 + math.log(right)) / 2
+    expected = (dice_one + dice_two) / 2 + entropy
+    assert value("dice_cross_entropy", logits, ids(1, 2)) == pytest.approx(expected, rel=1e-4)
+
+
+def test_focal_of_one_class() -> None:
+    pairs = [(sigmoid(2), 1), (sigmoid(-1), 0), (sigmoid(0.5), 0)]
+    right = [p if target else 1 - p for p, target in pairs]
+    expected = sum(-((1 - p) ** 2) * math.log(p) for p in right) / 3
+    assert value("focal", binary(2, -1, 0.5), ids(1, 0, 0)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_focal_of_several_classes() -> None:
+    """Mean over pixels and classes, as in MONAI: a third of the mean over pixels."""
+    logits = torch.tensor([[1.0, 0.0], [2.0, 0.0], [3.0, 0.0]]).view(1, 3, 1, 2)
+    p = math.exp(2) / (math.exp(1) + math.exp(2) + math.exp(3))
+    pixels = [-((1 - p) ** 2) * math.log(p), -((1 - 1 / 3) ** 2) * math.log(1 / 3)]
+    assert value("focal", logits, ids(1, 2)) == pytest.approx(sum(pixels) / 2 / 3, rel=1e-5)
+
+
+def test_focal_cares_less_about_what_is_right_already() -> None:
+    easy, hard = value("focal", binary(3), ids(1)), value("focal", binary(-3), ids(1))
+    easy_ce, hard_ce = (
+        value("cross_entropy", binary(3), ids(1)),
+        value("cross_entropy", binary(-3), ids(1)),
+    )
+    assert hard / easy > 100 * hard_ce / easy_ce
+
+
+def one_hot_logits(label: Tensor, outputs: int, scale: float = 30.0) -> Tensor:
+    if outputs == 1:
+        return (label.float().unsqueeze(1) * 2 - 1) * scale
+    hot = torch.nn.functional.one_hot(label.long(), outputs).movedim(-1, 1).float()
+    return (hot * 2 - 1) * scale
+
+
+def make_label(outputs: int) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(max(outputs, 2), (2, 7, 9), generator=generator).to(torch.uint8)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_a_perfect_answer_costs_nothing_and_its_opposite_much(name: str, outputs: int) -> None:
+    label = make_label(outputs)
+    logits = one_hot_logits(label, outputs)
+    assert value(name, logits, label) == pytest.approx(0, abs=1e-5)
+    assert value(name, -logits, label) > 1
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_an_empty_mask_that_is_found_empty_costs_nothing(name: str, outputs: int) -> None:
+    label = torch.zeros(2, 7, 9, dtype=torch.uint8)
+    assert value(name, one_hot_logits(label, outputs), label) == pytest.approx(0, abs=1e-5)
+
+
+def test_dice_counts_over_the_batch() -> None:
+    """An image without the class adds nothing of its own: two images are one of twice the size."""
+    logits = torch.randn(2, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    label = torch.zeros(2, 4, 4, dtype=torch.uint8)
+    label[0, :2] = 1
+    wide = torch.cat(list(logits), dim=-1)[None], torch.cat(list(label), dim=-1)[None]
+    assert value("dice_cross_entropy", logits, label) == pytest.approx(
+        value("dice_cross_entropy", *wide), rel=1e-5
+    )
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("outputs", [1, 3, 5])
+@pytest.mark.parametrize("scale", [1.0, 1e4])
+@pytest.mark.parametrize("empty", [False, True])
+def test_losses_and_gradients_are_finite(name: Any, outputs: int, scale: float, empty: bool) -> None:
+    generator = torch.Generator().manual_seed(1)
+    logits = (torch.randn(2, outputs, 7, 9, generator=generator) * scale).requires_grad_()
+    label = make_label(outputs) * (not empty)
+    loss = create_loss(name, outputs)(logits, label)
+    assert loss.shape == ()
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert logits.grad is not None
+    assert torch.isfinite(logits.grad).all()
+    assert float(logits.grad.abs().sum()) > 0
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_a_step_down_the_gradient_lowers_the_loss(name: Any, outputs: int) -> None:
+    loss, label = create_loss(name, outputs), make_label(outputs)
+    logits = torch.randn(2, outputs, 7, 9, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    before = loss(logits, label)
+    (gradient,) = torch.autograd.grad(before, logits)
+    assert float(loss(logits.detach() - gradient, label)) < float(before.detach())
+
+
+def test_the_three_losses_differ() -> None:
+    label = make_label(1)
+    logits = torch.randn(2, 1, 7, 9, generator=torch.Generator().manual_seed(1))
+    assert len({round(value(name, logits, label), 4) for name in LOSSES}) == len(LOSSES) == 3
