@@ -202,23 +202,29 @@ def _checksum(tensors: Mapping[str, Tensor]) -> str:
 
 
 def _pack(features: Features, dtype: torch.dtype) -> dict[str, Tensor]:
-    """Features of one image as named tensors: maps (C, h, w) and the geometry."""
-    entry = {f"level{i}": level[0].to(dtype) for i, level in enumerate(features.levels)}
-    for i, token in enumerate(features.cls or ()):
-        entry[f"cls{i}"] = token[0].to(dtype)
+    """Features of one image as named tensors: maps, class tokens (levels, C) and the geometry.
+
+    A ViT's maps are alike and become one tensor (levels, C, h, w): one look-up instead of four.
+    """
+    maps = [level[0].to(dtype) for level in features.levels]
+    alike = len({level.shape for level in maps}) == 1
+    entry = {"levels": torch.stack(maps)} if alike else {f"level{i}": level for i, level in enumerate(maps)}
+    if features.cls:
+        entry["cls"] = torch.cat(features.cls).to(dtype)
     entry["geometry"] = torch.tensor([*features.size, *features.padded, *features.strides])
     return entry
 
 
 def _unpack(entry: Mapping[str, Tensor]) -> Features:
     height, width, padded_height, padded_width, *strides = entry["geometry"].tolist()
-    tokens = tuple(entry[f"cls{i}"].unsqueeze(0) for i in range(len(strides)) if f"cls{i}" in entry)
+    indices = range(len(strides))
+    maps = entry["levels"].unbind() if "levels" in entry else [entry[f"level{i}"] for i in indices]
     return Features(
-        levels=tuple(entry[f"level{i}"].unsqueeze(0) for i in range(len(strides))),
+        levels=tuple(level.unsqueeze(0) for level in maps),
         strides=tuple(strides),
         size=(height, width),
         padded=(padded_height, padded_width),
-        cls=tokens or None,
+        cls=tuple(token.unsqueeze(0) for token in entry["cls"]) if "cls" in entry else None,
     )
 
 

@@ -78,12 +78,14 @@ def mix_channels(maps: Tensor, weight: Tensor) -> Tensor:
 
 def compose_1x1_3x3(outer: Tensor, inner: Tensor) -> Tensor:
     """Weight of a 3x3 convolution followed by a 1x1: (K, M) and (M, C, 3, 3) give (K, C, 3, 3)."""
-    return torch.einsum("km,mcyx->kcyx", outer, inner)
+    return torch.mm(outer, inner.flatten(1)).view(-1, *inner.shape[1:])
 
 
 def compose_3x3_1x1(outer: Tensor, inner: Tensor) -> Tensor:
     """Weight of a 1x1 convolution followed by a 3x3: (K, M, 3, 3) and (M, C) give (K, C, 3, 3)."""
-    return torch.einsum("kmyx,mc->kcyx", outer, inner)
+    taps = torch.mm(outer.permute(0, 2, 3, 1).flatten(0, 2), inner)  # (K*9, M) by (M, C)
+    # Contiguous, or the convolution would take the maps for channels-last and copy them.
+    return taps.view(-1, 3, 3, inner.shape[1]).permute(0, 3, 1, 2).contiguous()
 
 
 def bias_before_3x3(outer: Tensor, bias: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -95,5 +97,5 @@ def bias_before_3x3(outer: Tensor, bias: Tensor, grid: tuple[int, int]) -> Tenso
         (1, K, *grid).
     """
     ones = bias.new_ones(1, 1, *grid)
-    kernel = torch.einsum("kmyx,m->kyx", outer, bias).unsqueeze(1)  # (K, 1, 3, 3)
+    kernel = torch.mv(outer.permute(0, 2, 3, 1).flatten(0, 2), bias).view(-1, 1, 3, 3)  # (K, 1, 3, 3)
     return F.conv2d(ones, kernel, padding=1)
