@@ -26,6 +26,7 @@ from dinoseg.backbones.features import Features
 from dinoseg.errors import OutputError
 
 CHECKSUM = "crc32"
+ENTRY_FORMAT = "features 2"  # part of every key: another version does not read what it does not know
 SUFFIX = ".safetensors"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -157,7 +158,7 @@ class FeatureCache:
 
     def key(self, *parts: str) -> str:
         """Key of an entry from what names the pixels: content, preprocessing, view."""
-        return entry_key("features", self._digest, self._dtype, *parts)
+        return entry_key(ENTRY_FORMAT, self._digest, self._dtype, *parts)
 
     def __contains__(self, key: str) -> bool:
         return key in self.store
