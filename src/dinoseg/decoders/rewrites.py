@@ -81,21 +81,26 @@ def compose_1x1_3x3(outer: Tensor, inner: Tensor) -> Tensor:
     return torch.mm(outer, inner.flatten(1)).view(-1, *inner.shape[1:])
 
 
-def compose_3x3_1x1(outer: Tensor, inner: Tensor) -> Tensor:
-    """Weight of a 1x1 convolution followed by a 3x3: (K, M, 3, 3) and (M, C) give (K, C, 3, 3)."""
-    taps = torch.mm(outer.permute(0, 2, 3, 1).flatten(0, 2), inner)  # (K*9, M) by (M, C)
-    # Contiguous, or the convolution would take the maps for channels-last and copy them.
-    return taps.view(-1, 3, 3, inner.shape[1]).permute(0, 3, 1, 2).contiguous()
+def conv3x3_after_1x1(maps: Tensor, outer: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """3x3 convolution (zero padding 1) of a biased 1x1 convolution of the maps, as one small product.
 
+    The two weights are composed tap by tap, so the maps are never widened to M channels.
+    Each tap's result is then shifted and added (`fold`). The bias joins before the shifts:
+    what is shifted in from outside has none, just as the zero padding has none.
 
-def bias_before_3x3(outer: Tensor, bias: Tensor, grid: tuple[int, int]) -> Tensor:
-    """What a bias (M,) that comes before a zero-padded 3x3 (K, M, 3, 3) adds to its output.
-
-    The padding has no bias, so the border gets less: the response to a map of ones.
+    Args:
+        maps: (B, C, h, w).
+        outer: (K, M, 3, 3), of the 3x3 convolution.
+        weight: (M, C, 1, 1), of the 1x1 convolution.
+        bias: (M,).
 
     Returns:
-        (1, K, *grid).
+        (B, K, h, w).
     """
-    ones = bias.new_ones(1, 1, *grid)
-    kernel = torch.mv(outer.permute(0, 2, 3, 1).flatten(0, 2), bias).view(-1, 1, 3, 3)  # (K, 1, 3, 3)
-    return F.conv2d(ones, kernel, padding=1)
+    # A shift by a tap moves the result the other way than the kernel looks, hence the flip.
+    taps = outer.flatten(2).flip(2).transpose(1, 2).flatten(0, 1)  # (K, M, 3, 3) -> (K*9, M)
+    composed = torch.mm(taps, weight.flatten(1))  # (K*9, C)
+    offset = torch.mv(taps, bias).view(1, -1, 1)
+    batch, _, height, width = maps.shape
+    columns = torch.baddbmm(offset, composed.expand(batch, -1, -1), maps.flatten(2))  # (B, K*9, h*w)
+    return F.fold(columns, (height, width), kernel_size=3, padding=1)

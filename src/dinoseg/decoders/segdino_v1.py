@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from dinoseg.backbones.features import Features
 from dinoseg.decoders.base import Decoder, resize
-from dinoseg.decoders.rewrites import bias_before_3x3, compose_1x1_3x3, compose_3x3_1x1
+from dinoseg.decoders.rewrites import compose_1x1_3x3, conv3x3_after_1x1
 from dinoseg.decoders.strides import to_equal_strides
 
 ENLARGE = 4  # cells per side that the first layer's map is enlarged by
@@ -90,6 +90,4 @@ class SegDINOv1(Decoder):
         """1x1, 3x3 and classifier of one layer as one 3x3 convolution."""
         project, mix = cast(nn.Conv2d, self.project[index]), cast(nn.Conv2d, self.mix[index])
         outer = compose_1x1_3x3(classifier, mix.weight)
-        weight = compose_3x3_1x1(outer, project.weight.flatten(1))
-        grid = (int(level.shape[-2]), int(level.shape[-1]))
-        return F.conv2d(level, weight, padding=1) + bias_before_3x3(outer, cast(Tensor, project.bias), grid)
+        return conv3x3_after_1x1(level, outer, project.weight, cast(Tensor, project.bias))
