@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import csv
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from safetensors.torch import load_file
+from torch import Tensor
+
 from dinoseg.data.phantoms import write_phantoms
+from dinoseg.model import Segmenter
+from dinoseg.training import train
 
 #: Seconds instead of minutes; everything else as in the preset.
 SMALL: dict[str, Any] = {
@@ -20,3 +27,28 @@ SMALL: dict[str, Any] = {
 def make_data(root: Path, *, count: int = 15, seed: int = 0) -> Path:
     """A folder of small phantoms with splits by group."""
     return write_phantoms(root, kind="ultrasound", count=count, size=(60, 72), seed=seed)
+
+
+def train_small(
+    data: Path, out: Path, cache: Path, *, changes: Mapping[str, Any] | None = None, **arguments: Any
+) -> Segmenter:
+    """A run of two epochs of a narrow segdino-v2 on the untrained ViT; features lie in `cache`."""
+    arguments = {"method": "segdino-v2", "backbone": "untrained-vitt16", **arguments}
+    small = {**SMALL, "train.epochs": 2, "cache.folder": str(cache)}
+    if arguments["method"] == "segdino-v2":
+        small["model.decoder.width"] = 16
+    return train(data, out=out, changes={**small, **(changes or {})}, **arguments)
+
+
+def read_rows(run: Path) -> list[dict[str, str]]:
+    """metrics.csv without the seconds."""
+    with (run / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        del row["seconds"]
+    return rows
+
+
+def read_decoder(run: Path) -> dict[str, Tensor]:
+    """The tensors of the finished model."""
+    return load_file(run / "model" / "decoder.safetensors")

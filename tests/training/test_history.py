@@ -28,9 +28,11 @@ def make_trainer(epoch: int, **metrics: float) -> Any:
     )
 
 
-def end_epoch(history: History, epoch: int, **metrics: float) -> None:
+def end_epoch(history: History, epoch: int, *, validated: bool = True, **metrics: float) -> None:
     trainer: Any = make_trainer(epoch, **metrics)
     history.on_train_epoch_start(trainer, None)  # type: ignore[arg-type]
+    if validated:
+        history.on_validation_end(trainer, None)  # type: ignore[arg-type]
     history.on_train_epoch_end(trainer, None)  # type: ignore[arg-type]
 
 
@@ -48,6 +50,17 @@ def test_one_row_per_epoch(tmp_path: Path) -> None:
     assert [first[name] for name in COLUMNS[:5]] == ["1", "0.5", "0.75", "0.25", "0.25"]
     assert [second[name] for name in COLUMNS[:4]] == ["2", "0.125", "nan", "nan"]
     assert 0 <= float(second["seconds"]) < 5
+
+
+def test_scores_of_an_earlier_epoch_are_not_repeated(tmp_path: Path) -> None:
+    """Lightning's table still shows the last validation after an epoch without one."""
+    notes = Notes()
+    history = History(tmp_path / "metrics.csv", notes)
+    end_epoch(history, 0, train_loss=0.5, val_loss=0.75, val_dice=0.25)
+    end_epoch(history, 1, validated=False, train_loss=0.25, val_loss=0.75, val_dice=0.25)
+    assert [row["val_dice"] for row in read(tmp_path / "metrics.csv")] == ["0.25", "nan"]
+    assert [row["train_loss"] for row in read(tmp_path / "metrics.csv")] == ["0.5", "0.25"]
+    assert "validation" not in notes.notes[1]
 
 
 def test_a_line_per_epoch_tells_the_best(tmp_path: Path) -> None:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import lightning
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
+from torch import Tensor
 
 from dinoseg.backbones import create_backbone
 from dinoseg.backbones.cache import EntryStore, FeatureCache
 from dinoseg.backbones.extractors import Backbone
+from dinoseg.backbones.features import Features
 from dinoseg.backbones.weights_settings import read_settings
 from dinoseg.config import (
     BackboneSettings,
@@ -30,17 +34,21 @@ from dinoseg.config import (
 )
 from dinoseg.data import CaseFiles, Dataset, open_dataset
 from dinoseg.data.labels import require_foreground
-from dinoseg.data.splits import Splits, check_splits, draw_shots, resolve_splits, save_splits
-from dinoseg.errors import SplitError
+from dinoseg.data.splits import Splits, check_splits, draw_shots, resolve_splits
+from dinoseg.errors import ConfigError, SplitError
 from dinoseg.model import Segmenter
 from dinoseg.progress import Progress, Silent
 from dinoseg.training.bank import ViewBank
 from dinoseg.training.checkpoints import AtomicCheckpointIO, create_checkpoints
 from dinoseg.training.history import History, draw_learning_curve
 from dinoseg.training.module import DecoderTraining
-from dinoseg.training.run_folder import RunFolder, describe_environment, write_snapshot
+from dinoseg.training.run_folder import RunFolder
 
 T = TypeVar("T")
+ARGUMENTS = (
+    *("data", "preset", "splits", "shots", "shots_from", "shot_unit"),
+    *("model.backbone.name", "model.decoder.method", "model.classes"),
+)
 EXPECTED_WARNINGS = (
     r".*treespec, LeafSpec.* is deprecated",  # within Lightning, about torch
     r"Checkpoint directory .* exists and is not empty",  # that is what resuming means
@@ -99,32 +107,37 @@ def train(
     """
     progress = progress or Silent()
     dataset = open_dataset(data)
-    settings = override(
-        RunSettings(
-            data=Path(data),
-            preset=preset,
-            splits=Path(splits) if splits else None,
-            shots=shots,
-            shots_from=shots_from,
-            shot_unit=shot_unit,
-            model=ModelSettings(
-                backbone=BackboneSettings(name=backbone),
-                decoder=decoder_settings(method),
-                classes=dataset.classes,
-            ),
-            train=_recipe(preset, method, seed, shots),
-        ),
-        changes or {},
+    model_settings = ModelSettings(
+        backbone=BackboneSettings(name=str(backbone)),
+        decoder=decoder_settings(method),
+        classes=dataset.classes,
     )
+    arguments = override(
+        RunSettings(data=Path(data), model=model_settings, train=_recipe(preset, method, seed, shots)),
+        {
+            "preset": preset,
+            "splits": Path(splits) if splits else None,
+            "shots": shots,
+            "shots_from": shots_from,
+            "shot_unit": shot_unit,
+        },
+    )
+    settings = override(arguments, changes or {})
+    _require_arguments(arguments, settings)
     folder = RunFolder(Path(out))
     chosen = _choose_cases(dataset, settings)
     frozen = create_backbone(
-        backbone, layers=settings.model.backbone.layers, accept_license=accept_license, progress=progress
+        settings.model.backbone.name,
+        layers=settings.model.backbone.layers,
+        accept_license=accept_license,
+        progress=progress,
     )
+    model = _fresh_model(settings, frozen, device)
     folder.open(settings, resume=resume, overwrite=overwrite)
-    save_splits(folder.splits, chosen.splits, overwrite=True)
-    write_snapshot(folder.root / "environment.json", describe_environment(frozen, device))
-    return _fit(folder, settings, chosen, _fresh_model(settings, frozen, device), device, resume, progress)
+    folder.record_splits(chosen.splits)
+    folder.record_environment(frozen, device)
+    with _isolated():
+        return _fit(folder, settings, chosen, model, device, resume, progress)
 
 
 @dataclass(frozen=True)
@@ -137,9 +150,20 @@ class _Chosen:
     val: tuple[CaseFiles, ...]
 
 
+def _require_arguments(arguments: RunSettings, settings: RunSettings) -> None:
+    """Refuse changes to what has an argument of its own, or is read from the data."""
+    for key in ARGUMENTS:
+        find = attrgetter(key)
+        if find(arguments) != find(settings):
+            raise ConfigError(
+                f"setting {key!r} cannot be changed here; it comes from the data (dataset.yaml) or from "
+                "an option of its own, see `dinoseg train --help`"
+            )
+
+
 def _recipe(preset: str, method: str, seed: int, shots: int | None) -> TrainSettings:
-    recipe = find_preset(preset, method).model_copy(update={"seed": seed})
-    return recipe.model_copy(update={"keep": "last"}) if shots else recipe
+    changes = {"seed": seed} if shots is None else {"seed": seed, "keep": "last"}
+    return find_preset(preset, method).model_copy(update=changes)
 
 
 def _choose_cases(dataset: Dataset, settings: RunSettings) -> _Chosen:
@@ -223,7 +247,7 @@ def _build_banks(
     recipe = settings.train
     place = settings.cache.folder or read_settings().home / "features"
     store = EntryStore(place, limit_gb=settings.cache.limit_gb)
-    cache = FeatureCache(model.backbone, model.backbone.digest, store, dtype=settings.cache.dtype)
+    cache = FeatureCache(_compute_on(model), model.backbone.digest, store, dtype=settings.cache.dtype)
     views = max(recipe.views, -(-recipe.min_bank // len(chosen.train))) if recipe.augmentation else 1
     labels = chosen.dataset.labels
     train_bank = ViewBank(
@@ -236,6 +260,31 @@ def _build_banks(
     val_bank = ViewBank(chosen.val, labels, model, cache, augmentation=None, views=1, seed=recipe.seed)
     val_bank.build(progress)
     return train_bank, val_bank
+
+
+def _compute_on(model: Segmenter) -> Callable[[Tensor], Features]:
+    """The backbone as a function of pixels on the CPU, wherever it computes."""
+    device = model.device
+
+    def compute(pixels: Tensor) -> Features:
+        features: Features = model.backbone(pixels.to(device))
+        return features.map(Tensor.cpu)
+
+    return compute
+
+
+@contextmanager
+def _isolated() -> Iterator[None]:
+    """Give back torch's global state as it was: Lightning and the epochs' seeds change it."""
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    benchmark = torch.backends.cudnn.benchmark
+    try:
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            yield
+    finally:
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        torch.backends.cudnn.benchmark = benchmark
 
 
 def _quietly(call: Callable[..., T], *arguments: Any, **keywords: Any) -> T:

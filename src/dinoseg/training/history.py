@@ -27,6 +27,7 @@ class History(Callback):
         self._progress = progress
         self._bar: Iterator[int] = iter(())
         self._started = 0.0
+        self._validated = False
 
     def state_dict(self) -> dict[str, Any]:
         """The table so far."""
@@ -44,6 +45,11 @@ class History(Callback):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the epoch's clock."""
         self._started = time.perf_counter()
+        self._validated = False
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note that this epoch has validation scores of its own; Lightning keeps showing older ones."""
+        self._validated = True
 
     def on_train_batch_end(self, *arguments: Any, **keywords: Any) -> None:
         """Advance the bar."""
@@ -51,7 +57,8 @@ class History(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add the epoch's row, write the table, tell the person."""
-        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        shown = trainer.callback_metrics.items()
+        metrics = {name: float(value) for name, value in shown if self._validated or name == "train_loss"}
         row = {name: metrics.get(name, math.nan) for name in COLUMNS}
         row["epoch"] = trainer.current_epoch + 1
         row["lr"] = float(trainer.optimizers[0].param_groups[0]["lr"])

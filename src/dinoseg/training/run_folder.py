@@ -16,11 +16,13 @@ import torch
 from dinoseg import __version__
 from dinoseg.backbones.extractors import Backbone
 from dinoseg.config import RunSettings, from_yaml, to_yaml
-from dinoseg.errors import OutputError, RunError
+from dinoseg.data.splits import Splits, load_splits, save_splits
+from dinoseg.errors import ConfigError, OutputError, RunError
 from dinoseg.outputs import write_json, write_text
 from dinoseg.training.checkpoints import BEST, LAST
 
 PACKAGES = ("torch", "transformers", "lightning", "monai", "numpy", "scipy", "pillow", "safetensors")
+FREE_TO_CHANGE = ("cache.folder", "cache.limit_gb")  # while a run is resumed: no result depends on them
 PARTS = (
     "config.yaml",
     "environment.json",
@@ -94,10 +96,39 @@ class RunFolder:
             self._clear(overwrite=overwrite)
         write_text(self.config, to_yaml(settings), overwrite=True)
 
+    def record_splits(self, splits: Splits) -> None:
+        """Write splits.json.
+
+        Raises:
+            RunError: a resumed run was started with other cases.
+        """
+        if self.splits.is_file() and load_splits(self.splits) != splits:
+            raise RunError(
+                f"{self.splits} has other cases than the data now; restore the data's splits to resume, "
+                "or start anew with --overwrite"
+            )
+        save_splits(self.splits, splits, overwrite=True)
+
+    def record_environment(self, backbone: Backbone, device: str) -> None:
+        """Write environment.json, replacing what held when an interrupted run began.
+
+        Raises:
+            RunError: a resumed run was started with another backbone.
+        """
+        path = self.root / "environment.json"
+        before = _recorded_digest(path)
+        if before is not None and before != backbone.digest:
+            raise RunError(
+                f"{self.root} was started with a backbone of digest {before[:12]}, "
+                f"now {backbone.digest[:12]}; restore its weights to resume, or start anew with --overwrite"
+            )
+        write_json(path, describe_environment(backbone, device), overwrite=True)
+
     def _require_same(self, settings: RunSettings) -> None:
-        recorded = from_yaml(RunSettings, self.config.read_text(encoding="utf-8"))
-        before, now = _flatten(recorded.model_dump(mode="json")), _flatten(settings.model_dump(mode="json"))
-        different = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
+        before = _flatten(self._read_config().model_dump(mode="json"))
+        now = _flatten(settings.model_dump(mode="json"))
+        keys = {*before, *now} - {*FREE_TO_CHANGE}
+        different = [key for key in sorted(keys) if before.get(key) != now.get(key)]
         if different:
             key = different[0]
             raise RunError(
@@ -105,6 +136,12 @@ class RunFolder:
                 f"{f' ({len(different)} settings differ)' if len(different) > 1 else ''}; "
                 "resume with the same settings or start anew with --overwrite"
             )
+
+    def _read_config(self) -> RunSettings:
+        try:
+            return from_yaml(RunSettings, self.config.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, ConfigError) as error:
+            raise RunError(f"{self.config} is damaged ({error}); start anew with --overwrite") from error
 
     def _clear(self, *, overwrite: bool) -> None:
         if not overwrite:
@@ -142,9 +179,12 @@ def describe_environment(backbone: Backbone, device: str) -> dict[str, Any]:
     }
 
 
-def write_snapshot(path: Path, value: dict[str, Any]) -> None:
-    """Write what holds now, replacing what held when an interrupted run began."""
-    write_json(path, value, overwrite=True)
+def _recorded_digest(path: Path) -> str | None:
+    """Digest of the backbone that a run was started with, where that is on record."""
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["backbone"]["digest"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, str]:
