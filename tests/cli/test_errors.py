@@ -133,7 +133,7 @@ def test_wrong_words_with_json(run: Run) -> None:
         (["data", "split", "nowhere"], 3, "nowhere"),
         (["data", "split", "nowhere", "--fractions", "a,b"], 2, "--fractions 'a,b'"),
         (["predict", "nowhere", ".", "--out", "o"], 3, ". holds no images"),
-        (["evaluate", "nowhere", "."], 1, "nowhere holds no model"),
+        (["evaluate", "nowhere", "."], 3, ". holds no image with a mask"),
         (["predict", "nowhere", ".", "--out", "o", "--device", "warp"], 2, "accepted on this machine: cpu"),
         (["train", ".", "--out", "o", "--method", "m", "--backbone", "b", "--set", "lr"], 2, "given 'lr'"),
     ],

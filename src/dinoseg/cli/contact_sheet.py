@@ -15,11 +15,12 @@ from dinoseg.data.case import Image
 from dinoseg.inference.overlays import draw_overlay
 from dinoseg.outputs import atomic_path
 
-COLUMNS = ("image", "mask (exact, by construction)", "prediction")
+COLUMNS = ("image", "mask (exact, as drawn)", "prediction")
 TILE = 256
 GAP = 10
 LETTERS = 16
-CAPTION = 120  # width of the words beside each row
+LINE = LETTERS + 5
+CAPTION = 130  # width of the words beside each row
 PAPER, INK, PALE = (255, 255, 255), (20, 20, 20), (110, 110, 110)
 
 
@@ -43,40 +44,46 @@ class Row:
 def draw_sheet(
     rows: Sequence[Row], path: Path, *, title: str, notes: Sequence[str], overwrite: bool = False
 ) -> None:
-    """Write the rows as one PNG with a title, and with notes below.
+    """Write the rows as one PNG, with a title and notes above.
 
     Raises:
         OutputError: the file exists (without `overwrite`) or cannot be written.
     """
-    header = 3 * LETTERS + 3 * GAP
-    width = CAPTION + len(COLUMNS) * (TILE + GAP) + GAP
+    pictures = [_draw_pictures(row) for row in rows]
+    width = CAPTION + len(COLUMNS) * (TILE + GAP)
     lines = [line for note in notes for line in _wrap(note, width - 2 * GAP)]
-    height = header + len(rows) * (TILE + GAP) + len(lines) * (LETTERS + GAP // 2) + 2 * GAP
+    header = LINE * (len(lines) + 2) + 4 * GAP
+    height = header + sum(shown[0].height + GAP for shown in pictures)
     sheet = PillowImage.new("RGB", (width, height), PAPER)
-    _write_header(sheet, title)
-    for index, row in enumerate(rows):
-        _place_row(sheet, row, header + index * (TILE + GAP))
-    top = header + len(rows) * (TILE + GAP) + GAP
-    _write_lines(sheet, lines, GAP, top, PALE)
+    _write_header(sheet, title, lines, header)
+    top = header
+    for row, shown in zip(rows, pictures, strict=True):
+        _write_lines(
+            sheet, [part for words in row.words for part in _wrap(words, CAPTION - 2 * GAP)], GAP, top, INK
+        )
+        for index, picture in enumerate(shown):
+            sheet.paste(picture, (_left(index), top))
+        top += shown[0].height + GAP
     with atomic_path(path, overwrite=overwrite) as temporary:
         sheet.save(temporary, format="PNG")
 
 
-def _write_header(sheet: PillowImage.Image, title: str) -> None:
+def _write_header(sheet: PillowImage.Image, title: str, lines: Sequence[str], bottom: int) -> None:
     draw = ImageDraw.Draw(sheet)
     draw.text((GAP, GAP), title, fill=INK, font=_font(LETTERS + 4))
+    _write_lines(sheet, lines, GAP, 2 * GAP + LINE, PALE)
     for index, column in enumerate(COLUMNS):
-        place = (_left(index), 2 * GAP + LETTERS + 8)
-        draw.text(place, column, fill=PALE, font=_font(LETTERS))
+        draw.text((_left(index), bottom - LINE), column, fill=PALE, font=_font(LETTERS))
 
 
-def _place_row(sheet: PillowImage.Image, row: Row, top: int) -> None:
+def _draw_pictures(row: Row) -> list[PillowImage.Image]:
     empty = np.zeros_like(row.target)
-    for index, mask in enumerate((empty, row.target, row.prediction)):
-        picture = PillowImage.fromarray(draw_overlay(row.image, mask))
-        picture.thumbnail((TILE, TILE))
-        sheet.paste(picture, (_left(index), top))
-    _write_lines(sheet, row.words, GAP, top, INK)
+    pictures = [
+        PillowImage.fromarray(draw_overlay(row.image, mask)) for mask in (empty, row.target, row.prediction)
+    ]
+    for picture in pictures:
+        picture.thumbnail((TILE, TILE), PillowImage.Resampling.LANCZOS)
+    return pictures
 
 
 def _write_lines(
@@ -84,7 +91,7 @@ def _write_lines(
 ) -> None:
     draw = ImageDraw.Draw(sheet)
     for index, line in enumerate(lines):
-        draw.text((left, top + index * (LETTERS + GAP // 2)), line, fill=colour, font=_font(LETTERS))
+        draw.text((left, top + index * LINE), line, fill=colour, font=_font(LETTERS))
 
 
 def _wrap(text: str, width: int) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -103,8 +104,17 @@ def _tell_run(output: Output, run: Path) -> None:
 def _tell_training(output: Output, training: dict[str, Any]) -> None:
     shots = f", {training['shots']} shots ({training['shot_unit']})" if training["shots"] else ""
     output.line(f"trained on {training['data']} with preset {training['preset']}{shots}")
-    rows = [(f"train.{key}", show_value(value)) for key, value in training["train"].items()]
-    output.table(("setting", "value"), rows)
+    output.table(
+        ("setting", "value"), list(_flatten({"train": training["train"], "cache": training["cache"]}))
+    )
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", show_value(value)
 
 
 def show_value(value: object) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import logging
 import math
 import sys
 import traceback
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any, Literal
@@ -79,8 +81,7 @@ def session(*, as_json: bool, debug: bool, resume: str = "nothing was left half 
     """
     output = Output(as_json=as_json)
     try:
-        # A library that prints would spoil the one JSON object.
-        with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+        with _libraries_kept_quiet(as_json=as_json, debug=debug):
             yield output
             output.progress.close()
     except (typer.Exit, BrokenPipeError):
@@ -133,6 +134,22 @@ def to_plain(value: Any) -> Any:
 def one_line(text: str) -> str:
     """`text` without line breaks and runs of spaces."""
     return " ".join(text.split())
+
+
+@contextlib.contextmanager
+def _libraries_kept_quiet(*, as_json: bool, debug: bool) -> Iterator[None]:
+    """Hide what libraries log and warn of, except with --debug; what a person must know is a note of ours."""
+    before = logging.root.manager.disable
+    with contextlib.ExitStack() as stack:
+        if as_json:
+            # A library that prints would spoil the one JSON object.
+            stack.enter_context(contextlib.redirect_stdout(sys.stderr))
+        if not debug:
+            stack.enter_context(warnings.catch_warnings())
+            warnings.simplefilter("ignore")
+            stack.callback(logging.disable, before)
+            logging.disable(logging.WARNING)
+        yield
 
 
 def _fail(output: Output, message: str, exit_code: int, *, debug: bool) -> typer.Exit:
