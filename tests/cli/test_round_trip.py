@@ -168,7 +168,7 @@ def test_ctrl_c_while_training_says_how_to_go_on(data: Path, tmp_path: Path) -> 
         "train.epochs=100000",
     ]
     command = [sys.executable, "-m", "dinoseg", *words]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     with process:
         for line in process.stderr:
             if line.startswith("epoch 2/"):
