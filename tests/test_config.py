@@ -193,6 +193,11 @@ def test_values_out_of_range_are_refused(key: str, value: Any, accepted: str) ->
     assert any(words in message for words in accepted.split("|"))
 
 
+def test_a_run_that_would_never_validate_is_refused() -> None:
+    message = complaint(make_run(), train__validate_every=6, train__epochs=5)
+    assert "setting 'train': validate_every 6 is above epochs 5" in message
+
+
 def test_all_problems_are_told_at_once() -> None:
     message = complaint(make_run(), train__lr=-1, train__epochs=0)
     assert "train.lr" in message

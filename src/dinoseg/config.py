@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 from dinoseg.errors import ConfigError
 
@@ -148,6 +156,12 @@ class TrainSettings(Settings):
     )
     validate_every: int = Field(1, ge=1, description="epochs between validations")
     seed: int = Field(0, ge=0, lt=2**32)
+
+    @model_validator(mode="after")
+    def _require_validation(self) -> TrainSettings:
+        if self.validate_every > self.epochs:
+            raise ValueError(f"validate_every {self.validate_every} is above epochs {self.epochs}")
+        return self
 
 
 class CacheSettings(Settings):
@@ -318,4 +332,5 @@ def _describe(item: Any) -> str:
     if item["type"] == "extra_forbidden":
         return f"setting {where!r} is unknown"
     reason = item["msg"].removeprefix("Value error, ")
-    return f"setting {where!r}: {reason} (given {item.get('input')!r})"
+    given = "" if isinstance(item["input"], dict) else f" (given {item['input']!r})"
+    return f"setting {where!r}: {reason}{given}"

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import lightning
 import torch
@@ -40,18 +37,14 @@ from dinoseg.model import Segmenter
 from dinoseg.progress import Progress, Silent
 from dinoseg.training.bank import ViewBank
 from dinoseg.training.checkpoints import AtomicCheckpointIO, create_checkpoints
+from dinoseg.training.guards import call_quietly, interruptible, isolated
 from dinoseg.training.history import History, draw_learning_curve
 from dinoseg.training.module import DecoderTraining
 from dinoseg.training.run_folder import RunFolder
 
-T = TypeVar("T")
 ARGUMENTS = (
     *("data", "preset", "splits", "shots", "shots_from", "shot_unit"),
     *("model.backbone.name", "model.decoder.method", "model.classes"),
-)
-EXPECTED_WARNINGS = (
-    r".*treespec, LeafSpec.* is deprecated",  # within Lightning, about torch
-    r"Checkpoint directory .* exists and is not empty",  # that is what resuming means
 )
 
 
@@ -136,7 +129,7 @@ def train(
     folder.open(settings, resume=resume, overwrite=overwrite)
     folder.record_splits(chosen.splits)
     folder.record_environment(frozen, device)
-    with _isolated():
+    with isolated(), interruptible():
         return _fit(folder, settings, chosen, model, device, resume, progress)
 
 
@@ -209,7 +202,7 @@ def _fit(
     train_bank, val_bank = _build_banks(settings, chosen, model, progress)
     history = History(folder.metrics, progress)
     module = DecoderTraining(model, settings.train, train_bank, val_bank)
-    trainer = _quietly(
+    trainer = call_quietly(
         lightning.Trainer,
         max_epochs=settings.train.epochs,
         accelerator="gpu" if device.startswith("cuda") else "cpu",
@@ -231,7 +224,7 @@ def _fit(
         use_distributed_sampler=False,
         deterministic=device == "cpu",
     )
-    _quietly(trainer.fit, module, ckpt_path=folder.last if resume and folder.last.is_file() else None)
+    call_quietly(trainer.fit, module, ckpt_path=folder.last if resume and folder.last.is_file() else None)
     _restore(module, folder, keep_best=settings.train.keep == "best")
     draw_learning_curve(
         history.rows, folder.curve, title=f"{settings.model.decoder.method} on {model.backbone.name}"
@@ -271,34 +264,6 @@ def _compute_on(model: Segmenter) -> Callable[[Tensor], Features]:
         return features.map(Tensor.cpu)
 
     return compute
-
-
-@contextmanager
-def _isolated() -> Iterator[None]:
-    """Give back torch's global state as it was: Lightning and the epochs' seeds change it."""
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    benchmark = torch.backends.cudnn.benchmark
-    try:
-        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-            yield
-    finally:
-        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
-        torch.backends.cudnn.benchmark = benchmark
-
-
-def _quietly(call: Callable[..., T], *arguments: Any, **keywords: Any) -> T:
-    """Call Lightning without its tips and the warnings that say nothing here."""
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            for message in EXPECTED_WARNINGS:
-                warnings.filterwarnings("ignore", message=message)
-            return call(*arguments, **keywords)
-    finally:
-        logger.setLevel(level)
 
 
 def _restore(module: DecoderTraining, folder: RunFolder, *, keep_best: bool) -> None:

@@ -1,0 +1,59 @@
+"""What Lightning does to the process around it, kept from whoever calls `train()`."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import torch
+
+T = TypeVar("T")
+EXPECTED_WARNINGS = (
+    r".*treespec, LeafSpec.* is deprecated",  # within Lightning, about torch
+    r"Checkpoint directory .* exists and is not empty",  # that is what resuming means
+)
+
+
+@contextmanager
+def isolated() -> Iterator[None]:
+    """Give back torch's global state as it was: Lightning and the epochs' seeds change it."""
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    benchmark = torch.backends.cudnn.benchmark
+    try:
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            yield
+    finally:
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        torch.backends.cudnn.benchmark = benchmark
+
+
+def call_quietly(call: Callable[..., T], *arguments: Any, **keywords: Any) -> T:
+    """Call Lightning without its tips and the warnings that say nothing here."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            for message in EXPECTED_WARNINGS:
+                warnings.filterwarnings("ignore", message=message)
+            return call(*arguments, **keywords)
+    finally:
+        logger.setLevel(level)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let Ctrl-C be a KeyboardInterrupt: Lightning ends the process instead, and ignores the next one."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as error:
+        if not isinstance(error.__context__, KeyboardInterrupt):
+            raise
+        signal.signal(signal.SIGINT, handler)
+        raise KeyboardInterrupt from error
