@@ -100,11 +100,14 @@ def _keep(file: Path, name: str, *, accept_license: bool, progress: Progress) ->
     from dinoseg.backbones import create_backbone
     from dinoseg.backbones.hub import FILENAME
     from dinoseg.backbones.weights_settings import read_settings
+    from dinoseg.errors import OutputError
     from dinoseg.outputs import atomic_path
 
+    kept = read_settings().weights / name / (file.name if file.suffix == ".pth" else FILENAME)
+    if kept.exists():
+        raise OutputError(f"{kept} is there already; delete it to take {file}")
     create_backbone(name, weights=file, accept_license=accept_license, progress=progress)
-    kept = file.name if file.suffix == ".pth" else FILENAME
-    with atomic_path(read_settings().weights / name / kept) as temporary:
+    with atomic_path(kept) as temporary:
         shutil.copyfile(file, temporary)
 
 

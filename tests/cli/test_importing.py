@@ -1,0 +1,96 @@
+"""A released checkpoint through the command line, and weights from a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image as PillowImage
+from safetensors.torch import load_file, save_file
+
+from dinoseg.backbones.catalog import find_spec
+from dinoseg.backbones.modules import build_config
+from dinoseg.cli.importing import number_classes
+from dinoseg.errors import UsageError
+from tests.backbones.tiny import read_parity, save_folder
+from tests.cli.conftest import Run
+
+PARITY = Path(__file__).parents[1] / "parity" / "segdino_v1_c4.safetensors"
+
+
+@pytest.fixture
+def words(tmp_path: Path) -> list[str]:
+    """`import` of a release with four output channels."""
+    tensors = load_file(PARITY)
+    state = {key.removeprefix("state."): value for key, value in tensors.items() if key.startswith("state.")}
+    torch.save(state, tmp_path / "release.pth")
+    folder = save_folder(tmp_path / "vit", read_parity("dinov3_vit_mlp").spec)
+    return ["import", str(tmp_path / "release.pth"), "--method", "segdino-v1", "--backbone", str(folder)]
+
+
+def test_imported_run_predicts(run: Run, words: list[str], tmp_path: Path) -> None:
+    ended = run(
+        *words, "--out", tmp_path / "run", "--classes", "liver, tumour,vessel", "--size", 48, "--json"
+    )
+    assert ended.code == 0, ended.err
+    names = {"0": "background", "1": "liver", "2": "tumour", "3": "vessel"}
+    assert (ended.json["classes"], ended.json["size"]) == (names, 48)
+    PillowImage.new("RGB", (31, 20), "brown").save(tmp_path / "a.png")
+    assert run("predict", tmp_path / "run", tmp_path / "a.png", "--out", tmp_path / "out").code == 0
+    mask = np.asarray(PillowImage.open(tmp_path / "out" / "masks" / "a.png"))
+    assert mask.shape == (20, 31)
+    assert mask.max() <= 3
+    assert "3 vessel" in run("info", tmp_path / "run").out
+
+
+def test_wrong_number_of_classes(run: Run, words: list[str], tmp_path: Path) -> None:
+    ended = run(*words, "--out", tmp_path / "run", "--classes", "liver")
+    assert ended.code == 2
+    assert "4 output channels" in ended.error
+
+
+def test_classes_are_numbered_from_1() -> None:
+    assert number_classes("a, b") == {0: "background", 1: "a", 2: "b"}
+
+
+@pytest.mark.parametrize("names", ["a,,b", "a,a", "background,a", ""])
+def test_class_names_that_mean_nothing(names: str) -> None:
+    with pytest.raises(UsageError, match="different names with commas"):
+        number_classes(names)
+
+
+def test_weights_from_a_file_that_is_not_there(run: Run, tmp_path: Path) -> None:
+    gone = tmp_path / "gone.pth"
+    ended = run("weights", "get", "dinov3_vits16", "--accept-license", "--weights", gone)
+    assert ended.code == 4
+    assert str(gone) in ended.error
+
+
+def test_weights_from_a_file_are_kept(run: Run, tmp_path: Path, home: Path) -> None:
+    file = tmp_path / "small.safetensors"
+    _save_random_weights("dinov2_vits14", file)
+    ended = run("weights", "get", "dinov2_vits14", "--weights", file, "--json")
+    assert ended.code == 0, ended.err
+    kept = home / "dinoseg" / "weights" / "dinov2_vits14" / "model.safetensors"
+    assert ended.json["path"] == str(kept)
+    assert kept.stat().st_size == file.stat().st_size
+    assert "is there already" in run("weights", "get", "dinov2_vits14", "--weights", file).error
+    listed = {status["name"]: status for status in run("weights", "list", "--json").json["weights"]}
+    assert listed["dinov2_vits14"]["present"]
+    assert listed["dinov2_vits14"]["sha256"] == ended.json["sha256"]
+    assert not listed["dinov3_vits16"]["present"]
+    assert run("weights", "check").code == 0
+    kept.write_bytes(kept.read_bytes()[:-8] + b"12345678")
+    damaged = run("weights", "check", "dinov2_vits14")
+    assert damaged.code == 4
+    assert "DAMAGED" in damaged.out
+
+
+def _save_random_weights(name: str, path: Path) -> None:
+    from transformers import AutoModel
+
+    save_file(
+        AutoModel.from_config(build_config(find_spec(name))).state_dict(), path, metadata={"format": "pt"}
+    )
