@@ -1,0 +1,288 @@
+"""Every setting changes something that can be observed."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, get_args
+
+import pytest
+import torch
+from torch import Tensor
+
+from dinoseg.backbones import create_backbone
+from dinoseg.backbones.cache import EntryStore, FeatureCache
+from dinoseg.config import (
+    AugmentationSettings,
+    BackboneSettings,
+    CacheSettings,
+    ModelSettings,
+    PreprocessingSettings,
+    TrainSettings,
+    decoder_settings,
+    preset,
+)
+from dinoseg.data import open_dataset
+from dinoseg.data.augmentation import draw_view
+from dinoseg.model import Segmenter
+from dinoseg.training.bank import ViewBank
+from dinoseg.training.module import DecoderTraining
+from tests.training.folders import make_data, read_decoder, read_rows, train_small
+
+# What is observed of a run. A setting is shown to matter by the first of them that it changes.
+MODEL, TABLE, ROWS, ENTRIES, BYTES = "model", "table", "rows", "entries", "bytes"
+
+BASE: dict[str, Any] = {"train.warmup_epochs": 0, "model.preprocessing.size": 48}
+EFFECTS: dict[str, tuple[Any, str]] = {
+    "train.epochs": (3, ROWS),
+    "train.batch_size": (3, MODEL),
+    "train.lr": (1e-2, MODEL),
+    "train.weight_decay": (0.9, MODEL),
+    "train.loss": ("focal", TABLE),
+    "train.schedule": ("constant", MODEL),
+    "train.warmup_epochs": (1, MODEL),
+    "train.views": (3, ENTRIES),
+    "train.min_bank": (30, ENTRIES),
+    "train.min_epoch_samples": (20, MODEL),
+    "train.augmentation": (None, ENTRIES),
+    "train.validate_every": (2, TABLE),
+    "train.seed": (1, MODEL),
+    "model.preprocessing.size": (32, BYTES),
+    "model.backbone.layers": ([1, 2, 3, 4], MODEL),
+    "cache.dtype": ("float32", BYTES),
+    "cache.limit_gb": (1e-6, ENTRIES),
+}
+ELSEWHERE = {
+    "train.keep": "test_train.py: test_the_best_or_the_last_epoch_is_kept",
+    "train.patience": "test_train.py: test_patience_counts_epochs",
+    "cache.folder": "below: every run has its own",
+    "model.backbone.name": "test_train.py: an argument",
+    "model.decoder": "test_model.py: test_every_decoder_setting_changes_the_decoder",
+    "model.classes": "test_train.py: test_several_classes",
+}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a person can see of a run."""
+
+    decoder: dict[str, Tensor]
+    table: list[dict[str, str]]
+    sizes: list[int]
+
+    def of(self, kind: str) -> Any:
+        return {
+            MODEL: {name: value.tolist() for name, value in self.decoder.items()},
+            TABLE: self.table,
+            ROWS: len(self.table),
+            ENTRIES: len(self.sizes),
+            BYTES: sum(self.sizes),
+        }[kind]
+
+
+def observe(data: Path, root: Path, **changes: Any) -> Seen:
+    cache = root / "features"
+    train_small(data, root / "run", cache, changes={**BASE, **changes})
+    sizes = [path.stat().st_size for path in cache.glob("??/*.safetensors")]
+    return Seen(read_decoder(root / "run"), read_rows(root / "run"), sizes)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_data(tmp_path_factory.mktemp("few") / "data", count=8)
+
+
+@pytest.fixture(scope="module")
+def base(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Seen:
+    return observe(data, tmp_path_factory.mktemp("base"))
+
+
+@pytest.mark.parametrize("key", EFFECTS)
+def test_setting_changes_a_run(key: str, base: Seen, data: Path, tmp_path: Path) -> None:
+    value, kind = EFFECTS[key]
+    seen = observe(data, tmp_path, **{key: value})
+    assert seen.of(kind) != base.of(kind)
+
+
+def test_only_settings_change_a_run(base: Seen, data: Path, tmp_path: Path) -> None:
+    again = observe(data, tmp_path)
+    for kind in (MODEL, TABLE, ROWS, ENTRIES, BYTES):
+        assert again.of(kind) == base.of(kind)
+    assert base.sizes, "cache.folder was not used"
+
+
+def test_no_setting_is_forgotten() -> None:
+    groups = {
+        "train": TrainSettings,
+        "cache": CacheSettings,
+        "model": ModelSettings,
+        "model.backbone": BackboneSettings,
+        "model.preprocessing": PreprocessingSettings,
+    }
+    fields = {f"{group}.{name}" for group, kind in groups.items() for name in kind.model_fields}
+    assert {*EFFECTS, *ELSEWHERE} == fields - groups.keys()
+
+
+AUGMENTATION = AugmentationSettings(zoom=0.1, zoom_probability=0.5)
+OTHER_AUGMENTATION: dict[str, float] = {
+    "horizontal_flip": 0.9,
+    "vertical_flip": 0.9,
+    "rotation": 30.0,
+    "rotation_probability": 0.9,
+    "zoom": 0.2,
+    "zoom_probability": 0.9,
+    "brightness": 0.4,
+    "contrast": 0.4,
+    "saturation": 0.4,
+    "hue": 0.2,
+    "colour_probability": 0.9,
+}
+
+
+@pytest.mark.parametrize("name", AugmentationSettings.model_fields)
+def test_augmentation_setting_changes_views(name: str) -> None:
+    changed = AUGMENTATION.model_copy(update={name: OTHER_AUGMENTATION[name]})
+    views = [
+        [draw_view(settings, case="a", index=index, seed=0) for index in range(50)]
+        for settings in (AUGMENTATION, changed)
+    ]
+    assert views[0] != views[1]
+
+
+# What the optimiser and an epoch make of the settings, in numbers.
+
+
+@pytest.fixture(scope="module")
+def bank(data: Path, cache: Path) -> ViewBank:
+    dataset = open_dataset(data)
+    backbone = create_backbone("untrained-vitt16")
+    settings = ModelSettings(
+        backbone=BackboneSettings(name="untrained-vitt16"),
+        decoder=decoder_settings("linear"),
+        preprocessing=PreprocessingSettings(size=48),
+        classes=dataset.classes,
+    )
+    store = FeatureCache(backbone, backbone.digest, EntryStore(cache, limit_gb=1))
+    model = Segmenter(settings, backbone)
+    return ViewBank(
+        dataset.cases[:7], dataset.labels, model, store, augmentation=AUGMENTATION, views=2, seed=0
+    )
+
+
+class Training:
+    """The Lightning module of a run without Lightning around it."""
+
+    def __init__(self, bank: ViewBank, **settings: Any) -> None:
+        self.trainer = SimpleNamespace(global_rank=0, world_size=1, current_epoch=0)
+        self.module = DecoderTraining(bank._model, TrainSettings(**settings), bank, None)
+        self.module.trainer = self.trainer  # type: ignore[assignment]
+        self.module.log = lambda *arguments, **keywords: None  # type: ignore[method-assign]
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        configured: Any = self.module.configure_optimizers()
+        return configured["optimizer"]
+
+    def factors(self) -> list[float]:
+        """Rate of every step, relative to lr."""
+        configured: Any = self.module.configure_optimizers()
+        scheduler = configured["lr_scheduler"]
+        assert scheduler["interval"] == "step"
+        steps = len(self.module.train_dataloader()) * self.module.settings.epochs
+        return [scheduler["scheduler"].lr_lambdas[0](step) for step in range(steps)]
+
+    def positions(self) -> list[tuple[int, ...]]:
+        return [batch.positions for batch in self.module.train_dataloader()]
+
+
+def test_rate_and_decay_are_the_optimisers(bank: ViewBank) -> None:
+    optimizer = Training(bank, lr=0.25, weight_decay=0.125).optimizer()
+    (group,) = optimizer.param_groups
+    assert isinstance(optimizer, torch.optim.AdamW)
+    assert (group["initial_lr"], group["weight_decay"]) == (0.25, 0.125)
+    assert len(group["params"]) == len(list(bank._model.decoder.parameters()))
+
+
+def test_schedules(bank: ViewBank) -> None:
+    """7 images in batches of 4 are 2 steps an epoch."""
+    assert Training(bank, epochs=3, schedule="constant").factors() == [1.0] * 6
+    cosine = Training(bank, epochs=3, schedule="cosine").factors()
+    expected = [1.0, 0.9330127, 0.75, 0.5, 0.25, 0.0669873]
+    assert cosine == pytest.approx(expected)
+    warm = Training(bank, epochs=4, schedule="cosine", warmup_epochs=2).factors()
+    assert warm == pytest.approx([0.25, 0.5, 0.75, 1.0, 1.0, 0.8535534, 0.5, 0.1464466])
+    warm = Training(bank, epochs=3, schedule="constant", warmup_epochs=1).factors()
+    assert warm == pytest.approx([0.5, 1.0, 1.0, 1.0, 1.0, 1.0])
+
+
+def test_a_warm_up_longer_than_the_run_is_cut_off(bank: ViewBank) -> None:
+    assert Training(bank, epochs=1, warmup_epochs=2).factors() == pytest.approx([0.25, 0.5])
+
+
+@pytest.mark.parametrize(("size", "sizes"), [(1, [1] * 7), (4, [4, 3]), (7, [7]), (100, [7])])
+def test_batch_size(size: int, sizes: list[int], bank: ViewBank) -> None:
+    assert [len(each) for each in Training(bank, batch_size=size).positions()] == sizes
+
+
+def test_an_epoch_is_repeated_up_to_min_epoch_samples(bank: ViewBank) -> None:
+    positions = Training(bank, min_epoch_samples=15, batch_size=100).positions()
+    assert sorted(sum(positions, ())) == sorted([*range(7)] * 3)
+
+
+def test_every_epoch_has_its_own_order(bank: ViewBank) -> None:
+    training = Training(bank, seed=3)
+    first = training.positions()
+    assert training.positions() == first
+    training.trainer.current_epoch = 1
+    assert training.positions() != first
+    assert Training(bank, seed=4).positions() != first
+
+
+def test_processes_share_an_epoch(bank: ViewBank) -> None:
+    """Two processes get as many samples each, none of them the same."""
+    alone = sum(Training(bank, batch_size=2).positions(), ())
+    shares = []
+    for rank in (0, 1):
+        training = Training(bank, batch_size=2)
+        training.trainer.global_rank, training.trainer.world_size = rank, 2
+        shares.append(sum(training.positions(), ()))
+    assert [len(share) for share in shares] == [3, 3]
+    assert set(shares[0]).isdisjoint(shares[1])
+    assert {*shares[0], *shares[1]} < set(alone)
+
+
+def test_the_losses_are_those_of_the_settings(bank: ViewBank) -> None:
+    losses = {}
+    for name in get_args(TrainSettings.model_fields["loss"].annotation):
+        training = Training(bank, loss=name)
+        (batch, _) = training.module.train_dataloader()
+        losses[name] = float(training.module.training_step(batch, 0).detach())
+    assert losses["focal"] < losses["cross_entropy"] < losses["dice_cross_entropy"]
+
+
+def test_validation_is_every_case_once_as_it_is(bank: ViewBank) -> None:
+    module = DecoderTraining(bank._model, TrainSettings(batch_size=3), bank, bank)
+    batches = list(module.val_dataloader())
+    assert [batch.positions for batch in batches] == [(0, 1, 2), (3, 4, 5), (6,)]
+    assert DecoderTraining(bank._model, TrainSettings(), bank, None).val_dataloader() == []
+
+
+PUBLISHED = ("segdino-v1", "segdino-v2", "dino-augseg", "linear")
+
+
+@pytest.mark.parametrize(
+    ("name", "method"), [("default", "linear"), *(("paper", method) for method in PUBLISHED)]
+)
+def test_no_preset_asks_for_views_that_it_does_not_draw(name: str, method: str) -> None:
+    recipe = preset(name, method)
+    assert (recipe.views > 1 or recipe.min_bank > 0) <= (recipe.augmentation is not None)
+
+
+def test_the_rate_of_the_table_follows_the_schedule(data: Path, cache: Path, tmp_path: Path) -> None:
+    """The table shows the rate that the next epoch begins with."""
+    changes = {"train.lr": 0.5, "train.schedule": "cosine", "train.epochs": 4, "train.warmup_epochs": 0}
+    train_small(data, tmp_path / "run", cache, changes=changes)
+    with (tmp_path / "run" / "metrics.csv").open(newline="") as file:
+        rates = [float(row["lr"]) for row in csv.DictReader(file)]
+    assert rates == pytest.approx([0.4267767, 0.25, 0.0732233, 0.0], abs=1e-6)
