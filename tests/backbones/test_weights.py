@@ -55,7 +55,7 @@ def refusal(name: str = NAME, **options: str) -> str:
     message = str(caught.value)
     assert "\n" not in message
     assert f"`dinoseg weights get {name}`" in message
-    assert "`--weights FILE`" in message
+    assert "--weights FILE`" in message
     if name.startswith("dinov3"):
         assert "Meta's dinov3_vits16_pretrain_lvd1689m-08c60483.pth" in message
         assert f"HF_TOKEN of an account that {GATED}" in message

@@ -102,7 +102,7 @@ def name_routes(spec: BackboneSpec) -> str:
     if spec.hf_gated:
         routes.append(f"HF_TOKEN of an account that {spec.hf_repo} has granted access")
     file = f"Meta's {spec.meta_prefix}.pth ({_META_DOWNLOADS})" if spec.meta_prefix else "a .safetensors file"
-    routes.append(f"`--weights FILE` with {file}")
+    routes.append(f"`dinoseg weights get {spec.name} --weights FILE` with {file}")
     return "other ways: " + "; ".join(routes)
 
 

@@ -86,11 +86,19 @@ def reading(path: Path) -> Iterator[None]:
         raise FileFormatError(f"{path} {_explain(path, error)}") from error
 
 
+def _refuse_bomb(image: PillowImage.Image) -> None:
+    # Said here too, because warning filters, which Pillow relies on, are shared by all reader threads.
+    limit = PillowImage.MAX_IMAGE_PIXELS
+    if limit is not None and image.width * image.height > limit:
+        raise PillowImage.DecompressionBombError(f"{image.width * image.height} pixels, limit {limit}")
+
+
 @contextmanager
 def open_image(path: Path) -> Iterator[PillowImage.Image]:
     """Open `path` with Pillow without decoding it; only the formats of `FORMATS`."""
     # Given a name, Pillow memory-maps an uncompressed TIFF and forgets its orientation.
     with path.open("rb") as file, PillowImage.open(file, formats=FORMATS) as image:
+        _refuse_bomb(image)
         yield image
 
 
