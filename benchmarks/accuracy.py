@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does
+
 import torch
 
 from dinoseg.data import open_dataset
