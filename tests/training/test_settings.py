@@ -31,6 +31,8 @@ from dinoseg.training.bank import ViewBank
 from dinoseg.training.module import DecoderTraining
 from tests.training.folders import make_data, read_decoder, read_rows, train_small
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 # What is observed of a run. A setting is shown to matter by the first of them that it changes.
 MODEL, TABLE, ROWS, ENTRIES, BYTES = "model", "table", "rows", "entries", "bytes"
 

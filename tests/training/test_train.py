@@ -16,6 +16,7 @@ from PIL import Image as PillowImage
 
 import dinoseg.training.bank as bank_module
 import dinoseg.training.checkpoints as checkpoints_module
+import dinoseg.training.fitting as fitting
 from dinoseg.data import Dataset, open_dataset, read_case
 from dinoseg.data.splits import Splits, load_splits, save_splits
 from dinoseg.errors import (
@@ -28,11 +29,18 @@ from dinoseg.errors import (
     UsageError,
 )
 from dinoseg.model import METHODS, Segmenter, load
-from dinoseg.training.history import History
+from dinoseg.training.history import History, draw_learning_curve
 from dinoseg.training.module import DecoderTraining
 from tests.backbones.tiny import Notes
 from tests.training.conftest import Finished
 from tests.training.folders import make_data, read_decoder, read_rows, train_small
+
+NARROW: dict[str, dict[str, Any]] = {
+    "segdino-v1": {"features": 8, "widths": [8, 8, 8, 8]},
+    "dino-unet": {"features_per_stage": [8, 8, 8, 8], "fapm_rank": 8, "spm_width": 8, "heads": 4},
+    "dino-augseg": {"final_width": 8},
+}
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 def same_weights(first: Path, second: Path) -> bool:
@@ -165,11 +173,7 @@ def test_the_best_or_the_last_epoch_is_kept(
 
 @pytest.mark.parametrize("method", sorted(METHODS))
 def test_every_method_trains(method: str, data: Path, cache: Path, tmp_path: Path) -> None:
-    options: dict[str, dict[str, Any]] = {
-        "dino-unet": {"features_per_stage": [8, 8, 8, 8], "fapm_rank": 8, "spm_width": 8, "heads": 4},
-        "dino-augseg": {"final_width": 8},
-    }
-    changes = {f"model.decoder.{key}": value for key, value in options.get(method, {}).items()}
+    changes = {f"model.decoder.{key}": value for key, value in NARROW.get(method, {}).items()}
     changes = {**changes, "train.epochs": 1, "train.views": 1, "train.warmup_epochs": 0}
     train_small(data, tmp_path / "run", cache, method=method, changes=changes)
     (row,) = read_rows(tmp_path / "run")
@@ -297,7 +301,10 @@ def test_a_second_run_opens_no_image(
     assert same_weights(tmp_path / "run", finished.root)
 
 
-def test_without_validation_the_last_epoch_is_kept(data: Path, cache: Path, tmp_path: Path) -> None:
+def test_without_validation_the_last_epoch_is_kept(
+    data: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fitting, "draw_learning_curve", draw_learning_curve)
     names = lists_of(data)
     path, notes = rewrite_splits(tmp_path / "s.json", train=names["train"], test=names["test"]), Notes()
     train_small(data, tmp_path / "run", cache, splits=path, progress=notes, changes={"train.patience": 1})
@@ -363,6 +370,24 @@ def test_resuming_a_stopped_run_does_not_go_on(
         train_small(data, run, cache, changes=changes, resume=True)
         assert read_rows(run) == rows
         assert same_weights(run, tmp_path / "before")
+
+
+@pytest.mark.parametrize("method", ["segdino-v1", "dino-unet"])
+def test_resumed_equals_uninterrupted(
+    method: str, data: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the decoder draws at random while it learns (DropPath), and whatever torch's state is."""
+    changes = {f"model.decoder.{key}": value for key, value in NARROW.get(method, {}).items()}
+    changes = {**changes, "train.epochs": 3}
+    train_small(data, tmp_path / "whole", cache, method=method, changes=changes)
+    with monkeypatch.context() as patch:
+        interrupt(patch, 2, Interruption())
+        with pytest.raises(Interruption):
+            train_small(data, tmp_path / "run", cache, method=method, changes=changes)
+    torch.rand(11)
+    train_small(data, tmp_path / "run", cache, method=method, changes=changes, resume=True)
+    assert same_weights(tmp_path / "run", tmp_path / "whole")
+    assert read_rows(tmp_path / "run") == read_rows(tmp_path / "whole")
 
 
 def test_an_interrupted_run_may_move_before_it_is_resumed(
