@@ -66,6 +66,29 @@ def _shifted_resize(size: int, target: int) -> NDArray[np.float32]:
     return np.concatenate([padded[tap : tap + target] for tap in range(3)], axis=1).astype(np.float32)
 
 
+def enlarge_corner_aligned(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear resize of (B, K, h, w) to `size` with aligned corners, as two matrix products.
+
+    For a few channels this is several times faster on a CPU than torch's own resize, most of
+    all backward.
+    """
+    rows = torch.from_numpy(_corner_aligned(maps.shape[-2], size[0])).to(maps)
+    columns = torch.from_numpy(_corner_aligned(maps.shape[-1], size[1])).to(maps)
+    return torch.matmul(rows, torch.matmul(maps, columns.t()))
+
+
+@lru_cache(maxsize=64)
+def _corner_aligned(size: int, target: int) -> NDArray[np.float32]:
+    centres = np.arange(target) * ((size - 1) / (target - 1) if target > 1 else 0.0)
+    lower = np.minimum(np.floor(centres).astype(np.int64), size - 1)
+    upper = np.minimum(lower + 1, size - 1)
+    matrix = np.zeros((target, size))
+    rows = np.arange(target)
+    np.add.at(matrix, (rows, lower), 1 - (centres - lower))
+    np.add.at(matrix, (rows, upper), centres - lower)
+    return matrix.astype(np.float32)
+
+
 def mix_channels(maps: Tensor, weight: Tensor) -> Tensor:
     """1x1 convolution without bias as one matrix product per image: (B, C, h, w) by (D, C, 1, 1).
 

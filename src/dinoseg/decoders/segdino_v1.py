@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from dinoseg.backbones.features import Features
 from dinoseg.decoders.base import Decoder, resize
-from dinoseg.decoders.rewrites import compose_1x1_3x3, conv3x3_after_1x1
+from dinoseg.decoders.rewrites import compose_1x1_3x3, conv3x3_after_1x1, enlarge_corner_aligned
 from dinoseg.decoders.strides import to_equal_strides
 
 ENLARGE = 4  # cells per side that the first layer's map is enlarged by
@@ -62,7 +62,7 @@ class SegDINOv1(Decoder):
 
     def decode(self, features: Features, image: Tensor | None) -> Tensor:
         """Logits (B, K, padded height, padded width)."""
-        return resize(self.head(features), features.padded, align_corners=True)
+        return enlarge_corner_aligned(self.head(features), features.padded)
 
     def head(self, features: Features) -> Tensor:
         """Logits before the last resize: (B, K, 4h, 4w), or (B, K, h, w) without the x4 step."""

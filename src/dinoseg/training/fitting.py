@@ -218,7 +218,7 @@ def _fit(
         enable_model_summary=False,
         num_sanity_val_steps=0,
         limit_val_batches=None if val_bank is not None else 0,
-        log_every_n_steps=1,
+        log_every_n_steps=0,
         check_val_every_n_epoch=settings.train.validate_every,
         reload_dataloaders_every_n_epochs=1,
         use_distributed_sampler=False,
