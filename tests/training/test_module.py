@@ -1,0 +1,73 @@
+"""The validation score: Dice of every case and class at the mask's own size."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from dinoseg.config import TrainSettings
+from dinoseg.training.module import DecoderTraining
+from tests.inference.models import BINARY, THREE, make_glass
+
+
+def make_module(label: Tensor, classes: dict[int, str]) -> DecoderTraining:
+    bank: Any = SimpleNamespace(native_label=lambda position: label)
+    return DecoderTraining(make_glass(classes), TrainSettings(), bank, bank)
+
+
+def logits_of(mask: Tensor, outputs: int) -> Tensor:
+    """Certain logits (1, K, H, W) of a mask (H, W)."""
+    if outputs == 1:
+        return ((mask.float() * 2 - 1) * 9)[None, None]
+    return (torch.nn.functional.one_hot(mask.long(), outputs).movedim(-1, 0).float() * 9)[None]
+
+
+def ids(*rows: list[int]) -> Tensor:
+    return torch.tensor(rows, dtype=torch.uint8)
+
+
+def scores(mask: Tensor, label: Tensor, classes: dict[int, str]) -> list[float]:
+    module = make_module(label, classes)
+    return module._native_dice(logits_of(mask, 1 if len(classes) == 2 else len(classes)), 0).tolist()
+
+
+def test_dice_by_hand() -> None:
+    mask, label = ids([0, 1, 1, 0], [0, 1, 0, 0]), ids([0, 1, 1, 1], [0, 0, 0, 0])
+    assert scores(mask, label, BINARY) == pytest.approx([2 * 2 / 6])
+
+
+def test_each_foreground_class_has_a_score() -> None:
+    mask, label = ids([1, 1, 2, 0], [0, 0, 2, 2]), ids([1, 1, 0, 0], [1, 0, 0, 2])
+    assert scores(mask, label, THREE) == pytest.approx([2 * 2 / 5, 2 * 1 / 4])
+
+
+@pytest.mark.parametrize(("mask", "label", "dice"), [(0, 0, 1.0), (1, 0, 0.0), (0, 1, 0.0), (1, 1, 1.0)])
+def test_empty_masks(mask: int, label: int, dice: float) -> None:
+    full = torch.ones(3, 4, dtype=torch.uint8)
+    assert scores(full * mask, full * label, BINARY) == [dice]
+
+
+def test_the_mask_decides_the_size() -> None:
+    """Logits of 2x2 are enlarged to 6x8; a column that is thinner than a pixel of them still counts."""
+    label = torch.zeros(6, 8, dtype=torch.uint8)
+    label[:, 4:] = 1
+    assert scores(ids([0, 1], [0, 1]), label, BINARY) == [1.0]
+    label[:, 3] = 1
+    assert scores(ids([0, 1], [0, 1]), label, BINARY) == pytest.approx([2 * 24 / (24 + 30)])
+
+
+def test_the_epochs_score_is_the_mean_over_cases_and_classes() -> None:
+    module = make_module(ids([1, 1, 0, 0], [1, 0, 0, 2]), THREE)
+    logged: dict[str, float] = {}
+    module.log = lambda name, value, **keywords: logged.update({name: float(value)})  # type: ignore[method-assign, assignment, misc]
+    for mask in (ids([1, 1, 2, 0], [0, 0, 2, 2]), ids([1, 1, 0, 0], [1, 0, 0, 2])):
+        module._dice.append(module._native_dice(logits_of(mask, 3), 0))
+    module.on_validation_epoch_end()
+    assert logged == {"val_dice": pytest.approx((0.8 + 0.5 + 1 + 1) / 4)}
+    logged.clear()
+    module.on_validation_epoch_end()  # the next epoch begins with nothing
+    assert logged == {}
