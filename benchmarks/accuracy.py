@@ -58,23 +58,30 @@ def list_experiments() -> list[Experiment]:
         Experiment("v1-paper-20", kvasir, "segdino-v1", "paper", {"train.epochs": 20}),
         *(
             Experiment(
-                f"v1-released-protocol{seed}", kvasir, "segdino-v1", "paper",
-                {"train.epochs": 20}, seed=seed, released_protocol=True,
+                f"v1-released-protocol{seed}",
+                kvasir,
+                "segdino-v1",
+                "paper",
+                {"train.epochs": 20},
+                seed=seed,
+                released_protocol=True,
             )
             for seed in (0, 1)
         ),
         Experiment("linear-paper", kvasir, "linear", "paper"),
         Experiment("v1-paper", kvasir, "segdino-v1", "paper"),
         Experiment("v1-default", kvasir, "segdino-v1"),
+        Experiment("v2-128-paper-20", kvasir, "segdino-v2", "paper", {**narrow, "train.epochs": 20}),
+        Experiment("v2-256-paper-5", kvasir, "segdino-v2", "paper", {**wide, "train.epochs": 5}),
         Experiment("v2-128-paper", kvasir, "segdino-v2", "paper", narrow),
-        Experiment("v2-128-default", kvasir, "segdino-v2", "default", narrow),
         Experiment("v2-256-paper", kvasir, "segdino-v2", "paper", wide),
-        Experiment("isic-default", "isic2017-256", "segdino-v2", "default", {**narrow, "train.epochs": 20}),
-        Experiment("dsb-default", "dsb2018", "segdino-v2", "default", narrow),
-    ]  # fmt: skip
+        Experiment("v2-128-default", kvasir, "segdino-v2", "default", narrow),
+        Experiment("isic-default", "isic2017-256", "segdino-v1"),
+        Experiment("dsb-default", "dsb2018", "segdino-v1"),
+    ]
     few = [
-        Experiment(f"kvasir-{shots}-shot-seed{seed}", kvasir, "segdino-v2", "default",
-                   {**narrow, "train.validate_every": 10}, shots=shots, seed=seed)
+        Experiment(f"kvasir-{shots}-shot-seed{seed}", kvasir, "segdino-v1", "default",
+                   {"train.validate_every": 10}, shots=shots, seed=seed)
         for shots in (5, 40) for seed in (0, 1, 2)
     ]  # fmt: skip
     return full + few
