@@ -180,7 +180,13 @@ class Training:
         self.trainer = SimpleNamespace(global_rank=0, world_size=1, current_epoch=0)
         self.module = DecoderTraining(bank._model, TrainSettings(**settings), bank, None)
         self.module.trainer = self.trainer  # type: ignore[assignment]
-        self.module.log = lambda *arguments, **keywords: None  # type: ignore[method-assign]
+        self.trainer.num_training_batches = len(self.module.train_dataloader())
+        self.logged: dict[str, float] = {}
+        self.module.log = self._log  # type: ignore[method-assign, assignment]
+
+    def _log(self, name: str, value: Tensor, **keywords: Any) -> None:
+        assert name not in self.logged, "logged twice in one epoch"
+        self.logged[name] = float(value)
 
     def optimizer(self) -> torch.optim.Optimizer:
         configured: Any = self.module.configure_optimizers()
@@ -261,6 +267,18 @@ def test_the_losses_are_those_of_the_settings(bank: ViewBank) -> None:
         (batch, _) = training.module.train_dataloader()
         losses[name] = float(training.module.training_step(batch, 0).detach())
     assert losses["focal"] < losses["cross_entropy"] < losses["dice_cross_entropy"]
+
+
+def test_the_loss_of_an_epoch_is_the_mean_over_its_samples(bank: ViewBank) -> None:
+    """7 samples in batches of 4 and 3: the smaller batch weighs less."""
+    training = Training(bank)
+    for _ in range(2):  # the second epoch begins with nothing
+        training.module.on_train_epoch_start()
+        training.logged.clear()
+        batches = list(training.module.train_dataloader())
+        losses = [float(training.module.training_step(batch, i).detach()) for i, batch in enumerate(batches)]
+        assert losses[0] != pytest.approx(losses[1])
+        assert training.logged == {"train_loss": pytest.approx((4 * losses[0] + 3 * losses[1]) / 7)}
 
 
 def test_validation_is_every_case_once_as_it_is(bank: ViewBank) -> None:

@@ -70,7 +70,8 @@ class DecoderTraining(lightning.LightningModule):
         self._train_losses.append(loss.detach() * len(batch.positions))
         self._seen += len(batch.positions)
         if index + 1 == self.trainer.num_training_batches:
-            self.log("train_loss", torch.stack(self._train_losses).sum() / self._seen)
+            mean = torch.stack(self._train_losses).sum() / self._seen
+            self.log("train_loss", mean, on_step=False, on_epoch=True, batch_size=1)
         return loss
 
     def validation_step(self, batch: Batch, index: int) -> None:
