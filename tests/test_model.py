@@ -118,6 +118,8 @@ def test_saved_folder_holds_the_decoder_only(vit: Backbone, tmp_path: Path) -> N
     assert described["backbone"] == {
         "name": "untrained-vitt16",
         "digest": vit.digest,
+        "mean": list(vit.mean),
+        "std": list(vit.std),
         "license": vit.license,
         "source": vit.source,
     }
@@ -233,6 +235,15 @@ def test_another_backbone_is_refused(vit: Backbone, tmp_path: Path) -> None:
     _edit(lambda value: value["backbone"].update(digest="0" * 64))(path)
     with pytest.raises(RunError, match=rf"untrained-vitt16 with digest 000000000000, .*{vit.digest[:12]}"):
         load(tmp_path / "run")
+
+
+def test_the_same_weights_with_another_normalisation_are_refused(tmp_path: Path) -> None:
+    folder = save_folder(tmp_path / "vit", vit_spec())
+    make_model(create_backbone(str(folder))).save(tmp_path / "run" / "model")
+    processor = {"image_mean": [0.4, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor))
+    with pytest.raises(RunError, match=r"\[0.5, 0.5, 0.5\].*\[0.4, 0.5, 0.5\].*preprocessor_config"):
+        load(tmp_path / "run", backbone=folder)
 
 
 def test_the_backbone_may_have_moved(tmp_path: Path) -> None:

@@ -142,6 +142,8 @@ class Segmenter(nn.Module):
             "backbone": {
                 "name": backbone.name,
                 "digest": backbone.digest,
+                "mean": list(backbone.mean),
+                "std": list(backbone.std),
                 "license": backbone.license,
                 "source": backbone.source,
             },
@@ -196,6 +198,11 @@ def load(
             f"{folder} was trained on a {settings.backbone.name} with digest {described.digest[:12]}, "
             f"given one with {frozen.digest[:12]}; name the original weights with --backbone"
         )
+    if (list(frozen.mean), list(frozen.std)) != described.normalisation:
+        raise RunError(
+            f"{folder} was trained with mean and deviation {described.normalisation}, the backbone given has "
+            f"{list(frozen.mean)}, {list(frozen.std)}; restore its preprocessor_config.json"
+        )
     model = Segmenter(settings, frozen)
     load_decoder(model.decoder, folder / "decoder.safetensors")
     return model.to(device).eval()
@@ -229,10 +236,11 @@ def _model_folder(run: Path) -> Path:
 
 @dataclass(frozen=True)
 class _Description:
-    """What config.json of a model folder says: settings, and the digest of the backbone."""
+    """What config.json of a model folder says: settings, and which backbone they belong to."""
 
     settings: ModelSettings
     digest: str
+    normalisation: tuple[list[float], list[float]]
 
 
 def _read_description(path: Path) -> _Description:
@@ -245,6 +253,7 @@ def _read_description(path: Path) -> _Description:
                 "upgrade with pip install -U dinoseg"
             )
         settings = from_yaml(ModelSettings, json.dumps(described["settings"], ensure_ascii=False))
-        return _Description(settings, str(described["backbone"]["digest"]))
+        backbone = described["backbone"]
+        return _Description(settings, str(backbone["digest"]), (backbone["mean"], backbone["std"]))
     except (OSError, ValueError, KeyError, TypeError, ConfigError) as error:
         raise RunError(f"{path} is damaged ({error}); restore it or train again") from error

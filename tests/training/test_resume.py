@@ -33,7 +33,9 @@ train(sys.argv[1], out=sys.argv[2], changes=json.loads(sys.argv[3]), **json.load
 EPOCHS = 6
 
 
-def start(data: Path, out: Path, changes: dict[str, object], arguments: dict[str, object]) -> subprocess.Popen[bytes]:
+def start(
+    data: Path, out: Path, changes: dict[str, object], arguments: dict[str, object]
+) -> subprocess.Popen[bytes]:
     words = [sys.executable, "-W", "ignore", "-c", SCRIPT, str(data), str(out)]
     return subprocess.Popen([*words, json.dumps(changes), json.dumps(arguments)], env=dict(os.environ))
 
