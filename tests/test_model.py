@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from dinoseg.backbones import create_backbone
 from dinoseg.backbones.extractors import Backbone
+from dinoseg.backbones.features import Features
 from dinoseg.config import (
     BackboneSettings,
     DecoderSettings,
@@ -26,7 +27,7 @@ from dinoseg.config import (
 )
 from dinoseg.data.case import Image
 from dinoseg.decoders import Decoder
-from dinoseg.errors import RunError
+from dinoseg.errors import ConfigError, RunError
 from dinoseg.model import METHODS, Segmenter, create_decoder, load
 from tests.backbones.tiny import save_folder, vit_spec
 
@@ -244,6 +245,22 @@ def test_the_same_weights_with_another_normalisation_are_refused(tmp_path: Path)
     (folder / "preprocessor_config.json").write_text(json.dumps(processor))
     with pytest.raises(RunError, match=r"\[0.5, 0.5, 0.5\].*\[0.4, 0.5, 0.5\].*preprocessor_config"):
         load(tmp_path / "run", backbone=folder)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_says_how_many_layers_it_reads(method: str) -> None:
+    settings = decoder_settings(method)
+    if method == "linear":
+        assert create_decoder(settings, [8, 8], 1)(make_features(8, 2)).shape == (1, 1, 32, 32)
+        return
+    with pytest.raises(ConfigError, match=rf"{method} reads 4 layers .* given 2; .*model.backbone.layers"):
+        create_decoder(settings, [8, 8], 1)
+
+
+def make_features(channels: int, levels: int) -> Features:
+    return Features(
+        tuple(torch.zeros(1, channels, 2, 2) for _ in range(levels)), (16,) * levels, (32, 32), (32, 32)
+    )
 
 
 def test_the_backbone_may_have_moved(tmp_path: Path) -> None:

@@ -49,8 +49,14 @@ METHODS: Mapping[str, Method] = {
 
 def create_decoder(settings: DecoderSettings, channels: Sequence[int], outputs: int) -> Decoder:
     """The decoder of a method with fresh weights from the global torch seed."""
+    decoder = METHODS[settings.method].decoder
+    if decoder.levels is not None and len(channels) != decoder.levels:
+        raise ConfigError(
+            f"{settings.method} reads {decoder.levels} layers of the backbone, given {len(channels)}; "
+            f"name {decoder.levels} with --set model.backbone.layers=[...]"
+        )
     options = settings.model_dump(exclude={"method"})
-    return METHODS[settings.method].decoder(channels, outputs, **options)
+    return decoder(channels, outputs, **options)
 
 
 class Segmenter(nn.Module):

@@ -13,7 +13,9 @@ from safetensors.torch import load_file, save_file
 from dinoseg.backbones.catalog import find_spec
 from dinoseg.backbones.modules import build_config
 from dinoseg.cli.importing import number_classes
+from dinoseg.cli.weights import keep
 from dinoseg.errors import UsageError
+from dinoseg.progress import Silent
 from tests.backbones.tiny import read_parity, save_folder
 from tests.cli.conftest import Run
 
@@ -94,3 +96,16 @@ def _save_random_weights(name: str, path: Path) -> None:
     save_file(
         AutoModel.from_config(build_config(find_spec(name))).state_dict(), path, metadata={"format": "pt"}
     )
+
+
+def test_a_renamed_file_of_meta_is_kept_under_its_own_name(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is looked for, and its digits are checked, by the name that Meta published it with."""
+    monkeypatch.setattr("dinoseg.backbones.create_backbone", lambda *names, **options: None)
+    prefix = find_spec("dinov3_vits16").meta_prefix
+    for name, kept in (("renamed.pth", f"{prefix}.pth"), (f"{prefix}-x.pth", f"{prefix}-x.pth")):
+        file = tmp_path / name
+        file.write_bytes(b"weights")
+        keep(file, "dinov3_vits16", accept_license=True, progress=Silent())
+        assert (home / "dinoseg" / "weights" / "dinov3_vits16" / kept).read_bytes() == b"weights"

@@ -91,7 +91,9 @@ class Backbone(nn.Module):
         self.precision = _check_precision(precision)
         self.license = spec.license
         self.source = source
-        state = hash_tensors(module.state_dict())
+        # Without the mask token, which no image reaches: timm's copies of the same weights leave it out.
+        used = {key: value for key, value in module.state_dict().items() if not key.endswith("mask_token")}
+        state = hash_tensors(used)
         self.weights_sha256 = weights_sha256 or state
         self.digest = _combine(state, _settings(module), self.layers, precision)
         self.module = _prepare(module, spec, deepest=self.layers[-1], precision=precision)

@@ -55,7 +55,7 @@ def get(
         from dinoseg.backbones.weights import get_weights
 
         if weights is not None:
-            _keep(weights, name, accept_license=accept_license, progress=output.progress)
+            keep(weights, name, accept_license=accept_license, progress=output.progress)
         found = get_weights(name, accept_license=accept_license, progress=output.progress)
         output.facts = {"name": name, "path": found.path, "sha256": found.sha256, "origin": found.origin}
         output.line(f"{found.path}\nsha256 {found.sha256}, from {found.origin}")
@@ -93,17 +93,20 @@ def check(
         output.exit_code = 0 if all(check.ok for check in checks) else WeightsError.exit_code
 
 
-def _keep(file: Path, name: str, *, accept_license: bool, progress: Progress) -> None:
+def keep(file: Path, name: str, *, accept_license: bool, progress: Progress) -> None:
     """Copy a weight file to where `name` is looked for, if it is whole and of that backbone."""
     import shutil
 
-    from dinoseg.backbones import create_backbone
+    from dinoseg.backbones import create_backbone, find_spec
     from dinoseg.backbones.hub import FILENAME
     from dinoseg.backbones.weights_settings import read_settings
     from dinoseg.errors import OutputError
     from dinoseg.outputs import atomic_path
 
-    kept = read_settings().weights / name / (file.name if file.suffix == ".pth" else FILENAME)
+    prefix = find_spec(name).meta_prefix
+    # Meta's files are found again, and checked, by the name that they were published under.
+    meta_name = file.name if prefix is None or file.name.startswith(prefix) else f"{prefix}.pth"
+    kept = read_settings().weights / name / (meta_name if file.suffix == ".pth" else FILENAME)
     if kept.exists():
         raise OutputError(f"{kept} is there already; delete it to take {file}")
     create_backbone(name, weights=file, accept_license=accept_license, progress=progress)

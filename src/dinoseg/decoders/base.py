@@ -15,12 +15,14 @@ class Decoder(nn.Module):
     """Base of all decoders: subclasses implement `decode` on the padded grid.
 
     Attributes:
+        levels: how many maps the method reads; None for any number.
         needs_image: whether `decode` looks at the image; if not, training on remembered
             features never opens one.
         released: this module's parameter prefix -> prefix in the released program's
             checkpoint, for `dinoseg import`.
     """
 
+    levels: ClassVar[int | None] = 4
     needs_image: ClassVar[bool] = False
     released: ClassVar[Mapping[str, str]] = {}
 
@@ -37,6 +39,14 @@ class Decoder(nn.Module):
         logits = self.decode(features, image)
         height, width = features.size
         return logits[..., :height, :width]
+
+    def decode_all(self, features: Features, image: Tensor | None) -> list[Tensor]:
+        """Logits that a training step is to judge: those of `forward`, then coarser ones where there are.
+
+        Returns:
+            The n-th is (B, K, H / 2**n, W / 2**n), rounded up.
+        """
+        return [self(features, image)]
 
     def decode(self, features: Features, image: Tensor | None) -> Tensor:
         """Logits (B, K, padded height, padded width)."""

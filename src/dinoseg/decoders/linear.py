@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,8 @@ class Linear(Decoder):
         channels: widths C_i of the maps.
         outputs: K, channels of the logits.
     """
+
+    levels: ClassVar[int | None] = None
 
     def __init__(self, channels: Sequence[int], outputs: int) -> None:
         super().__init__()

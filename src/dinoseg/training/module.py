@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import lightning
@@ -64,8 +65,7 @@ class DecoderTraining(lightning.LightningModule):
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """Loss of one batch at the training size."""
-        logits = self.decoder(batch.features, batch.pixels)
-        loss = self._loss(logits, batch.label)
+        loss = self._judge(self.decoder.decode_all(batch.features, batch.pixels), batch.label)
         # Logged once an epoch: Lightning's bookkeeping of a logged step costs as much as a tenth of the step.
         self._train_losses.append(loss.detach() * len(batch.positions))
         self._seen += len(batch.positions)
@@ -110,6 +110,15 @@ class DecoderTraining(lightning.LightningModule):
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Move features, labels and pixels."""
         return batch if device.type == "cpu" else batch.to(device)
+
+    def _judge(self, scales: Sequence[Tensor], label: Tensor) -> Tensor:
+        """Loss over the scales of deep supervision: each counts half of the next finer one."""
+        weights = [0.5**n for n in range(len(scales))]
+        losses = [
+            weight * self._loss(logits, label[:, :: 2**n, :: 2**n])
+            for n, (weight, logits) in enumerate(zip(weights, scales, strict=True))
+        ]
+        return torch.stack(losses).sum() / sum(weights)
 
     def _native_dice(self, logits: Tensor, position: int) -> Tensor:
         """Dice per foreground class, (classes - 1,), of one case at its own size; 1 where both are empty."""
