@@ -438,6 +438,12 @@ def test_resuming_with_other_settings_is_refused(
     assert same_weights(run, finished.root)
 
 
+def test_a_device_that_training_does_not_support_is_refused(data: Path, cache: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cpu or cuda, given 'mps'"):
+        train_small(data, tmp_path / "run", cache, device="mps")
+    assert not (tmp_path / "run").exists()
+
+
 def test_resuming_with_other_cases_is_refused(cache: Path, tmp_path: Path) -> None:
     data = make_data(tmp_path / "data", count=8)
     changes = {"train.epochs": 1}

@@ -32,7 +32,7 @@ from dinoseg.config import (
 from dinoseg.data import CaseFiles, Dataset, open_dataset
 from dinoseg.data.labels import require_foreground
 from dinoseg.data.splits import Splits, check_splits, draw_shots, resolve_splits
-from dinoseg.errors import ConfigError, SplitError
+from dinoseg.errors import ConfigError, SplitError, UsageError
 from dinoseg.model import Segmenter
 from dinoseg.progress import Progress, Silent
 from dinoseg.training.bank import ViewBank
@@ -94,11 +94,14 @@ def train(
     Raises:
         DataError: the data cannot be read, or the split leaks.
         ConfigError: a setting is unknown or not accepted.
+        UsageError: the device is neither cpu nor cuda.
         OutputError: `out` is not empty, or the disk is full.
         RunError: `resume`, and `out` holds a run with other settings.
         WeightsError: the backbone's weights are missing.
     """
     progress = progress or Silent()
+    if device.partition(":")[0] not in ("cpu", "cuda"):
+        raise UsageError(f"training runs on cpu or cuda, given {device!r}; `dinoseg predict` takes more")
     dataset = open_dataset(data)
     model_settings = ModelSettings(
         backbone=BackboneSettings(name=str(backbone)),
