@@ -412,3 +412,11 @@ def test_every_decoder_setting_is_in_the_test_above() -> None:
         if key != "method"
     }
     assert tested == fields
+
+
+def test_equal_models_are_equal_files(vit: Backbone, tmp_path: Path) -> None:
+    """safetensors writes several metadata entries in another order each time."""
+    for index in range(8):
+        make_model(vit).save(tmp_path / str(index))
+    for name in ("decoder.safetensors", "config.json", "README.md"):
+        assert len({(tmp_path / str(index) / name).read_bytes() for index in range(8)}) == 1

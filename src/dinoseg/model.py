@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from dinoseg import __version__
@@ -135,7 +135,9 @@ class Segmenter(nn.Module):
         """
         state = {key: value.detach().cpu().contiguous() for key, value in self.decoder.state_dict().items()}
         with atomic_path(folder / "decoder.safetensors", overwrite=overwrite) as temporary:
-            save_file(state, temporary, metadata={"format": "pt", "dinoseg": __version__})
+            # One entry: several have no order, and equal models should be equal files. Written as bytes,
+            # because safetensors would hide that the disk is full.
+            temporary.write_bytes(save(state, metadata={"format": "pt"}))
         write_json(folder / "config.json", self._describe(), overwrite=overwrite)
         write_text(folder / "README.md", self._model_card(), overwrite=overwrite)
 

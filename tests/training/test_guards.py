@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from dinoseg.backbones.features import Features
 from dinoseg.training.fitting import _compute_on
@@ -39,6 +40,45 @@ def test_any_other_end_of_the_process_is_one() -> None:
     with pytest.raises(SystemExit) as caught, interruptible():
         end_process(None, 7)
     assert caught.value.code == 7
+
+
+def press_ctrl_c_within_c() -> None:
+    """As safetensors does, when it calls torch while the key is pressed."""
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt:
+        raise ValueError("could not determine the shape of an object") from None
+
+
+def test_ctrl_c_within_a_library_in_c_stays_an_interruption() -> None:
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt) as caught, interruptible():
+        press_ctrl_c_within_c()
+    assert isinstance(caught.value.__cause__, ValueError)
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_an_error_without_ctrl_c_stays_itself() -> None:
+    with pytest.raises(ValueError, match="really wrong"), interruptible():
+        raise ValueError("really wrong")
+
+
+def test_sigterm_is_no_success() -> None:
+    with pytest.raises(KeyboardInterrupt), interruptible():
+        raise SIGTERMException
+
+
+def test_a_handler_of_the_callers_is_kept() -> None:
+    def own(*_: object) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGINT, own)
+    try:
+        with pytest.raises(TimeoutError), interruptible():
+            signal.raise_signal(signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is own
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def change_everything() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from dinoseg.config import TrainSettings
+from dinoseg.errors import RunError
 from dinoseg.outputs import atomic_path
 
 LAST, BEST = "last", "best"
@@ -21,8 +23,27 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write `checkpoint` to `path`, replacing an older one in one move."""
+        data = io.BytesIO()
+        torch.save(checkpoint, data)  # to a file, torch would hide that the disk is full
         with atomic_path(Path(path), overwrite=True) as temporary:
-            torch.save(checkpoint, temporary)
+            temporary.write_bytes(data.getbuffer())
+
+    def load_checkpoint(self, path: Any, *arguments: Any, **keywords: Any) -> dict[str, Any]:
+        """Read what `save_checkpoint` wrote."""
+        return read_checkpoint(Path(path))
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The content of a checkpoint, on the CPU.
+
+    Raises:
+        RunError: the file is damaged.
+    """
+    try:
+        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # the unpickler raises whatever a damaged file makes it raise
+        raise RunError(f"{path} is damaged; restore it, or start anew with --overwrite") from error
+    return checkpoint
 
 
 class Checkpoint(ModelCheckpoint):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import signal
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 T = TypeVar("T")
 EXPECTED_WARNINGS = (
@@ -48,12 +50,29 @@ def call_quietly(call: Callable[..., T], *arguments: Any, **keywords: Any) -> T:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Let Ctrl-C be a KeyboardInterrupt: Lightning ends the process instead, and ignores the next one."""
+    """Let Ctrl-C and SIGTERM be a KeyboardInterrupt, and Ctrl-C work again afterwards.
+
+    Lightning ends the process instead, after SIGTERM even as if all were done. Libraries in C turn
+    a KeyboardInterrupt that comes while they call Python into an error of their own.
+    """
     handler = signal.getsignal(signal.SIGINT)
+    pressed = False
+
+    def interrupt(*_: object) -> None:
+        nonlocal pressed
+        pressed = True
+        raise KeyboardInterrupt
+
+    # Signals are the main thread's; whoever has a handler of their own keeps it.
+    in_main = threading.current_thread() is threading.main_thread() and handler is not None
+    if in_main and handler is signal.default_int_handler:
+        signal.signal(signal.SIGINT, interrupt)
     try:
         yield
-    except SystemExit as error:
-        if not isinstance(error.__context__, KeyboardInterrupt):
-            raise
-        signal.signal(signal.SIGINT, handler)
-        raise KeyboardInterrupt from error
+    except (Exception, SystemExit) as error:
+        if pressed or isinstance(error, SIGTERMException) or isinstance(error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        if in_main:
+            signal.signal(signal.SIGINT, handler)
