@@ -13,11 +13,18 @@ from typing import Any
 
 from dinoseg.errors import OutputError
 
+_TEMPORARY = ".tmp-"
+
 
 def refuse_existing(path: Path, *, overwrite: bool) -> None:
     """Raise `OutputError` if `path` exists and `overwrite` is false."""
     if not overwrite and path.exists():
         raise OutputError(f"{path} exists already; choose another name or add --overwrite")
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether `path` was left behind by a writer that was killed."""
+    return path.name.startswith(".") and _TEMPORARY in path.name
 
 
 @contextmanager
@@ -34,7 +41,7 @@ def atomic_path(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
             file is removed and an older `path` is left untouched.
     """
     refuse_existing(path, overwrite=overwrite)
-    temporary = path.with_name(f".{secrets.token_hex(6)}.tmp-{path.name}")
+    temporary = path.with_name(f".{secrets.token_hex(6)}{_TEMPORARY}{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary

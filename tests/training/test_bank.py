@@ -90,9 +90,11 @@ class Setting:
         seed: int = 0,
         mapping: LabelMapping | None = None,
         augmentation: AugmentationSettings | None = AUGMENTATION,
+        limit_gb: float = 1,
     ) -> ViewBank:
         """A new bank with a store of its own on the same folder, as another process would have."""
-        cache = FeatureCache(self.backbone, self.vit.digest, EntryStore(self.folder, limit_gb=1), dtype=dtype)
+        store = EntryStore(self.folder, limit_gb=limit_gb)
+        cache = FeatureCache(self.backbone, self.vit.digest, store, dtype=dtype)
         return ViewBank(
             self.dataset.cases,
             mapping or self.dataset.labels,
@@ -187,6 +189,16 @@ def test_each_image_is_opened_once_for_all_its_views(
     setting.bank(SEES_PIXELS).build(Silent())
     assert set(opened.values()) == {1}
     assert len(opened) == 5
+
+
+def test_a_cache_that_is_too_small_is_told(setting: Setting) -> None:
+    notes = Notes()
+    setting.bank(limit_gb=1).build(notes)
+    assert not [note for note in notes.notes if "cache" in note]
+    setting.folder = setting.folder / "other"
+    setting.bank(limit_gb=1e-5).build(notes)
+    (told,) = [note for note in notes.notes if "cache" in note]
+    assert "full at 1e-05 GB: 15 of 15 views are computed anew each time; raise --set cache.limit_gb" in told
 
 
 def test_only_what_is_missing_is_computed(setting: Setting) -> None:

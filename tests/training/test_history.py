@@ -125,6 +125,14 @@ def test_the_picture_shows_the_curves(tmp_path: Path) -> None:
     assert (orange[1] > width / 2).sum() > 100
 
 
+def test_a_single_epoch_can_be_seen(tmp_path: Path) -> None:
+    path = tmp_path / "curve.png"
+    draw_learning_curve(rows([0.0]), path, title="t")
+    drawn = pixels(path)
+    left = drawn[:350, 60:500].astype(int)  # without the letters and lines of the legend
+    assert (np.abs(left - (0, 0x72, 0xB2)).sum(axis=2) < 60).sum() > 10
+
+
 def test_the_picture_without_validation_has_no_second_curve(tmp_path: Path) -> None:
     path = tmp_path / "curve.png"
     draw_learning_curve(rows([math.nan, math.nan]), path, title="t")

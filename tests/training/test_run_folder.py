@@ -16,8 +16,9 @@ from dinoseg.config import BackboneSettings, ModelSettings, RunSettings, decoder
 from dinoseg.data import open_dataset
 from dinoseg.data.splits import Splits, load_splits
 from dinoseg.errors import OutputError, RunError
+from dinoseg.outputs import atomic_path
 from dinoseg.training.history import COLUMNS
-from dinoseg.training.run_folder import PARTS, RunFolder, describe_environment
+from dinoseg.training.run_folder import PARTS, RunFolder, anchor_backbone, describe_environment
 from tests.training.conftest import Finished
 from tests.training.folders import read_rows
 
@@ -164,6 +165,15 @@ def test_overwrite_deletes_nothing_foreign(tmp_path: Path, name: str, words: str
     assert files(folder.root) == before
 
 
+def test_what_a_killed_writer_left_behind_is_no_obstacle(tmp_path: Path) -> None:
+    folder = started(tmp_path / "run")
+    writer = atomic_path(folder.metrics)
+    temporary = writer.__enter__()  # and never left
+    temporary.write_text("half")
+    folder.open(make_settings(), resume=False, overwrite=True)
+    assert list(files(folder.root)) == ["config.yaml"]
+
+
 def test_overwrite_deletes_no_folder_without_a_run(tmp_path: Path) -> None:
     """Parts of a run alone are no run: a folder called model/ may be anyone's."""
     (tmp_path / "model").mkdir()
@@ -188,6 +198,27 @@ def test_resuming_with_the_same_settings_keeps_everything(tmp_path: Path) -> Non
     before = files(folder.root)
     folder.open(make_settings(), resume=True, overwrite=False)
     assert files(folder.root) == before
+
+
+def test_a_path_may_be_spelt_otherwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs record where their data are from the root; older ones as it was typed."""
+    monkeypatch.chdir(tmp_path)
+    folder = started(tmp_path / "run")
+    before = files(folder.root)
+    for spelling in (Path("./data"), tmp_path / "data", tmp_path / "run" / ".." / "data"):
+        folder.open(make_settings(data=spelling), resume=True, overwrite=False)
+    assert files(folder.root) == before
+    with pytest.raises(RunError, match="data="):
+        folder.open(make_settings(data="elsewhere"), resume=True, overwrite=False)
+
+
+def test_only_folders_are_anchored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "vit").mkdir()
+    (tmp_path / "dinov3_vits16").mkdir()
+    assert anchor_backbone("./vit") == str(tmp_path / "vit")
+    assert anchor_backbone("dinov3_vits16") == "dinov3_vits16"
+    assert anchor_backbone("nowhere") == "nowhere"
 
 
 def test_resuming_nothing_starts(tmp_path: Path) -> None:

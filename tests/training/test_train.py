@@ -562,19 +562,56 @@ def test_a_full_disk_is_one_line_and_the_run_can_go_on(
     finished: Finished, data: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = tmp_path / "run"
-    save, calls = torch.save, []
+    write, calls = Path.write_bytes, []
 
-    def fill(*arguments: Any, **keywords: Any) -> None:
-        calls.append(arguments)
+    def fill(path: Path, content: Any) -> int:
+        calls.append(path)
         if len(calls) > 2:  # best and last of the first epoch
             raise OSError(errno.ENOSPC, "No space left on device")
-        save(*arguments, **keywords)
+        return write(path, content)
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoints_module.torch, "save", fill)
+        patch.setattr(checkpoints_module.Path, "write_bytes", fill)
         with pytest.raises(OutputError, match=r"\.ckpt could not be written: the disk is full"):
             train_small(data, run, cache)
     assert not [path for path in run.rglob("*") if ".tmp" in path.name]
     train_small(data, run, cache, resume=True)
     assert same_weights(run, finished.root)
     assert read_rows(run) == read_rows(finished.root)
+
+
+def test_a_run_that_diverges_ends_with_an_error_and_keeps_its_last_good_epoch(
+    data: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = DecoderTraining.training_step
+
+    def diverge(self: DecoderTraining, batch: Any, index: int) -> Any:
+        if self.current_epoch == 1:
+            with torch.no_grad():
+                next(self.decoder.parameters()).fill_(torch.nan)
+        return step(self, batch, index)
+
+    monkeypatch.setattr(DecoderTraining, "training_step", diverge)
+    run = tmp_path / "run"
+    with pytest.raises(RunError, match=r"diverged in epoch 2: the loss is nan; .* --set train\.lr=0\.0001"):
+        train_small(data, run, cache)
+    assert len(read_rows(run)) == 1
+    assert not (run / "model").exists()
+    state = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    assert all(bool(value.isfinite().all()) for value in state.values())
+
+
+def test_a_damaged_checkpoint_is_no_start(
+    finished: Finished, data: Path, cache: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished.root, run)
+    (run / "checkpoints" / "last.ckpt").write_bytes(b"half")
+    with pytest.raises(RunError, match=r"last\.ckpt is damaged; restore it, or start anew"):
+        train_small(data, run, cache, resume=True)
+
+
+def test_an_older_run_is_refused_before_the_data_are_read(tmp_path: Path) -> None:
+    (tmp_path / "photo.png").write_text("mine")
+    with pytest.raises(OutputError, match="is not empty; continue with --resume"):
+        train_small(tmp_path / "nowhere", tmp_path, tmp_path)

@@ -110,6 +110,7 @@ class ViewBank:
                 self._features([Sample(position, view)], case)
                 self._label(Sample(position, view), case)
                 self._pixels(Sample(position, view), case)
+        self._tell_left_out(progress)
 
     def batch(self, samples: Sequence[Sample]) -> Batch:
         """Features and labels of some views, from disk; computed anew where an entry is gone."""
@@ -125,6 +126,14 @@ class ViewBank:
         """Class ids (H, W), uint8, at the image's own size."""
         key = entry_key("native label", self._labels[position], self._table)
         return self._remember(key, lambda: torch.from_numpy(_label_of(self._read(position)).array))
+
+    def _tell_left_out(self, progress: Progress) -> None:
+        left_out = sum(len(self._missing(position)) for position in range(len(self)))
+        if left_out:
+            progress.note(
+                f"the feature cache is full at {self._store.limit / 1e9:g} GB: {left_out} of "
+                f"{len(self) * self.views} views are computed anew each time; raise --set cache.limit_gb"
+            )
 
     def _missing(self, position: int) -> list[int]:
         samples = [Sample(position, view) for view in range(self.views)]

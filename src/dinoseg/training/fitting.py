@@ -36,11 +36,11 @@ from dinoseg.errors import ConfigError, SplitError, UsageError
 from dinoseg.model import Segmenter
 from dinoseg.progress import Progress, Silent
 from dinoseg.training.bank import ViewBank
-from dinoseg.training.checkpoints import AtomicCheckpointIO, create_checkpoints
+from dinoseg.training.checkpoints import AtomicCheckpointIO, create_checkpoints, read_checkpoint
 from dinoseg.training.guards import call_quietly, interruptible, isolated
 from dinoseg.training.history import History, draw_learning_curve
 from dinoseg.training.module import DecoderTraining
-from dinoseg.training.run_folder import RunFolder
+from dinoseg.training.run_folder import RunFolder, anchor, anchor_backbone
 
 ARGUMENTS = (
     *("data", "preset", "splits", "shots", "shots_from", "shot_unit"),
@@ -100,19 +100,23 @@ def train(
         WeightsError: the backbone's weights are missing.
     """
     progress = progress or Silent()
+    folder = RunFolder(Path(out))
+    folder.refuse_older(resume=resume, overwrite=overwrite)
     if device.partition(":")[0] not in ("cpu", "cuda"):
         raise UsageError(f"training runs on cpu or cuda, given {device!r}; `dinoseg predict` takes more")
     dataset = open_dataset(data)
     model_settings = ModelSettings(
-        backbone=BackboneSettings(name=str(backbone)),
+        backbone=BackboneSettings(name=anchor_backbone(str(backbone))),
         decoder=decoder_settings(method),
         classes=dataset.classes,
     )
     arguments = override(
-        RunSettings(data=Path(data), model=model_settings, train=_recipe(preset, method, seed, shots)),
+        RunSettings(
+            data=Path(data).absolute(), model=model_settings, train=_recipe(preset, method, seed, shots)
+        ),
         {
             "preset": preset,
-            "splits": Path(splits) if splits else None,
+            "splits": anchor(Path(splits)) if splits else None,
             "shots": shots,
             "shots_from": shots_from,
             "shot_unit": shot_unit,
@@ -120,7 +124,6 @@ def train(
     )
     settings = override(arguments, changes or {})
     _require_arguments(arguments, settings)
-    folder = RunFolder(Path(out))
     chosen = _choose_cases(dataset, settings)
     frozen = create_backbone(
         settings.model.backbone.name,
@@ -272,5 +275,4 @@ def _compute_on(model: Segmenter) -> Callable[[Tensor], Features]:
 def _restore(module: DecoderTraining, folder: RunFolder, *, keep_best: bool) -> None:
     """Load the epoch that is kept into the decoder."""
     path = folder.best if keep_best and folder.best.is_file() else folder.last
-    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    module.load_state_dict(checkpoint["state_dict"])
+    module.load_state_dict(read_checkpoint(path)["state_dict"])

@@ -77,22 +77,25 @@ class History(Callback):
 def draw_learning_curve(rows: Sequence[Mapping[str, float]], path: Path, *, title: str) -> None:
     """Write a picture of losses and validation Dice over epochs, replacing an older one."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     epochs = [row["epoch"] for row in rows]
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     losses, dice = figure.subplots(1, 2)
-    losses.plot(epochs, [row["train_loss"] for row in rows], label="training", color="#0072b2")
+    dots = "." if len(rows) < 10 else ""  # a line through one point is invisible
+    losses.plot(epochs, [row["train_loss"] for row in rows], label="training", color="#0072b2", marker=dots)
     validated = [row for row in rows if not math.isnan(row["val_dice"])]
     if validated:
         seen = [row["epoch"] for row in validated]
-        losses.plot(seen, [row["val_loss"] for row in validated], label="validation", color="#d55e00")
-        dice.plot(seen, [row["val_dice"] for row in validated], color="#d55e00")
+        scores = [row["val_loss"] for row in validated]
+        losses.plot(seen, scores, label="validation", color="#d55e00", marker=dots)
+        dice.plot(seen, [row["val_dice"] for row in validated], color="#d55e00", marker=dots)
         best = max(validated, key=lambda row: row["val_dice"])
         dice.plot([best["epoch"]], [best["val_dice"]], "o", color="#d55e00")
         dice.annotate(
             f"best {best['val_dice']:.3f}\nepoch {best['epoch']:.0f}",
             (best["epoch"], best["val_dice"]),
-            xytext=(0, -34),
+            xytext=(0, -34 if best["val_dice"] > 0.5 else 10),
             textcoords="offset points",
             ha="center",
         )
@@ -104,6 +107,7 @@ def draw_learning_curve(rows: Sequence[Mapping[str, float]], path: Path, *, titl
     for axis in (losses, dice):
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(alpha=0.25)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.suptitle(title)
     with atomic_path(path, overwrite=True) as temporary:
         figure.savefig(temporary, dpi=120)

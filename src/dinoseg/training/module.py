@@ -12,6 +12,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from dinoseg.config import TrainSettings
+from dinoseg.errors import RunError
 from dinoseg.model import Segmenter
 from dinoseg.training.bank import Batch, Batches, Sample, ViewBank, draw_epoch
 from dinoseg.training.losses import create_loss
@@ -71,6 +72,12 @@ class DecoderTraining(lightning.LightningModule):
         self._seen += len(batch.positions)
         if index + 1 == self.trainer.num_training_batches:
             mean = torch.stack(self._train_losses).sum() / self._seen
+            if not mean.isfinite():
+                raise RunError(
+                    f"training diverged in epoch {self.current_epoch + 1}: the loss is {float(mean)}; "
+                    "start anew with --overwrite and a lower rate, for example "
+                    f"--set train.lr={self.settings.lr / 10:g}"
+                )
             self.log("train_loss", mean, on_step=False, on_epoch=True, batch_size=1)
         return loss
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import os
 import platform
 import shutil
 import sys
@@ -14,11 +15,12 @@ from typing import Any
 import torch
 
 from dinoseg import __version__
+from dinoseg.backbones.catalog import BACKBONES
 from dinoseg.backbones.extractors import Backbone
-from dinoseg.config import RunSettings, from_yaml, to_yaml
+from dinoseg.config import RunSettings, from_yaml, override, to_yaml
 from dinoseg.data.splits import Splits, load_splits, save_splits
 from dinoseg.errors import ConfigError, OutputError, RunError
-from dinoseg.outputs import write_json, write_text
+from dinoseg.outputs import is_temporary, write_json, write_text
 from dinoseg.training.checkpoints import BEST, LAST
 
 PACKAGES = ("torch", "transformers", "lightning", "monai", "numpy", "scipy", "pillow", "safetensors")
@@ -92,9 +94,16 @@ class RunFolder:
         if resume and self.config.is_file():
             self._require_same(settings)
             return
-        if self.root.exists() and (not self.root.is_dir() or any(self.root.iterdir())):
-            self._clear(overwrite=overwrite)
+        self.refuse_older(resume=resume, overwrite=overwrite)
+        if self._holds_something():
+            self._clear()
         write_text(self.config, to_yaml(settings), overwrite=True)
+
+    def refuse_older(self, *, resume: bool, overwrite: bool) -> None:
+        """Raise `OutputError` if the folder holds something and no flag says what to do with it."""
+        if overwrite or (resume and self.config.is_file()) or not self._holds_something():
+            return
+        raise OutputError(f"{self.root} is not empty; continue with --resume, start anew with --overwrite")
 
     def record_splits(self, splits: Splits) -> None:
         """Write splits.json.
@@ -125,8 +134,8 @@ class RunFolder:
         write_json(path, describe_environment(backbone, device), overwrite=True)
 
     def _require_same(self, settings: RunSettings) -> None:
-        before = _flatten(self._read_config().model_dump(mode="json"))
-        now = _flatten(settings.model_dump(mode="json"))
+        before = _flatten(_anchor_settings(self._read_config()).model_dump(mode="json"))
+        now = _flatten(_anchor_settings(settings).model_dump(mode="json"))
         keys = {*before, *now} - {*FREE_TO_CHANGE}
         different = [key for key in sorted(keys) if before.get(key) != now.get(key)]
         if different:
@@ -143,13 +152,12 @@ class RunFolder:
         except (OSError, UnicodeDecodeError, ConfigError) as error:
             raise RunError(f"{self.config} is damaged ({error}); start anew with --overwrite") from error
 
-    def _clear(self, *, overwrite: bool) -> None:
-        if not overwrite:
-            raise OutputError(
-                f"{self.root} is not empty; continue with --resume, start anew with --overwrite"
-            )
+    def _holds_something(self) -> bool:
+        return self.root.exists() and (not self.root.is_dir() or any(self.root.iterdir()))
+
+    def _clear(self) -> None:
         foreign = (
-            [path.name for path in self.root.iterdir() if path.name not in PARTS]
+            [path.name for path in self.root.iterdir() if path.name not in PARTS and not is_temporary(path)]
             if self.root.is_dir()
             else []
         )
@@ -157,6 +165,26 @@ class RunFolder:
             found = foreign[0] if foreign else self.root.name
             raise OutputError(f"{self.root} holds {found}, which no run wrote; choose another --out")
         shutil.rmtree(self.root)
+
+
+def anchor(path: Path) -> Path:
+    """`path` from the root: a run is used from other working folders than it was made in."""
+    return Path(os.path.normpath(path.absolute()))
+
+
+def anchor_backbone(name: str) -> str:
+    """A catalog name as it is, a folder from the root."""
+    return str(anchor(Path(name))) if name not in BACKBONES and Path(name).is_dir() else name
+
+
+def _anchor_settings(settings: RunSettings) -> RunSettings:
+    """The same with paths from the root, which runs of older versions may lack."""
+    changes = {
+        "data": anchor(settings.data),
+        "splits": settings.splits and anchor(settings.splits),
+        "model.backbone.name": anchor_backbone(settings.model.backbone.name),
+    }
+    return override(settings, changes)
 
 
 def describe_environment(backbone: Backbone, device: str) -> dict[str, Any]:
