@@ -97,8 +97,22 @@ def test_recipes_are_those_of_the_papers() -> None:
 def test_unknown_preset_and_method_are_refused() -> None:
     with pytest.raises(ConfigError, match="preset 'fast' is unknown; accepted: paper, default"):
         preset("fast", "linear")
-    with pytest.raises(ConfigError, match=r"'unet'.*'segdino-v1', 'segdino-v2'"):
+    with pytest.raises(ConfigError, match="method 'unet' is unknown; accepted: segdino-v1, segdino-v2"):
         decoder_settings("unet")
+    with pytest.raises(ConfigError, match=r"'segdino-v3' is unknown: did you mean 'segdino-v2'\?; accepted"):
+        decoder_settings("segdino-v3")
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [("epochs", "train.epochs"), ("train.epoch", "train.epochs"), ("model.cache.dtype", "cache.dtype")],
+)
+def test_an_unknown_key_gets_the_likeliest_one(given: str, meant: str) -> None:
+    assert f"setting {given!r} is unknown: did you mean {meant!r}?" in complaint(make_run(), **{given: 1})
+
+
+def test_a_key_like_no_other_gets_no_suggestion() -> None:
+    assert "setting 'banana' is unknown; `dinoseg" in complaint(make_run(), banana=1)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
@@ -209,6 +210,11 @@ class RunSettings(Settings):
 
 def decoder_settings(method: str, **changes: Any) -> DecoderSettings:
     """Settings of a method's decoder with the published widths, changed by keyword."""
+    known = get_args(Method)
+    if method not in known:
+        raise ConfigError(
+            f"method {method!r} is unknown{_did_you_mean(method, known)}; accepted: {', '.join(known)}"
+        )
     adapter: TypeAdapter[DecoderSettings] = TypeAdapter(DecoderSettings)
     return _check(adapter, {"method": method, **changes})
 
@@ -266,6 +272,7 @@ def override(settings: S, changes: Mapping[str, Any]) -> S:
         ConfigError: a key is unknown or a value is not accepted.
     """
     values = settings.model_dump()
+    known = _list_keys(values)
     for key, value in changes.items():
         *parents, last = key.split(".")
         target: Any = values
@@ -274,9 +281,9 @@ def override(settings: S, changes: Mapping[str, Any]) -> S:
                 target[parent] = {}
             target = target.get(parent)
             if not isinstance(target, dict):
-                raise ConfigError(f"setting {key!r} is unknown; `dinoseg info settings` lists all")
+                raise ConfigError(_describe_unknown(key, known) + "; `dinoseg info settings` lists all")
         target[last] = value
-    return _check(TypeAdapter(type(settings)), values)
+    return _check(TypeAdapter(type(settings)), values, known)
 
 
 def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
@@ -317,20 +324,43 @@ def _parse_value(text: str) -> Any:
         return text
 
 
-def _check(adapter: TypeAdapter[T], values: Any) -> T:
+def _check(adapter: TypeAdapter[T], values: Any, known: Sequence[str] = ()) -> T:
     try:
         return adapter.validate_python(values)
     except ValidationError as error:
-        problems = "; ".join(_describe(item) for item in error.errors()[:5])
+        problems = "; ".join(_describe(item, known) for item in error.errors()[:5])
         raise ConfigError(f"{problems}; `dinoseg info settings` lists what is accepted") from error
 
 
-def _describe(item: Any) -> str:
+def _describe(item: Any, known: Sequence[str]) -> str:
     # The name of the method within `model.decoder` is no part of the key that a person writes.
     parts = [str(part) for part in item["loc"] if part not in get_args(Method)]
     where = ".".join(parts) or "settings"
     if item["type"] == "extra_forbidden":
-        return f"setting {where!r} is unknown"
+        return _describe_unknown(where, known)
     reason = item["msg"].removeprefix("Value error, ")
     given = "" if isinstance(item["input"], dict) else f" (given {item['input']!r})"
     return f"setting {where!r}: {reason}{given}"
+
+
+def _describe_unknown(key: str, known: Sequence[str]) -> str:
+    # `epochs` for `train.epochs` is the commonest mistake, a letter the next.
+    same = [name for name in known if name.split(".")[-1] == key.split(".")[-1] and name != key]
+    hint = f": did you mean {same[0]!r}?" if same else _did_you_mean(key, known)
+    return f"setting {key!r} is unknown{hint}"
+
+
+def _did_you_mean(word: str, known: Sequence[str]) -> str:
+    close = get_close_matches(word, known, n=1, cutoff=0.7)
+    return f": did you mean {close[0]!r}?" if close else ""
+
+
+def _list_keys(values: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Dotted keys of all settings that are there; the classes' ids are none."""
+    keys = []
+    for key, value in values.items():
+        if isinstance(value, Mapping) and key != "classes":
+            keys += _list_keys(value, f"{prefix}{key}.")
+        else:
+            keys.append(f"{prefix}{key}")
+    return keys

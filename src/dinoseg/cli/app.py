@@ -90,6 +90,7 @@ def _explain_usage(error: Exception, *, as_json: bool) -> int:
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "dinoseg"
     message = one_line(error.format_message()) if hasattr(error, "format_message") else str(error)
+    message = message.replace("Value error, ", "")  # of typer's checks
     if context is not None and type(error).__name__ == "NoArgsIsHelpError":
         sys.stderr.write(f"{context.get_help()}\n")
         return 2
