@@ -120,3 +120,6 @@ def test_wrong_method_classes_and_existing_output(tmp_path: Path, folder: str) -
     import_checkpoint(checkpoint, method="segdino-v1", backbone=folder, out=run)
     with pytest.raises(OutputError, match="--overwrite"):
         import_checkpoint(checkpoint, method="segdino-v1", backbone=folder, out=run)
+    (run / "config.yaml").write_text("of a training run")
+    with pytest.raises(OutputError, match="holds a training run; choose another --out"):
+        import_checkpoint(checkpoint, method="segdino-v1", backbone=folder, out=run, overwrite=True)

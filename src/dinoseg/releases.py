@@ -23,7 +23,7 @@ from dinoseg.backbones.modules import load_module
 from dinoseg.backbones.tensor_files import read_tensors
 from dinoseg.config import BackboneSettings, DecoderSettings, ModelSettings, decoder_settings
 from dinoseg.decoders import Decoder
-from dinoseg.errors import RunError, UsageError
+from dinoseg.errors import OutputError, RunError, UsageError
 from dinoseg.model import METHODS, Segmenter, create_decoder
 from dinoseg.outputs import refuse_existing, write_json, write_text
 from dinoseg.progress import Progress, Silent
@@ -62,11 +62,14 @@ def import_checkpoint(
     Raises:
         RunError: tensors are missing or left over; the message names them.
         UsageError: the method has no released program.
+        OutputError: `out` holds a model (without `overwrite`), or a training run.
         WeightsError: the file cannot be read, or the backbone is missing.
     """
     progress = progress or Silent()
     out = Path(out)
     refuse_existing(out / "model" / "config.json", overwrite=overwrite)
+    if (out / "config.yaml").exists():  # its splits and logs would be taken for this model's
+        raise OutputError(f"{out} holds a training run; choose another --out")
     state = _read_state(Path(checkpoint))
     decoder_state = _rename(state, _released_names(method), str(checkpoint))
     settings, outputs = _infer_decoder(method, decoder_state)

@@ -135,6 +135,7 @@ def test_wrong_words_with_json(run: Run) -> None:
         (["predict", "nowhere", ".", "--out", "o"], 3, ". holds no images"),
         (["evaluate", "nowhere", "."], 3, ". holds no image with a mask"),
         (["predict", "nowhere", ".", "--out", "o", "--device", "warp"], 2, "accepted on this machine: cpu"),
+        (["predict", "nowhere", ".", "--out", "o", "--device", "meta"], 2, "accepted on this machine: cpu"),
         (["train", ".", "--out", "o", "--method", "m", "--backbone", "b", "--set", "lr"], 2, "given 'lr'"),
     ],
 )

@@ -14,7 +14,7 @@ def check_device(name: str) -> str:
     import torch
 
     try:
-        torch.empty(1, device=torch.device(name))
+        torch.zeros(1, device=torch.device(name)).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise UsageError(
             f"device {name!r} cannot be used here; accepted on this machine: {', '.join(list_devices())}"
