@@ -121,6 +121,27 @@ def test_an_entry_removed_by_another_process_is_computed_again(tmp_path: Path) -
     assert torch.equal(ask(cache).levels[1], Counting()(IMAGES).levels[1])
 
 
+def test_leftovers_of_killed_writers_go_after_a_day(tmp_path: Path) -> None:
+    old, new = tmp_path / "aa" / ".0.tmp", tmp_path / "aa" / ".1.tmp"
+    old.parent.mkdir()
+    old.write_bytes(b"half"), new.write_bytes(b"being written")
+    os.utime(old, (1e9, 1e9))
+    EntryStore(tmp_path, limit_gb=1)
+    assert not old.exists()
+    assert new.exists()
+
+
+def test_a_full_store_is_scanned_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = EntryStore(tmp_path, limit_gb=1e-6)
+    assert store.put("aa0", {"value": torch.zeros(100)})
+    scans = []
+    monkeypatch.setattr(store, "_scan", lambda: scans.append(1) or [])
+    store._size = store.limit
+    monkeypatch.setattr(store, "limit", 10)
+    assert [store.put(f"bb{i}", {"value": torch.zeros(100)}) for i in range(5)] == [False] * 5
+    assert len(scans) == 1
+
+
 def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(self: Path, target: Path) -> Path:
         raise OSError(28, "No space left on device")

@@ -86,6 +86,7 @@ def test_environment_names_versions_and_weights(finished: Finished) -> None:
     assert environment["backbone"]["digest"] == backbone.digest
     assert environment["backbone"]["license"] == backbone.license
     assert (environment["device"], environment["gpu"]) == ("cpu", None)
+    assert len(environment.pop("data")["digest"]) == 64
     assert environment == json.loads(json.dumps(describe_environment(backbone, "cpu")))
 
 
@@ -285,10 +286,10 @@ def test_a_resumed_run_needs_the_same_cases(tmp_path: Path) -> None:
 
 def test_a_resumed_run_needs_the_same_backbone(tmp_path: Path) -> None:
     folder, backbone = started(tmp_path / "run"), create_backbone("untrained-vitt16")
-    folder.record_environment(backbone, "cpu")
-    folder.record_environment(backbone, "cpu")
+    folder.record_environment(backbone, "cpu", "pixels")
+    folder.record_environment(backbone, "cpu", "pixels")
     other = create_backbone("untrained-vitt16", layers=(1,))
     with pytest.raises(RunError, match=rf"digest {backbone.digest[:12]}, now {other.digest[:12]}"):
-        folder.record_environment(other, "cpu")
+        folder.record_environment(other, "cpu", "pixels")
     recorded = json.loads((folder.root / "environment.json").read_text())
     assert recorded["backbone"]["digest"] == backbone.digest

@@ -454,6 +454,18 @@ def test_resuming_with_other_cases_is_refused(cache: Path, tmp_path: Path) -> No
         train_small(data, tmp_path / "run", cache, changes=changes, resume=True)
 
 
+def test_resuming_after_a_mask_was_edited_is_refused(cache: Path, tmp_path: Path) -> None:
+    data = make_data(tmp_path / "data", count=8)
+    changes = {"train.epochs": 1}
+    train_small(data, tmp_path / "run", cache, changes=changes)
+    name = (data / "splits" / "train.txt").read_text().split()[0]
+    mask = next((data / "masks").glob(f"{name}.*"))
+    with PillowImage.open(mask) as picture:
+        PillowImage.fromarray(255 - np.asarray(picture.convert("L"))).save(mask)
+    with pytest.raises(RunError, match=r"images or masks of .* have changed .*--overwrite"):
+        train_small(data, tmp_path / "run", cache, changes=changes, resume=True)
+
+
 def test_an_older_run_is_refused_or_replaced(
     finished: Finished, data: Path, cache: Path, tmp_path: Path
 ) -> None:

@@ -8,9 +8,11 @@ set larger than memory costs address space, not memory.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import secrets
+import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -28,6 +30,7 @@ from dinoseg.errors import OutputError
 CHECKSUM = "crc32"
 ENTRY_FORMAT = "features 2"  # part of every key: another version does not read what it does not know
 SUFFIX = ".safetensors"
+SPARE = 0.95  # a full store is emptied to this share of its limit
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -45,6 +48,8 @@ class EntryStore:
         self.folder = folder
         self.limit = int(limit_gb * 1e9)
         self._used: set[str] = set()
+        self._full = False
+        self._sweep()
         self._size = sum(size for _, size, _ in self._scan())
 
     def __contains__(self, key: str) -> bool:
@@ -60,14 +65,14 @@ class EntryStore:
             with safe_open(path, "pt") as file:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
                 expected = (file.metadata() or {}).get(CHECKSUM)
-        except FileNotFoundError:
+        except SafetensorError:
+            _remove(path)
             return None
-        except (SafetensorError, OSError):
-            path.unlink(missing_ok=True)
+        except OSError:  # not there, or not to be read now: computed instead
             return None
         if key not in self._used:
             if expected != _checksum(tensors):
-                path.unlink(missing_ok=True)
+                _remove(path)
                 return None
             self._mark_used(key, path)
         return tensors
@@ -112,15 +117,26 @@ class EntryStore:
     def _make_room(self, size: int) -> bool:
         if self._size + size <= self.limit:
             return True
+        if self._full:
+            return False
         entries = sorted(self._scan())  # oldest first; also corrects for what others wrote
         self._size = sum(entry[1] for entry in entries)
+        target = min(int(self.limit * SPARE), self.limit - size)  # room for more, not to scan at every entry
         for _, freed, path in entries:
-            if self._size + size <= self.limit:
+            if self._size <= target:
                 break
             if path.parent.name + path.name.removesuffix(SUFFIX) not in self._used:
-                path.unlink(missing_ok=True)
+                _remove(path)
                 self._size -= freed
-        return self._size + size <= self.limit
+        self._full = self._size + size > self.limit
+        return not self._full
+
+    def _sweep(self) -> None:
+        """Remove what writers that were killed left behind a day ago or more."""
+        for path in self.folder.glob("??/.*.tmp"):
+            with contextlib.suppress(OSError):
+                if time.time() - path.stat().st_mtime > 86_400:
+                    path.unlink()
 
     def _scan(self) -> list[tuple[float, int, Path]]:
         """(time of last use, bytes, path) of every entry."""
@@ -183,6 +199,11 @@ class FeatureCache:
             entry = _pack(computed, DTYPES[self._dtype])
             self.store.put(key, entry)
         return _unpack(entry)
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):  # gone already, or in a folder that may only be read
+        path.unlink()
 
 
 def entry_key(*parts: str) -> str:

@@ -30,7 +30,8 @@ def select_cases(
 
     Raises:
         UsageError: an unknown split.
-        SplitError: no splits are known, the split is empty, or the run was trained on its cases.
+        SplitError: no splits are known, the split is empty, or the run was trained on some of its
+            cases (which only the split "train" may hold).
     """
     if split not in (*NAMES, ALL):
         raise UsageError(f"split {split!r} is not accepted; choose {', '.join(NAMES)} or {ALL}")
@@ -43,7 +44,7 @@ def select_cases(
     if not chosen:
         advice = f"make one with `dinoseg data split {dataset.root}`"
         raise SplitError(f"the {split} split of {dataset.root} holds no case; {advice}")
-    if split in ("val", "test") and trained is not None:
+    if split != "train" and trained is not None:
         _refuse_trained(chosen, trained, split)
     return dataset.find(chosen)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
@@ -14,7 +14,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from dinoseg.backbones import create_backbone
-from dinoseg.backbones.cache import EntryStore, FeatureCache
+from dinoseg.backbones.cache import EntryStore, FeatureCache, entry_key
 from dinoseg.backbones.extractors import Backbone
 from dinoseg.backbones.features import Features
 from dinoseg.backbones.weights_settings import read_settings
@@ -29,7 +29,7 @@ from dinoseg.config import (
 from dinoseg.config import (
     preset as find_preset,
 )
-from dinoseg.data import CaseFiles, Dataset, open_dataset
+from dinoseg.data import CaseFiles, Dataset, content_digest, open_dataset
 from dinoseg.data.labels import require_foreground
 from dinoseg.data.splits import Splits, check_splits, draw_shots, resolve_splits
 from dinoseg.errors import ConfigError, SplitError, UsageError
@@ -134,7 +134,7 @@ def train(
     model = _fresh_model(settings, frozen, device)
     folder.open(settings, resume=resume, overwrite=overwrite)
     folder.record_splits(chosen.splits)
-    folder.record_environment(frozen, device)
+    folder.record_environment(frozen, device, _digest_content((*chosen.train, *chosen.val)))
     with isolated(), interruptible():
         return _fit(folder, settings, chosen, model, device, resume, progress)
 
@@ -188,6 +188,11 @@ def _choose_cases(dataset: Dataset, settings: RunSettings) -> _Chosen:
         )
     require_foreground(train_cases, dataset.labels)
     return _Chosen(dataset, splits, train_cases, tuple(files[name] for name in splits.val))
+
+
+def _digest_content(cases: Sequence[CaseFiles]) -> str:
+    paths = [path for case in cases for path in (case.image, case.label) if path is not None]
+    return entry_key(*(case.group for case in cases), *(content_digest(path) for path in paths))
 
 
 def _fresh_model(settings: RunSettings, backbone: Backbone, device: str) -> Segmenter:

@@ -118,20 +118,32 @@ class RunFolder:
             )
         save_splits(self.splits, splits, overwrite=True)
 
-    def record_environment(self, backbone: Backbone, device: str) -> None:
+    def record_environment(self, backbone: Backbone, device: str, content: str) -> None:
         """Write environment.json, replacing what held when an interrupted run began.
 
+        Args:
+            backbone: what computes the features.
+            device: what computes.
+            content: digest of all images and masks of the run.
+
         Raises:
-            RunError: a resumed run was started with another backbone.
+            RunError: a resumed run was started with another backbone, or other pixels.
         """
         path = self.root / "environment.json"
-        before = _recorded_digest(path)
+        before_content = _recorded(path, "data", "digest")
+        if before_content is not None and before_content != content:
+            raise RunError(
+                f"images or masks of {self.root} have changed since it was started; "
+                "restore them to resume, or start anew with --overwrite"
+            )
+        before = _recorded(path, "backbone", "digest")
         if before is not None and before != backbone.digest:
             raise RunError(
                 f"{self.root} was started with a backbone of digest {before[:12]}, "
                 f"now {backbone.digest[:12]}; restore its weights to resume, or start anew with --overwrite"
             )
-        write_json(path, describe_environment(backbone, device), overwrite=True)
+        described = {**describe_environment(backbone, device), "data": {"digest": content}}
+        write_json(path, described, overwrite=True)
 
     def _require_same(self, settings: RunSettings) -> None:
         before = _flatten(_anchor_settings(self._read_config()).model_dump(mode="json"))
@@ -207,10 +219,10 @@ def describe_environment(backbone: Backbone, device: str) -> dict[str, Any]:
     }
 
 
-def _recorded_digest(path: Path) -> str | None:
-    """Digest of the backbone that a run was started with, where that is on record."""
+def _recorded(path: Path, part: str, key: str) -> str | None:
+    """What environment.json says of a run, where that is on record."""
     try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["backbone"]["digest"])
+        return str(json.loads(path.read_text(encoding="utf-8"))[part][key])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
