@@ -190,15 +190,15 @@ class FeatureCache:
         Images are computed one by one: on a CPU that costs little, and an entry then has
         the same bits whoever computes it beside what.
         """
-        return collate([self._one(key, partial(pixels, index)) for index, key in enumerate(keys)])
+        return _unpack([self._one(key, partial(pixels, index)) for index, key in enumerate(keys)])
 
-    def _one(self, key: str, pixels: Callable[[], Tensor]) -> Features:
+    def _one(self, key: str, pixels: Callable[[], Tensor]) -> Mapping[str, Tensor]:
         entry = self.store.get(key)
         if entry is None:
             computed = self.backbone(pixels().unsqueeze(0))
             entry = _pack(computed, DTYPES[self._dtype])
             self.store.put(key, entry)
-        return _unpack(entry)
+        return entry
 
 
 def _remove(path: Path) -> None:
@@ -237,28 +237,22 @@ def _pack(features: Features, dtype: torch.dtype) -> dict[str, Tensor]:
     return entry
 
 
-def _unpack(entry: Mapping[str, Tensor]) -> Features:
-    height, width, padded_height, padded_width, *strides = entry["geometry"].tolist()
-    indices = range(len(strides))
-    maps = entry["levels"].unbind() if "levels" in entry else [entry[f"level{i}"] for i in indices]
+def _unpack(entries: Sequence[Mapping[str, Tensor]]) -> Features:
+    """One batch, float32, from entries of images of the same size."""
+    first = entries[0]
+    height, width, padded_height, padded_width, *strides = first["geometry"].tolist()
+    if "levels" in first:
+        levels = _stack(entries, "levels").unbind(1)  # (B, levels, C, h, w) -> (B, C, h, w) each
+    else:
+        levels = tuple(_stack(entries, f"level{index}") for index in range(len(strides)))
     return Features(
-        levels=tuple(level.unsqueeze(0) for level in maps),
+        levels=tuple(levels),
         strides=tuple(strides),
         size=(height, width),
         padded=(padded_height, padded_width),
-        cls=tuple(token.unsqueeze(0) for token in entry["cls"]) if "cls" in entry else None,
+        cls=tuple(_stack(entries, "cls").unbind(1)) if "cls" in first else None,
     )
 
 
-def collate(items: Sequence[Features]) -> Features:
-    """One batch from single images of the same size, float32."""
-    first = items[0]
-    levels = zip(*(item.levels for item in items), strict=True)
-    tokens = zip(*(item.cls for item in items), strict=True) if first.cls else None
-    return Features(
-        levels=tuple(torch.cat(level).float() for level in levels),
-        strides=first.strides,
-        size=first.size,
-        padded=first.padded,
-        cls=tuple(torch.cat(token).float() for token in tokens) if tokens else None,
-    )
+def _stack(entries: Sequence[Mapping[str, Tensor]], name: str) -> Tensor:
+    return torch.stack([entry[name] for entry in entries]).float()
