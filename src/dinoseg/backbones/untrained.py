@@ -19,7 +19,7 @@ def build_untrained(spec: BackboneSpec, *, seed: int = SEED) -> nn.Module:
     The numbers are uniform and come from integers of a generator of their own: neither the processor
     nor the caller's random state plays a part. Matrices keep the variance of what they multiply.
     Patch kernels are coarse random grids, because white noise as a kernel hardly sees what varies
-    slowly, and images do: on Kvasir-SEG a linear probe's Dice rises from 0.29 to 0.35.
+    slowly, and images do.
 
     Args:
         spec: a `dinov3_vit`.
