@@ -23,6 +23,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does
 
 import torch
 
+from dinoseg.cli.devices import keep_freed_memory
 from dinoseg.data import open_dataset
 from dinoseg.data.splits import Splits, save_splits
 from dinoseg.evaluation import evaluate
@@ -97,6 +98,7 @@ def main() -> None:
         print(f"skipped: needs real images and weights in {SHARED}, which is not there")
         return
     torch.set_num_threads(arguments.threads)
+    keep_freed_memory()
     for name in arguments.names or experiments:
         row = run(experiments[name], arguments.runs)
         add_row(row)

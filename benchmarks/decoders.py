@@ -26,7 +26,8 @@ sys.path.insert(0, str(ROOT))
 
 from tests.decoders.plain import plain_v1, plain_v2  # noqa: E402
 
-from dinoseg.backbones.features import Features  # noqa: E402
+from dinoseg.backbones.features import Features
+from dinoseg.cli.devices import keep_freed_memory  # noqa: E402
 from dinoseg.decoders import Decoder, SegDINOv1, SegDINOv2  # noqa: E402
 from dinoseg.outputs import write_csv  # noqa: E402
 
@@ -42,6 +43,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    keep_freed_memory()
     torch.manual_seed(0)
     widths = [arguments.channels] * 4
     maps = tuple(torch.randn(arguments.batch, arguments.channels, 16, 16) for _ in widths)

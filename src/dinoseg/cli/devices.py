@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
+LARGEST = 2**31 - 1
 from dinoseg.errors import UsageError
 
 
@@ -36,3 +41,21 @@ def limit_threads(threads: int | None) -> None:
         import torch
 
         torch.set_num_threads(threads)
+
+
+def keep_freed_memory() -> bool:
+    """Let the process keep large blocks it has freed, for the next step to use again.
+
+    glibc gives blocks above 32 MiB back to the system at once, and a training step that
+    allocates its maps anew spends up to half its time on page faults. The price is that the
+    process keeps its highest memory until it ends, so this is for programs, not for libraries.
+
+    Returns:
+        Whether the C library here has the setting (glibc: Linux).
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    set_option = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
+    if set_option is None:
+        return False
+    return bool(set_option(M_MMAP_THRESHOLD, LARGEST)) and bool(set_option(M_TRIM_THRESHOLD, LARGEST))

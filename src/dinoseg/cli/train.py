@@ -70,11 +70,12 @@ def train(
     with session(
         as_json=as_json, debug=debug, resume="run the same command with --resume to go on"
     ) as output:
-        from dinoseg.cli.devices import check_device, limit_threads
+        from dinoseg.cli.devices import check_device, keep_freed_memory, limit_threads
         from dinoseg.config import parse_assignments
 
         changes = parse_assignments(assignments or [])
         limit_threads(threads)
+        keep_freed_memory()
         check_device(device)
         from dinoseg.training import train as run_training
 

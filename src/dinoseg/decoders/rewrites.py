@@ -27,20 +27,21 @@ def conv3x3_after_resize(maps: Tensor, weight: Tensor, size: tuple[int, int]) ->
         size: (H, W) of the enlarged grid; half-pixel centres (align_corners=False).
 
     Returns:
-        (B, D, H, W).
+        (B, D, H, W), with the channels last in memory.
     """
     batch, channels, height, width = maps.shape
     out_channels = weight.shape[0]
-    rows = shifted_resize(height, size[0]).to(maps)
-    columns = shifted_resize(width, size[1]).to(maps)
-    taps = weight.permute(0, 2, 3, 1).reshape(out_channels * 9, channels)
-    small = torch.bmm(taps.expand(batch, -1, -1), maps.flatten(2))  # (B, D*9, h*w)
-    small = small.view(batch, out_channels, 3, 3, height, width)
-    small = small.transpose(3, 4).reshape(-1, 3 * width)  # (B*D*ky*h, kx*w)
-    wide = torch.mm(small, columns.t())  # (B*D*ky*h, W)
-    wide = wide.view(batch * out_channels, 3 * height, size[1])
-    tall = torch.bmm(rows.expand(batch * out_channels, -1, -1), wide)
-    return tall.view(batch, out_channels, *size)
+    rows = shifted_resize(height, size[0]).to(maps)  # (H, ky*h)
+    columns = shifted_resize(width, size[1]).to(maps)  # (W, kx*w)
+    taps = weight.permute(1, 2, 3, 0).reshape(channels, 9 * out_channels)
+    # Channels stay last from here on, so that each product reads and writes its maps in place.
+    small = torch.matmul(maps.permute(0, 2, 3, 1), taps)  # (B, h, w, ky*kx*D)
+    small = small.view(batch, height, width, 3, 3, out_channels)
+    small = small.permute(0, 3, 1, 4, 2, 5).reshape(batch * 3 * height, 3 * width, out_channels)
+    wide = torch.bmm(columns.expand(batch * 3 * height, -1, -1), small)  # (B*ky*h, W, D)
+    wide = wide.view(batch, 3 * height, size[1] * out_channels)
+    tall = torch.bmm(rows.expand(batch, -1, -1), wide)  # (B, H, W*D)
+    return tall.view(batch, *size, out_channels).permute(0, 3, 1, 2)
 
 
 def shifted_resize(size: int, target: int) -> Tensor:
@@ -87,16 +88,6 @@ def _corner_aligned(size: int, target: int) -> NDArray[np.float32]:
     np.add.at(matrix, (rows, lower), 1 - (centres - lower))
     np.add.at(matrix, (rows, upper), centres - lower)
     return matrix.astype(np.float32)
-
-
-def mix_channels(maps: Tensor, weight: Tensor) -> Tensor:
-    """1x1 convolution without bias as one matrix product per image: (B, C, h, w) by (D, C, 1, 1).
-
-    Torch's CPU convolution unfolds or reorders the maps first; the product reads them in place.
-    """
-    # bmm on purpose: matmul would fold the batch into one product and copy the maps twice for it.
-    product = torch.bmm(weight.flatten(1).expand(maps.shape[0], -1, -1), maps.flatten(2))
-    return product.view(maps.shape[0], -1, *maps.shape[2:])
 
 
 def compose_1x1_3x3(outer: Tensor, inner: Tensor) -> Tensor:
