@@ -26,7 +26,7 @@ sys.path.insert(0, str(ROOT))
 
 from tests.decoders.plain import plain_v1, plain_v2  # noqa: E402
 
-from dinoseg.backbones.features import Features
+from dinoseg.backbones.features import Features  # noqa: E402
 from dinoseg.cli.devices import keep_freed_memory  # noqa: E402
 from dinoseg.decoders import Decoder, SegDINOv1, SegDINOv2  # noqa: E402
 from dinoseg.outputs import write_csv  # noqa: E402

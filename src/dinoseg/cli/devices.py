@@ -5,9 +5,10 @@ from __future__ import annotations
 import ctypes
 import sys
 
+from dinoseg.errors import UsageError
+
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
 LARGEST = 2**31 - 1
-from dinoseg.errors import UsageError
 
 
 def check_device(name: str) -> str:
