@@ -15,9 +15,11 @@ from dinoseg.backbones.modules import build_config
 from dinoseg.cli.importing import number_classes
 from dinoseg.cli.weights import keep
 from dinoseg.errors import UsageError
+from dinoseg.model import load
 from dinoseg.progress import Silent
 from tests.backbones.tiny import read_parity, save_folder
 from tests.cli.conftest import Run
+from tests.releases.files import as_ours, open_release, write
 
 PARITY = Path(__file__).parents[1] / "parity" / "segdino_v1_c4.safetensors"
 
@@ -45,6 +47,58 @@ def test_imported_run_predicts(run: Run, words: list[str], tmp_path: Path) -> No
     assert mask.shape == (20, 31)
     assert mask.max() <= 3
     assert "3 vessel" in run("info", tmp_path / "run").out
+
+
+@pytest.mark.parametrize("name", ["dino_unet_c2_ds", "dino_augseg_c4"])
+def test_every_released_program(run: Run, tmp_path: Path, name: str) -> None:
+    release = open_release(name)
+    file = write(tmp_path / "release.pth", {"network_weights": release.state, "current_epoch": 200})
+    words = ["import", file, "--method", release.method, "--out", tmp_path / "run"]
+    ended = run(*words, "--backbone", release.save_other_backbone(tmp_path / "other"), "--size", 64, "--json")
+    assert ended.code == 0, ended.err
+    assert ended.json["trained_parameters"] > 1000
+    with torch.inference_mode():
+        logits = load(tmp_path / "run")(release.pixels)
+    assert (logits - as_ours(release.logits)).abs().max() <= 1e-4
+
+    PillowImage.new("RGB", (31, 20), "brown").save(tmp_path / "a.png")
+    assert run("predict", tmp_path / "run", tmp_path / "a.png", "--out", tmp_path / "out").code == 0
+    assert np.asarray(PillowImage.open(tmp_path / "out" / "masks" / "a.png")).shape == (20, 31)
+    told = run("info", tmp_path / "run")
+    assert told.code == 0
+    assert f"{release.method} on" in told.out
+    facts = run("info", tmp_path / "run", "--json").json
+    assert facts["settings"]["backbone"]["name"] == "./backbone"
+
+    again = run(*words, "--backbone", tmp_path / "other")
+    assert (again.code, "--overwrite" in again.error) == (1, True)
+
+
+def test_what_is_wrong_with_a_checkpoint(run: Run, tmp_path: Path) -> None:
+    release = open_release("dino_augseg_c4")
+    backbone = release.save_other_backbone(tmp_path / "other")
+    file = write(tmp_path / "release.pth", release.state)
+    options = ["--backbone", backbone, "--out", tmp_path / "run"]
+    wrong = run("import", file, "--method", "segdino-v2", *options)
+    assert (wrong.code, "--method dino-augseg" in wrong.error) == (1, True)
+    unknown = run("import", file, "--method", "dino-augseg", *options, "--set", "model.decoder.head=2")
+    assert (unknown.code, "model.decoder.heads" in unknown.error) == (2, True)
+    content = file.read_bytes()
+    file.write_bytes(content[: len(content) // 2])
+    damaged = run("import", file, "--method", "dino-augseg", *options)
+    assert (damaged.code, "fetch it again" in damaged.error) == (4, True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_set_reaches_the_decoder(run: Run, tmp_path: Path) -> None:
+    release = open_release("dino_augseg_c4")
+    file = write(tmp_path / "release.pth", release.state)
+    words = ["import", file, "--method", "dino-augseg", "--out", tmp_path / "run"]
+    ended = run(
+        *words, "--backbone", release.save_other_backbone(tmp_path / "b"), "--set", "model.decoder.heads=2"
+    )
+    assert ended.code == 0, ended.err
+    assert load(tmp_path / "run").settings.decoder.model_dump()["heads"] == 2
 
 
 def test_wrong_number_of_classes(run: Run, words: list[str], tmp_path: Path) -> None:

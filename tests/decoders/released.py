@@ -50,7 +50,7 @@ def features_of(case: Released, prefix: str) -> Features:
 def load(decoder: Decoder, case: Released, backbone: str) -> None:
     """Load all of the released decoder; every tensor of it must be used."""
     state = {name: value for name, value in case.state.items() if not name.startswith(backbone)}
-    unused = "|".join(getattr(decoder, "released_unused", ())) or "(?!)"
+    unused = "|".join([*decoder.released_unused, *decoder.released_twins]) or "(?!)"
     theirs = {ours: _released_name(decoder, ours) for ours in decoder.state_dict()}
     assert set(theirs.values()) == {name for name in state if not re.fullmatch(unused, name)}
     assert len(set(theirs.values())) == len(theirs)

@@ -12,7 +12,7 @@ from dinoseg.cli.output import session
 
 
 def import_(
-    checkpoint: Annotated[Path, typer.Argument(help="A released checkpoint (.pth).", metavar="CHECKPOINT")],
+    checkpoint: Annotated[Path, typer.Argument(help="A released checkpoint.", metavar="CHECKPOINT")],
     method: Method,
     backbone: Backbone,
     out: Annotated[Path, typer.Option(help="The run folder to make.", metavar="RUN")],
@@ -21,8 +21,19 @@ def import_(
         typer.Option(help="Names of the foreground classes, in the order of their ids.", metavar="NAME,NAME"),
     ] = None,
     size: Annotated[
-        int, typer.Option(help="Side in px that images are resized to.", min=1, metavar="N")
-    ] = 256,
+        int | None,
+        typer.Option(
+            help="Side in px that images are resized to; as published if not given.", min=1, metavar="N"
+        ),
+    ] = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="A setting of the decoder that no tensor shows; may be repeated.",
+            metavar="KEY=VALUE",
+        ),
+    ] = None,
     overwrite: Overwrite = False,
     accept_license: AcceptLicense = False,
     as_json: Json = False,
@@ -34,6 +45,9 @@ def import_(
     """
     with session(as_json=as_json, debug=debug, resume="run the same command again") as output:
         from dinoseg.cli.train import describe_model
+        from dinoseg.config import parse_assignments
+
+        changes = parse_assignments(assignments or [])
         from dinoseg.releases import import_checkpoint
 
         model = import_checkpoint(
@@ -43,6 +57,7 @@ def import_(
             out=out,
             classes=number_classes(classes) if classes else None,
             size=size,
+            changes=changes,
             accept_license=accept_license,
             overwrite=overwrite,
             progress=output.progress,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -20,11 +20,17 @@ class Decoder(nn.Module):
             features never opens one.
         released: this module's parameter prefix -> prefix in the released program's
             checkpoint, for `dinoseg import`.
+        released_backbone: prefix of the backbone's tensors there.
+        released_twins: patterns of second names of the same tensors there, and the first names.
+        released_unused: patterns of tensors there that no prediction needs.
     """
 
     levels: ClassVar[int | None] = 4
     needs_image: ClassVar[bool] = False
     released: ClassVar[Mapping[str, str]] = {}
+    released_backbone: ClassVar[str] = "backbone."
+    released_twins: ClassVar[Mapping[str, str]] = {}
+    released_unused: ClassVar[Sequence[str]] = ()
 
     def forward(self, features: Features, image: Tensor | None = None) -> Tensor:
         """Logits at the size of the image that the features came from.

@@ -62,7 +62,7 @@ class DinoAugSeg(Decoder):
     }
     released_backbone: ClassVar[str] = "encoder."
     # constants of the wavelet transform
-    released_unused: ClassVar[Sequence[str]] = (r"decoder\.wavelet_mask\..+",)
+    released_unused: ClassVar[Sequence[str]] = (r"decoder\.wavelet_mask\.i?dwt\.[gh][01]_(row|col)",)
 
     def __init__(
         self, channels: Sequence[int], outputs: int, *, final_width: int = 64, heads: int = 4

@@ -104,11 +104,12 @@ class DinoUNet(Decoder):
     needs_image: ClassVar[bool] = True
     released: ClassVar[Mapping[str, str]] = _released_names()
     released_backbone: ClassVar[str] = "encoder.dinov3_adapter.backbone."
-    # second names of the same tensors
-    released_unused: ClassVar[Sequence[str]] = (
-        r"decoder\.encoder\..+",
-        r"decoder\.stages\.\d\.convs\.\d\.all_modules\..+",
-    )
+    # its decoder holds the encoder, and its blocks hold their layers a second time, in a list
+    released_twins: ClassVar[Mapping[str, str]] = {
+        r"decoder\.(encoder\..+)": r"\1",
+        r"(decoder\.stages\.\d\.convs\.\d)\.all_modules\.0\.(\w+)": r"\1.conv.\2",
+        r"(decoder\.stages\.\d\.convs\.\d)\.all_modules\.1\.(\w+)": r"\1.norm.\2",
+    }
 
     def __init__(
         self,
