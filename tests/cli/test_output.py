@@ -85,8 +85,8 @@ def test_log_gets_lines_and_a_terminal_bars(monkeypatch: pytest.MonkeyPatch) -> 
 def test_bars_nest_and_leave_notes(capsys: pytest.CaptureFixture[str]) -> None:
     progress = TerminalProgress()
     seen = []
-    for outer in progress.track([1, 2], total=2, label="outer"):
-        for inner in progress.track("ab", total=2, label="[inner]"):
+    for outer in progress.track([1, 2], total=2, label="[outer]"):
+        for inner in progress.track("ab", total=2, label="inner"):
             seen.append((outer, inner))
         progress.note(f"done with [{outer}]")
     progress.close()
@@ -94,7 +94,8 @@ def test_bars_nest_and_leave_notes(capsys: pytest.CaptureFixture[str]) -> None:
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "done with [1]" in captured.err
-    assert "[inner]" in captured.err
+    assert "[outer]" in captured.err
+    assert "inner" not in captured.err  # what is done within leaves the screen
 
 
 def test_bars_of_failed_work_are_closed() -> None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 SECONDS_BETWEEN_LINES = 10.0
+SECONDS_OF_SPEED = 86_400.0  # items that take minutes have a time left too
 
 
 def create_progress() -> TerminalProgress | LineProgress:
@@ -56,11 +57,14 @@ class TerminalProgress:
         """Yield `items`, moving a bar."""
         bars = self._start()
         task = bars.add_task(label, total=total)
+        bars.advance(task, 0)  # the clock starts here, not with the end of the first item
         try:
             for item in items:
                 yield item
                 bars.advance(task)
         finally:
+            if self._open > 1:
+                bars.remove_task(task)  # a long work with many parts would fill the screen
             self._stop()
 
     def note(self, message: str) -> None:
@@ -106,6 +110,7 @@ def _create_bars() -> Bars:
         TimeRemainingColumn(),
         TextColumn("left"),
         console=Console(stderr=True),
+        speed_estimate_period=SECONDS_OF_SPEED,
     )
 
 

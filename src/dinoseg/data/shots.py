@@ -7,10 +7,11 @@ from typing import Literal
 
 import numpy as np
 
-from dinoseg.data.case_files import CaseFiles
+from dinoseg.data.case_files import CaseFiles, shorten
 from dinoseg.data.formats import read_label
 from dinoseg.data.layouts import Dataset
 from dinoseg.errors import SplitError
+from dinoseg.progress import Progress
 
 
 def draw_shots(
@@ -25,8 +26,9 @@ def draw_shots(
     """Choose a few training cases.
 
     The draw of one seed is an order of all units of which the first `shots` are taken, so that
-    5 shots are among the 10. The order begins with units that together show every class; the
-    rest is random.
+    5 shots are among the 10. The order begins with units that together show every class, those
+    that add most classes first; the rest is random. Where `shots` are too few for every class,
+    they show as many as this finds.
 
     Args:
         dataset: the data.
@@ -43,11 +45,48 @@ def draw_shots(
         SplitError: `shots` is below 1 or above the number of units.
         LabelError: a mask holds a value without a class.
     """
+    refuse_shots(dataset, case_ids, shots, unit=unit)
     members = _collect_units(dataset, case_ids, unit)
-    if not 1 <= shots <= len(members):
-        raise SplitError(f"{shots} shots; the training split holds 1 to {len(members)} ({unit}s)")
     order = list(members) if first else _draw_order(_find_classes(dataset, members), shots, seed)
     return tuple(case.id for name in order[:shots] for case in members[name])
+
+
+def refuse_shots(
+    dataset: Dataset, case_ids: Sequence[str], shots: int, *, unit: Literal["case", "group"] = "case"
+) -> None:
+    """Raise unless so many shots can be drawn from these cases.
+
+    Raises:
+        SplitError: `shots` is below 1 or above the number of units.
+    """
+    members = _collect_units(dataset, case_ids, unit)
+    if not 1 <= shots <= len(members):
+        raise SplitError(
+            f"{shots} shots; the training split holds 1 to {len(members)} ({unit}s): {shorten(members)}"
+        )
+
+
+def find_absent_classes(dataset: Dataset, case_ids: Sequence[str]) -> tuple[str, ...]:
+    """Names of the foreground classes that no mask of these cases shows.
+
+    Raises:
+        LabelError: a mask holds a value without a class.
+    """
+    wanted = set(dataset.classes) - {0}
+    for case in dataset.find(case_ids):
+        if not wanted:
+            break
+        wanted -= _classes_of(dataset, case)
+    return tuple(dataset.classes[id_] for id_ in sorted(wanted))
+
+
+def tell_absent_classes(dataset: Dataset, case_ids: Sequence[str], progress: Progress) -> None:
+    """Say which classes cannot be learned from these cases."""
+    absent = find_absent_classes(dataset, case_ids)
+    if absent:
+        progress.note(
+            f"no mask of the {len(case_ids)} training cases shows {', '.join(absent)}: not to be learned"
+        )
 
 
 def _collect_units(dataset: Dataset, case_ids: Sequence[str], unit: str) -> dict[str, list[CaseFiles]]:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -116,10 +116,25 @@ def load_splits(path: Path) -> Splits:
     return Splits(lists["train"], lists["val"], lists["test"], seed, unit)
 
 
-def resolve_splits(dataset: Dataset, *, path: Path | None = None, seed: int = 0) -> Splits:
+def resolve_splits(
+    dataset: Dataset,
+    *,
+    path: Path | None = None,
+    seed: int = 0,
+    keep_first: int | None = None,
+    unit: Literal["case", "group"] = "case",
+) -> Splits:
     """Find the splits to use: `path`, else splits.json in the data set, else the layout's own, else a draw.
 
     Where the layout has a train but no val split, val is drawn from train by group.
+
+    Args:
+        dataset: the data.
+        path: a splits.json.
+        seed: of what must be drawn.
+        keep_first: so many of the first lines of the layout's train list stay in train when val is
+            drawn from it: they are the shots of a published protocol.
+        unit: what `keep_first` counts.
 
     Raises:
         SplitError: a file that cannot be read, unknown cases, or too few groups.
@@ -134,7 +149,10 @@ def resolve_splits(dataset: Dataset, *, path: Path | None = None, seed: int = 0)
     if not own:
         return make_splits(dataset, seed=seed)
     splits = _collect(dataset.cases, own, None)
-    return _carve_validation(dataset, splits, seed) if splits.train and not splits.val else splits
+    if not splits.train or splits.val:
+        return splits
+    first = () if keep_first is None else draw_shots(dataset, splits.train, keep_first, unit=unit, first=True)
+    return _carve_validation(dataset, splits, seed, frozenset(case.group for case in dataset.find(first)))
 
 
 def check_splits(dataset: Dataset, splits: Splits, *, progress: Progress | None = None) -> None:
@@ -232,18 +250,36 @@ def _collect(cases: Sequence[CaseFiles], split_of: Mapping[str, str], seed: int 
     return Splits(parts[0], parts[1], parts[2], seed, unit)
 
 
-def _carve_validation(dataset: Dataset, splits: Splits, seed: int) -> Splits:
+def _carve_validation(dataset: Dataset, splits: Splits, seed: int, kept: frozenset[str]) -> Splits:
     groups = _by_group(dataset.find(splits.train))
-    if len(groups) < 2:
+    free = {group: ids for group, ids in groups.items() if group not in kept}
+    if len(groups) < 2 or not free:
+        held = "holds one group" if len(groups) < 2 else "is needed whole for the first shots"
         raise SplitError(
-            f"the training split of {dataset.root} holds one group, so none can be kept for validation; "
+            f"the training split of {dataset.root} {held}, so none can be kept for validation; "
             "add a val split, or more groups"
         )
     share = FRACTIONS[1] / (FRACTIONS[0] + FRACTIONS[1])
-    split_of = _assign(groups, {"train": 1 - share, "val": share}, dataset.empty, seed)
+    split_of = dict.fromkeys(kept, "train") | _draw_validation(groups, free, share, dataset.empty, seed)
     home = {id_: split_of[group] for group, ids in groups.items() for id_ in ids}
     parts = {name: tuple(id_ for id_ in splits.train if home[id_] == name) for name in ("train", "val")}
     return Splits(parts["train"], parts["val"], splits.test, seed, splits.unit)
+
+
+def _draw_validation(
+    groups: Mapping[str, Sequence[str]],
+    free: Mapping[str, Sequence[str]],
+    share: float,
+    empty: frozenset[str],
+    seed: int,
+) -> dict[str, str]:
+    """Group -> train or val for the free groups; val gets its share of all groups' cases."""
+    if len(free) == 1:
+        return dict.fromkeys(free, "val")
+    cases = sum(map(len, groups.values())) / sum(map(len, free.values()))
+    share = min(1.0, share * cases)
+    fractions = {"train": 1 - share, "val": share}
+    return _assign(free, fractions, empty, seed)
 
 
 def _refuse_unknown(dataset: Dataset, splits: Splits, place: str) -> None:

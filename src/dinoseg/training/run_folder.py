@@ -146,8 +146,8 @@ class RunFolder:
         write_json(path, described, overwrite=True)
 
     def _require_same(self, settings: RunSettings) -> None:
-        before = _flatten(_anchor_settings(self._read_config()).model_dump(mode="json"))
-        now = _flatten(_anchor_settings(settings).model_dump(mode="json"))
+        before = flatten(_anchor_settings(self._read_config()).model_dump(mode="json"))
+        now = flatten(_anchor_settings(settings).model_dump(mode="json"))
         keys = {*before, *now} - {*FREE_TO_CHANGE}
         different = [key for key in sorted(keys) if before.get(key) != now.get(key)]
         if different:
@@ -227,11 +227,12 @@ def _recorded(path: Path, part: str, key: str) -> str | None:
         return None
 
 
-def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, str]:
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested settings as dotted key -> value in JSON, to be compared."""
     flat: dict[str, str] = {}
     for key, value in values.items():
         if isinstance(value, dict):
-            flat.update(_flatten(value, f"{prefix}{key}."))
+            flat.update(flatten(value, f"{prefix}{key}."))
         else:
             flat[f"{prefix}{key}"] = json.dumps(value)
     return flat
