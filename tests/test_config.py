@@ -25,13 +25,13 @@ from dinoseg.config import (
     override,
     parse_assignments,
     preset,
+    preset_preprocessing,
     to_yaml,
 )
 from dinoseg.errors import ConfigError
 
 METHODS = get_args(Method)
 PRESETS = get_args(Preset)
-UNPUBLISHED = {("paper", "dino-unet")}  # nnU-Net's own framework: not a recipe of ours
 
 
 def make_run(method: str = "segdino-v1", **changes: Any) -> RunSettings:
@@ -54,10 +54,6 @@ def complaint(run: RunSettings, **changes: Any) -> str:
 @pytest.mark.parametrize("name", PRESETS)
 @pytest.mark.parametrize("method", METHODS)
 def test_every_preset_survives_yaml(name: str, method: str) -> None:
-    if (name, method) in UNPUBLISHED:
-        with pytest.raises(ConfigError, match=rf"no recipe for '{method}'; accepted: segdino-v1"):
-            preset(name, method)
-        return
     run = make_run(
         method,
         preset=name,
@@ -82,21 +78,58 @@ def test_yaml_keeps_small_numbers_and_ids() -> None:
 def test_recipes_are_those_of_the_papers() -> None:
     """The numbers of METHODS.md that a typing error would hurt."""
     v1, v2 = preset("paper", "segdino-v1"), preset("paper", "segdino-v2")
-    augseg = preset("paper", "dino-augseg")
     assert (v1.epochs, v1.batch_size, v1.lr, v1.weight_decay) == (50, 4, 1e-4, 1e-4)
     assert (v1.loss, v1.schedule, v1.augmentation) == ("cross_entropy", "constant", None)
     assert (v2.loss, v2.schedule, v2.weight_decay, v2.views) == ("cross_entropy", "constant", 0.01, 8)
     assert v2.augmentation == AugmentationSettings()
-    assert (augseg.epochs, augseg.batch_size, augseg.weight_decay, augseg.keep) == (2000, 2, 0.0, "last")
     default = preset("default", "segdino-v1")
     assert (default.loss, default.schedule, default.keep) == ("dice_cross_entropy", "cosine", "best")
     assert default.augmentation is not None
     assert default.views > 1
 
 
+def test_recipe_of_dino_unet() -> None:
+    recipe = preset("paper", "dino-unet")
+    assert (recipe.optimizer, recipe.momentum, recipe.lr, recipe.weight_decay) == ("sgd", 0.99, 1e-3, 3e-5)
+    assert (recipe.schedule, recipe.warmup_epochs, recipe.loss) == ("poly", 0, "dice_cross_entropy")
+    assert (recipe.epochs, recipe.steps_per_epoch, recipe.gradient_clip) == (200, 250, 12.0)
+    assert recipe.keep == "last"
+    assert recipe.augmentation is not None
+    assert recipe.feature_augmentation is None
+    assert decoder_settings("dino-unet") == DinoUNetSettings(deep_supervision=False)
+
+
+def test_recipe_of_dino_augseg() -> None:
+    recipe = preset("paper", "dino-augseg")
+    assert (recipe.optimizer, recipe.lr, recipe.weight_decay) == ("adam", 1e-4, 0.0)
+    assert (recipe.schedule, recipe.loss) == ("constant", "half_dice_half_cross_entropy")
+    assert (recipe.epochs, recipe.steps_per_epoch, recipe.batch_size) == (2000, None, 2)
+    assert (recipe.augmentation, recipe.keep) == (None, "last")
+    assert recipe.feature_augmentation == "wavelet"
+    assert (recipe.wavelet_probability, recipe.wavelet_drop) == (0.7, 0.3)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_paper_has_the_published_size_and_default_has_one(method: str) -> None:
+    sizes = {"dino-unet": 512, "dino-augseg": 768}
+    assert preset_preprocessing("paper", method).size == sizes.get(method, 256)
+    assert preset_preprocessing("default", method).size == 256
+
+
+def test_features_are_augmented_on_request_only() -> None:
+    asking = [method for method in METHODS if preset("paper", method).feature_augmentation]
+    assert asking == ["dino-augseg"]
+    assert TrainSettings().feature_augmentation is None
+    assert preset("default", "dino-augseg").feature_augmentation is None
+
+
 def test_unknown_preset_and_method_are_refused() -> None:
     with pytest.raises(ConfigError, match="preset 'fast' is unknown; accepted: paper, default"):
         preset("fast", "linear")
+    with pytest.raises(ConfigError, match="method 'unet' is unknown; accepted: segdino-v1, segdino-v2"):
+        preset("default", "unet")
+    with pytest.raises(ConfigError, match="preset 'fast' is unknown"):
+        preset_preprocessing("fast", "linear")
     with pytest.raises(ConfigError, match="method 'unet' is unknown; accepted: segdino-v1, segdino-v2"):
         decoder_settings("unet")
     with pytest.raises(ConfigError, match=r"'segdino-v3' is unknown: did you mean 'segdino-v2'\?; accepted"):
@@ -187,7 +220,14 @@ def test_a_number_is_no_group_of_settings() -> None:
         ("train.lr", "fast", "valid number"),
         ("train.lr", float("inf"), "finite"),
         ("train.weight_decay", float("nan"), "greater|finite"),
-        ("train.loss", "mse", "'cross_entropy', 'dice_cross_entropy' or 'focal'"),
+        ("train.loss", "mse", "'half_dice_half_cross_entropy' or 'focal'"),
+        ("train.optimizer", "lion", "'adamw', 'adam' or 'sgd'"),
+        ("train.momentum", 1.0, "less than 1"),
+        ("train.schedule", "step", "'constant', 'cosine' or 'poly'"),
+        ("train.steps_per_epoch", 0, "greater than or equal to 1"),
+        ("train.gradient_clip", 0, "greater than 0"),
+        ("train.feature_augmentation", "fourier", "'wavelet'"),
+        ("train.wavelet_drop", 1.5, "less than or equal to 1"),
         ("train.seed", -1, "greater than or equal to 0"),
         ("train.seed", 2**32, "less than"),
         ("train.patience", 0, "greater than or equal to 1"),

@@ -274,6 +274,49 @@ def test_pixels_are_those_of_the_features(setting: Setting, dtype: str) -> None:
         assert equal(batch.features.map(lambda maps, row=row: maps[row : row + 1]), expected)
 
 
+def make_shapes(root: Path) -> Dataset:
+    """White shapes on black, no two sides of them alike: an image is its own mask."""
+    for number in range(3):
+        shape = np.zeros((60, 72), dtype=np.uint8)
+        shape[8 : 30 + 5 * number, 10:20] = shape[8:16, 10 : 50 + 5 * number] = 255
+        for folder in ("images", "masks"):
+            (root / folder).mkdir(parents=True, exist_ok=True)
+            PillowImage.fromarray(shape).save(root / folder / f"s{number}.png")
+    return open_dataset(root)
+
+
+def test_image_features_and_mask_of_a_batch_show_the_same_view(vit: Backbone, tmp_path: Path) -> None:
+    """All three are turned alike, as they reach the decoder; those of another view would not fit."""
+    setting = Setting(make_shapes(tmp_path / "data"), vit, tmp_path / "features")
+    turned = AUGMENTATION.model_copy(update={"rotation": 90.0, "colour_probability": 0.0})
+    bank = setting.bank(SEES_PIXELS, views=6, augmentation=turned)
+    samples = draw_epoch(bank, min_samples=12, seed=0, epoch=0)
+    batches = list(Batches(bank, samples, 5))
+    pixels = torch.cat([batch.pixels for batch in batches if batch.pixels is not None])
+    labels = torch.cat([batch.label for batch in batches]).bool()
+    assert len(pixels) == len(labels) == 12
+    white = bank._model.normalise(torch.ones(3, 1, 1)) / 2 + bank._model.normalise(torch.zeros(3, 1, 1)) / 2
+    shown = (pixels > white).all(dim=1)
+    agree = torch.tensor([[(a == b).float().mean() for b in labels] for a in shown])
+    assert agree.diagonal().min() > 0.96
+    views = [(sample.position, sample.view) for sample in samples]
+    others = torch.tensor([[a != b for b in views] for a in views])
+    assert (agree.masked_fill(~others, 0).amax(dim=1) < agree.diagonal()).all()
+    assert agree[others].median() < 0.9
+    features = Features(
+        tuple(torch.cat(maps) for maps in zip(*(batch.features.levels for batch in batches), strict=True)),
+        batches[0].features.strides,
+        (48, 48),
+        (48, 48),
+    )
+    assert equal(features, Features(_fresh(vit, pixels), features.strides, (48, 48), (48, 48)))
+
+
+def _fresh(vit: Backbone, pixels: Tensor) -> tuple[Tensor, ...]:
+    each = [vit(image[None]).levels for image in pixels]
+    return tuple(torch.cat(maps) for maps in zip(*each, strict=True))
+
+
 def test_native_labels_are_the_masks(setting: Setting) -> None:
     bank = setting.bank()
     for position, files in enumerate(setting.dataset.cases):
@@ -356,6 +399,19 @@ def test_few_images_are_repeated_alike(setting: Setting, wanted: int, given: int
     assert Counter(sample.position for sample in samples) == dict.fromkeys(range(5), given // 5)
     first = [sample.position for sample in samples[:5]]
     assert sorted(first) == list(range(5))  # a round is complete before the next one begins
+
+
+@pytest.mark.parametrize("count", [1, 4, 5, 12])
+def test_an_epoch_of_so_many_samples(setting: Setting, count: int) -> None:
+    bank = setting.bank(views=7)
+    samples = draw_epoch(bank, count=count, min_samples=50, seed=0, epoch=0)
+    assert len(samples) == count
+    full, rest = divmod(count, 5)
+    for start in range(0, 5 * full, 5):
+        assert sorted(sample.position for sample in samples[start : start + 5]) == list(range(5))
+    assert len({sample.position for sample in samples[5 * full :]}) == rest
+    assert samples == draw_epoch(bank, count=count, seed=0, epoch=0)
+    assert samples != draw_epoch(bank, count=count, seed=0, epoch=1)
 
 
 def test_drawing_leaves_the_global_generator_alone(setting: Setting) -> None:

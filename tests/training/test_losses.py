@@ -64,6 +64,40 @@ def test_dice_and_cross_entropy_of_several_classes() -> None:
     assert value("dice_cross_entropy", logits, ids(1, 2)) == pytest.approx(expected, rel=1e-4)
 
 
+def test_half_dice_and_half_cross_entropy_of_one_class() -> None:
+    """The background counts as a class of its own: its probability is what is left of the lesion's."""
+    first, second = sigmoid(2), sigmoid(-1)
+    lesion = 1 - 2 * first / (first + second + 1)
+    background = 1 - 2 * (1 - second) / (1 - first + 1 - second + 1)
+    bce = (-math.log(first) - math.log(1 - second)) / 2
+    expected = 0.5 * bce + 0.5 * (lesion + background) / 2
+    assert value("half_dice_half_cross_entropy", binary(2, -1), ids(1, 0)) == pytest.approx(
+        expected, rel=1e-5
+    )
+
+
+def test_one_channel_is_the_same_as_two() -> None:
+    """One channel x says what two channels (0, x) say."""
+    label = make_label(1)
+    one = torch.randn(2, 1, 7, 9, generator=torch.Generator().manual_seed(1))
+    two = torch.cat([torch.zeros_like(one), one], dim=1)
+    assert value("half_dice_half_cross_entropy", one, label) == pytest.approx(
+        value("half_dice_half_cross_entropy", two, label), rel=1e-6
+    )
+
+
+def test_half_dice_and_half_cross_entropy_of_several_classes() -> None:
+    """The Dice term is the mean over all three classes; the first is in neither pixel."""
+    logits = torch.tensor([[0.0, 1.0], [2.0, 0.0], [0.0, 0.0]]).view(1, 3, 1, 2)
+    left, right = math.exp(2) + 2, math.exp(1) + 2
+    p1, p2 = [math.exp(2) / left, 1 / right], [1 / left, 1 / right]
+    dice_one = 1 - 2 * p1[0] / (p1[0] + p1[1] + 1)
+    dice_two = 1 - 2 * p2[1] / (p2[0] + p2[1] + 1)
+    entropy = (math.log(left) - 2 + math.log(right)) / 2
+    expected = 0.5 * entropy + 0.5 * (1 + dice_one + dice_two) / 3
+    assert value("half_dice_half_cross_entropy", logits, ids(1, 2)) == pytest.approx(expected, rel=1e-4)
+
+
 def test_focal_of_one_class() -> None:
     pairs = [(sigmoid(2), 1), (sigmoid(-1), 0), (sigmoid(0.5), 0)]
     right = [p if target else 1 - p for p, target in pairs]
@@ -116,15 +150,14 @@ def test_an_empty_mask_that_is_found_empty_costs_nothing(name: str, outputs: int
     assert value(name, one_hot_logits(label, outputs), label) == pytest.approx(0, abs=1e-5)
 
 
-def test_dice_counts_over_the_batch() -> None:
+@pytest.mark.parametrize("name", ["dice_cross_entropy", "half_dice_half_cross_entropy"])
+def test_dice_counts_over_the_batch(name: str) -> None:
     """An image without the class adds nothing of its own: two images are one of twice the size."""
     logits = torch.randn(2, 1, 4, 4, generator=torch.Generator().manual_seed(0))
     label = torch.zeros(2, 4, 4, dtype=torch.uint8)
     label[0, :2] = 1
     wide = torch.cat(list(logits), dim=-1)[None], torch.cat(list(label), dim=-1)[None]
-    assert value("dice_cross_entropy", logits, label) == pytest.approx(
-        value("dice_cross_entropy", *wide), rel=1e-5
-    )
+    assert value(name, logits, label) == pytest.approx(value(name, *wide), rel=1e-5)
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -154,7 +187,7 @@ def test_a_step_down_the_gradient_lowers_the_loss(name: Any, outputs: int) -> No
     assert float(loss(logits.detach() - gradient, label)) < float(before.detach())
 
 
-def test_the_three_losses_differ() -> None:
+def test_the_losses_differ() -> None:
     label = make_label(1)
     logits = torch.randn(2, 1, 7, 9, generator=torch.Generator().manual_seed(1))
-    assert len({round(value(name, logits, label), 4) for name in LOSSES}) == len(LOSSES) == 3
+    assert len({round(value(name, logits, label), 4) for name in LOSSES}) == len(LOSSES) == 4

@@ -9,13 +9,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from dinoseg.training import train
-from tests.training.folders import SMALL, make_data
+from dinoseg.training.module import DecoderTraining
+from tests.training.folders import SMALL, make_data, read_decoder, train_small
 
 SCRIPT = """
 import json, sys, time
@@ -73,6 +75,49 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path: Path) -> None:
     assert all(torch.equal(resumed[name], whole[name]) for name in whole)
     assert losses(out) == losses(tmp_path / "whole")
     assert len(losses(out)) == EPOCHS
+
+
+PUBLISHED: dict[str, Any] = {
+    "train.steps_per_epoch": 4,
+    "train.batch_size": 2,
+    "train.feature_augmentation": "wavelet",
+    "train.epochs": 3,
+}
+RECIPES: dict[str, dict[str, Any]] = {
+    "dino-unet": {
+        **{"train.optimizer": "sgd", "train.schedule": "poly", "train.gradient_clip": 0.5},
+        **{"model.decoder.features_per_stage": [8, 8, 8, 8], "model.decoder.fapm_rank": 8},
+        **{"model.decoder.spm_width": 8, "model.decoder.heads": 4},
+    },
+    "dino-augseg": {"train.optimizer": "adam", "model.decoder.final_width": 8},
+}
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("method", RECIPES)
+def test_stopped_within_an_epoch_and_resumed_equals_uninterrupted(
+    method: str, data: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With all that the published recipes add: momentum, rates by epoch, drawn features, counted steps."""
+    changes = {**PUBLISHED, **RECIPES[method]}
+    train_small(data, tmp_path / "whole", cache, method=method, changes=changes)
+    step = DecoderTraining.training_step
+
+    def stop(self: DecoderTraining, batch: Any, index: int) -> Any:
+        if (self.current_epoch, index) == (2, 1):
+            raise KeyboardInterrupt
+        return step(self, batch, index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DecoderTraining, "training_step", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train_small(data, tmp_path / "run", cache, method=method, changes=changes)
+    assert len(losses(tmp_path / "run")) == 2
+    torch.rand(5)
+    train_small(data, tmp_path / "run", cache, method=method, changes=changes, resume=True)
+    resumed, whole = read_decoder(tmp_path / "run"), read_decoder(tmp_path / "whole")
+    assert all(torch.equal(resumed[name], whole[name]) for name in whole)
+    assert losses(tmp_path / "run") == losses(tmp_path / "whole")
 
 
 def losses(run: Path) -> list[list[str]]:

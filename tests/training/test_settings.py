@@ -18,6 +18,7 @@ from dinoseg.config import (
     AugmentationSettings,
     BackboneSettings,
     CacheSettings,
+    Method,
     ModelSettings,
     PreprocessingSettings,
     TrainSettings,
@@ -39,9 +40,12 @@ MODEL, TABLE, ROWS, ENTRIES, BYTES = "model", "table", "rows", "entries", "bytes
 BASE: dict[str, Any] = {"train.warmup_epochs": 0, "model.preprocessing.size": 48}
 EFFECTS: dict[str, tuple[Any, str]] = {
     "train.epochs": (3, ROWS),
+    "train.steps_per_epoch": (5, MODEL),
     "train.batch_size": (3, MODEL),
+    "train.optimizer": ("adam", MODEL),
     "train.lr": (1e-2, MODEL),
     "train.weight_decay": (0.9, MODEL),
+    "train.gradient_clip": (1e-3, MODEL),
     "train.loss": ("focal", TABLE),
     "train.schedule": ("constant", MODEL),
     "train.warmup_epochs": (1, MODEL),
@@ -49,6 +53,7 @@ EFFECTS: dict[str, tuple[Any, str]] = {
     "train.min_bank": (30, ENTRIES),
     "train.min_epoch_samples": (20, MODEL),
     "train.augmentation": (None, ENTRIES),
+    "train.feature_augmentation": ("wavelet", MODEL),
     "train.validate_every": (2, TABLE),
     "train.seed": (1, MODEL),
     "model.preprocessing.size": (32, BYTES),
@@ -57,6 +62,9 @@ EFFECTS: dict[str, tuple[Any, str]] = {
     "cache.limit_gb": (1e-6, ENTRIES),
 }
 ELSEWHERE = {
+    "train.momentum": "test_optimisation.py: test_sgd_steps_by_hand",
+    "train.wavelet_probability": "test_feature_augmentation.py: test_its_settings_are_those_of_wt_aug",
+    "train.wavelet_drop": "test_feature_augmentation.py: test_its_settings_are_those_of_wt_aug",
     "train.keep": "test_train.py: test_the_best_or_the_last_epoch_is_kept",
     "train.patience": "test_train.py: test_patience_counts_epochs",
     "cache.folder": "below: every run has its own",
@@ -204,28 +212,24 @@ class Training:
         return [batch.positions for batch in self.module.train_dataloader()]
 
 
-def test_rate_and_decay_are_the_optimisers(bank: ViewBank) -> None:
-    optimizer = Training(bank, lr=0.25, weight_decay=0.125).optimizer()
+@pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
+def test_rate_and_decay_are_the_optimisers(name: str, bank: ViewBank) -> None:
+    optimizer = Training(bank, lr=0.25, weight_decay=0.125, optimizer=name).optimizer()
     (group,) = optimizer.param_groups
-    assert isinstance(optimizer, torch.optim.AdamW)
+    assert type(optimizer).__name__.lower() == name
     assert (group["initial_lr"], group["weight_decay"]) == (0.25, 0.125)
     assert len(group["params"]) == len(list(bank._model.decoder.parameters()))
 
 
-def test_schedules(bank: ViewBank) -> None:
-    """7 images in batches of 4 are 2 steps an epoch."""
+def test_the_schedule_counts_the_steps_of_the_bank(bank: ViewBank) -> None:
+    """7 images in batches of 4 are 2 steps an epoch, unless the settings say how many."""
     assert Training(bank, epochs=3, schedule="constant").factors() == [1.0] * 6
-    cosine = Training(bank, epochs=3, schedule="cosine").factors()
-    expected = [1.0, 0.9330127, 0.75, 0.5, 0.25, 0.0669873]
-    assert cosine == pytest.approx(expected)
-    warm = Training(bank, epochs=4, schedule="cosine", warmup_epochs=2).factors()
-    assert warm == pytest.approx([0.25, 0.5, 0.75, 1.0, 1.0, 0.8535534, 0.5, 0.1464466])
-    warm = Training(bank, epochs=3, schedule="constant", warmup_epochs=1).factors()
-    assert warm == pytest.approx([0.5, 1.0, 1.0, 1.0, 1.0, 1.0])
-
-
-def test_a_warm_up_longer_than_the_run_is_cut_off(bank: ViewBank) -> None:
-    assert Training(bank, epochs=1, warmup_epochs=2).factors() == pytest.approx([0.25, 0.5])
+    assert Training(bank, epochs=2, schedule="cosine").factors() == pytest.approx(
+        [1, 0.8535534, 0.5, 0.1464466]
+    )
+    warm = Training(bank, epochs=2, steps_per_epoch=4, warmup_epochs=1).factors()
+    assert warm[:5] == pytest.approx([0.25, 0.5, 0.75, 1.0, 1.0])
+    assert len(warm) == 8
 
 
 @pytest.mark.parametrize(("size", "sizes"), [(1, [1] * 7), (4, [4, 3]), (7, [7]), (100, [7])])
@@ -238,6 +242,26 @@ def test_an_epoch_is_repeated_up_to_min_epoch_samples(bank: ViewBank) -> None:
     assert sorted(sum(positions, ())) == sorted([*range(7)] * 3)
 
 
+@pytest.mark.parametrize(("steps", "size"), [(1, 4), (2, 4), (5, 3), (3, 9)])
+def test_steps_per_epoch_are_that_many_full_batches(steps: int, size: int, bank: ViewBank) -> None:
+    """All images before any again, as often as it takes, whatever min_epoch_samples says."""
+    training = Training(bank, steps_per_epoch=steps, batch_size=size, min_epoch_samples=1000)
+    assert [len(each) for each in training.positions()] == [size] * steps
+    drawn = sum(training.positions(), ())
+    counts = [drawn.count(position) for position in range(7)]
+    assert max(counts) - min(counts) <= 1
+    assert sum(counts) == steps * size
+
+
+def test_steps_per_epoch_reach_every_image_in_time(bank: ViewBank) -> None:
+    training = Training(bank, steps_per_epoch=1, batch_size=2)
+    seen = set()
+    for epoch in range(30):
+        training.trainer.current_epoch = epoch
+        seen.update(*training.positions())
+    assert seen == set(range(7))
+
+
 def test_every_epoch_has_its_own_order(bank: ViewBank) -> None:
     training = Training(bank, seed=3)
     first = training.positions()
@@ -245,6 +269,18 @@ def test_every_epoch_has_its_own_order(bank: ViewBank) -> None:
     training.trainer.current_epoch = 1
     assert training.positions() != first
     assert Training(bank, seed=4).positions() != first
+
+
+def test_processes_share_steps(bank: ViewBank) -> None:
+    """Each of two processes takes so many steps."""
+    shares = []
+    for rank in (0, 1):
+        training = Training(bank, batch_size=2)
+        training.trainer.global_rank, training.trainer.world_size = rank, 2
+        training.module.settings = TrainSettings(batch_size=2, steps_per_epoch=3)
+        shares.append(training.positions())
+    assert [len(share) for share in shares] == [3, 3]
+    assert shares[0] != shares[1]
 
 
 def test_processes_share_an_epoch(bank: ViewBank) -> None:
@@ -267,6 +303,7 @@ def test_the_losses_are_those_of_the_settings(bank: ViewBank) -> None:
         (batch, _) = training.module.train_dataloader()
         losses[name] = float(training.module.training_step(batch, 0).detach())
     assert losses["focal"] < losses["cross_entropy"] < losses["dice_cross_entropy"]
+    assert losses["half_dice_half_cross_entropy"] < losses["dice_cross_entropy"]
 
 
 def test_the_loss_of_an_epoch_is_the_mean_over_its_samples(bank: ViewBank) -> None:
@@ -288,11 +325,8 @@ def test_validation_is_every_case_once_as_it_is(bank: ViewBank) -> None:
     assert DecoderTraining(bank._model, TrainSettings(), bank, None).val_dataloader() == []
 
 
-PUBLISHED = ("segdino-v1", "segdino-v2", "dino-augseg", "linear")
-
-
 @pytest.mark.parametrize(
-    ("name", "method"), [("default", "linear"), *(("paper", method) for method in PUBLISHED)]
+    ("name", "method"), [("default", "linear"), *(("paper", method) for method in get_args(Method))]
 )
 def test_no_preset_asks_for_views_that_it_does_not_draw(name: str, method: str) -> None:
     recipe = preset(name, method)

@@ -7,16 +7,18 @@ import shutil
 import signal
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image as PillowImage
 
+import dinoseg.config.presets as presets
 import dinoseg.training.bank as bank_module
 import dinoseg.training.checkpoints as checkpoints_module
 import dinoseg.training.fitting as fitting
+from dinoseg.config import LossName, RunSettings, from_yaml, preset
 from dinoseg.data import Dataset, open_dataset, read_case
 from dinoseg.data.splits import Splits, load_splits, save_splits
 from dinoseg.errors import (
@@ -181,6 +183,26 @@ def test_every_method_trains(method: str, data: Path, cache: Path, tmp_path: Pat
     assert load(tmp_path / "run").settings.decoder.method == method
 
 
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_every_published_recipe_trains_at_its_size(
+    method: str, data: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = {"linear": 32, "segdino-v1": 32, "segdino-v2": 32, "dino-unet": 64, "dino-augseg": 48}
+    monkeypatch.setattr(presets, "PAPER_SIZES", sizes)  # in place of 512 and 768 px
+    few = {"epochs": 2, "steps_per_epoch": 1, "batch_size": 2, "views": 1}
+    changes = {f"model.decoder.{key}": value for key, value in NARROW.get(method, {}).items()}
+    changes |= {f"train.{key}": value for key, value in few.items()} | {"cache.folder": str(cache)}
+    run = tmp_path / "run"
+    backbone = "untrained-vitt16"
+    model = fitting.train(data, method=method, backbone=backbone, out=run, preset="paper", changes=changes)
+    assert model.size == (sizes[method], sizes[method])
+    settings = from_yaml(RunSettings, (run / "config.yaml").read_text())
+    recipe = preset("paper", method)
+    assert settings.train == recipe.model_copy(update=few)
+    assert all(np.isfinite(float(row["train_loss"])) for row in read_rows(run))
+    assert holds(run, recipe.keep)
+
+
 def test_training_learns(data: Path, cache: Path, tmp_path: Path) -> None:
     changes = {"train.epochs": 20, "train.lr": 3e-3, "train.augmentation": None, "train.keep": "last"}
     model = train_small(data, tmp_path / "run", cache, method="segdino-v1", changes=changes)
@@ -207,7 +229,7 @@ def make_classes(root: Path, *, count: int = 8) -> Path:
     return root
 
 
-@pytest.mark.parametrize("loss", ["cross_entropy", "dice_cross_entropy", "focal"])
+@pytest.mark.parametrize("loss", get_args(LossName))
 def test_several_classes(
     loss: str, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, cache: Path
 ) -> None:

@@ -193,14 +193,21 @@ class ViewBank:
         return entry_key("label", self._labels[sample.position], self._table, size, repr(self._view(sample)))
 
 
-def draw_epoch(bank: ViewBank, *, min_samples: int, seed: int, epoch: int) -> list[Sample]:
-    """The samples of one epoch, in order.
+def draw_epoch(
+    bank: ViewBank, *, count: int | None = None, min_samples: int = 0, seed: int, epoch: int
+) -> list[Sample]:
+    """The samples of one epoch, in order, each in a random view.
 
-    Every image once, or as many times as reach `min_samples`, each time in a random view.
+    Args:
+        bank: what is drawn from.
+        count: so many samples, by as many passes over the images as that takes; the last is cut off.
+        min_samples: without `count`: every image once, or as many times as reach so many samples.
+        seed: of the run.
+        epoch: from 0; every epoch has its own order.
     """
     generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-    rounds = max(1, -(-min_samples // len(bank)))
-    order = torch.cat([torch.randperm(len(bank), generator=generator) for _ in range(rounds)])
+    passes = max(1, -(-(min_samples if count is None else count) // len(bank)))
+    order = torch.cat([torch.randperm(len(bank), generator=generator) for _ in range(passes)])[:count]
     views = torch.randint(bank.views, order.shape, generator=generator)
     return [Sample(int(position), int(view)) for position, view in zip(order, views, strict=True)]
 

@@ -25,13 +25,15 @@ from dinoseg.config import (
     TrainSettings,
     decoder_settings,
     override,
+    preset_preprocessing,
 )
 from dinoseg.config import (
     preset as find_preset,
 )
 from dinoseg.data import CaseFiles, Dataset, content_digest, open_dataset
 from dinoseg.data.labels import require_foreground
-from dinoseg.data.splits import Splits, check_splits, draw_shots, resolve_splits
+from dinoseg.data.shots import draw_shots, tell_absent_classes
+from dinoseg.data.splits import Splits, check_splits, resolve_splits
 from dinoseg.errors import ConfigError, SplitError, UsageError
 from dinoseg.model import Segmenter
 from dinoseg.progress import Progress, Silent
@@ -74,7 +76,7 @@ def train(
         method: one of `dinoseg.METHODS`.
         backbone: catalog name or local Hugging Face folder.
         out: the run folder.
-        preset: "paper", the method's published recipe, or "default", ours.
+        preset: "paper", the method's published recipe and input size, or "default", ours.
         shots: train on so many labelled cases only; the last epoch is then kept, because
             choosing one would need more labels.
         shots_from: draw the shots at random (seeded) or take the first of the split.
@@ -102,12 +104,66 @@ def train(
     progress = progress or Silent()
     folder = RunFolder(Path(out))
     folder.refuse_older(resume=resume, overwrite=overwrite)
+    require_device(device)
+    dataset = open_dataset(data)
+    settings = compose_settings(
+        dataset,
+        data,
+        method=method,
+        backbone=backbone,
+        preset=preset,
+        shots=shots,
+        shots_from=shots_from,
+        shot_unit=shot_unit,
+        splits=splits,
+        changes=changes,
+        seed=seed,
+    )
+    chosen = _choose_cases(dataset, settings)
+    tell_absent_classes(dataset, chosen.splits.train, progress)
+    frozen = create_backbone(
+        settings.model.backbone.name,
+        layers=settings.model.backbone.layers,
+        accept_license=accept_license,
+        progress=progress,
+    )
+    model = _fresh_model(settings, frozen, device)
+    folder.open(settings, resume=resume, overwrite=overwrite)
+    folder.record_splits(chosen.splits)
+    folder.record_environment(frozen, device, digest_content((*chosen.train, *chosen.val)))
+    with isolated(), interruptible():
+        return _fit(folder, settings, chosen, model, device, resume, progress)
+
+
+def require_device(device: str) -> None:
+    """Raise `UsageError` unless training runs on this kind of device."""
     if device.partition(":")[0] not in ("cpu", "cuda"):
         raise UsageError(f"training runs on cpu or cuda, given {device!r}; `dinoseg predict` takes more")
-    dataset = open_dataset(data)
+
+
+def compose_settings(
+    dataset: Dataset,
+    data: Path | str,
+    *,
+    method: str,
+    backbone: str,
+    preset: Literal["paper", "default"],
+    shots: int | None,
+    shots_from: Literal["random", "first"],
+    shot_unit: Literal["case", "group"],
+    splits: Path | str | None,
+    changes: Mapping[str, Any] | None,
+    seed: int,
+) -> RunSettings:
+    """All settings of a run from the arguments of `train`.
+
+    Raises:
+        ConfigError: a setting is unknown or not accepted, or has an argument of its own.
+    """
     model_settings = ModelSettings(
         backbone=BackboneSettings(name=anchor_backbone(str(backbone))),
         decoder=decoder_settings(method),
+        preprocessing=preset_preprocessing(preset, method),
         classes=dataset.classes,
     )
     arguments = override(
@@ -124,19 +180,7 @@ def train(
     )
     settings = override(arguments, changes or {})
     _require_arguments(arguments, settings)
-    chosen = _choose_cases(dataset, settings)
-    frozen = create_backbone(
-        settings.model.backbone.name,
-        layers=settings.model.backbone.layers,
-        accept_license=accept_license,
-        progress=progress,
-    )
-    model = _fresh_model(settings, frozen, device)
-    folder.open(settings, resume=resume, overwrite=overwrite)
-    folder.record_splits(chosen.splits)
-    folder.record_environment(frozen, device, _digest_content((*chosen.train, *chosen.val)))
-    with isolated(), interruptible():
-        return _fit(folder, settings, chosen, model, device, resume, progress)
+    return settings
 
 
 @dataclass(frozen=True)
@@ -166,7 +210,10 @@ def _recipe(preset: str, method: str, seed: int, shots: int | None) -> TrainSett
 
 
 def _choose_cases(dataset: Dataset, settings: RunSettings) -> _Chosen:
-    splits = resolve_splits(dataset, path=settings.splits, seed=settings.train.seed)
+    first = settings.shots if settings.shots_from == "first" else None
+    splits = resolve_splits(
+        dataset, path=settings.splits, seed=settings.train.seed, keep_first=first, unit=settings.shot_unit
+    )
     check_splits(dataset, splits)
     if settings.shots is not None:
         drawn = draw_shots(
@@ -190,7 +237,8 @@ def _choose_cases(dataset: Dataset, settings: RunSettings) -> _Chosen:
     return _Chosen(dataset, splits, train_cases, tuple(files[name] for name in splits.val))
 
 
-def _digest_content(cases: Sequence[CaseFiles]) -> str:
+def digest_content(cases: Sequence[CaseFiles]) -> str:
+    """Hash of all images, masks and groups of some cases."""
     paths = [path for case in cases for path in (case.image, case.label) if path is not None]
     return entry_key(*(case.group for case in cases), *(content_digest(path) for path in paths))
 
@@ -230,6 +278,7 @@ def _fit(
         num_sanity_val_steps=0,
         limit_val_batches=None if val_bank is not None else 0,
         log_every_n_steps=0,
+        gradient_clip_val=settings.train.gradient_clip,
         check_val_every_n_epoch=settings.train.validate_every,
         reload_dataloaders_every_n_epochs=1,
         use_distributed_sampler=False,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 from monai.losses.dice import DiceLoss
@@ -11,16 +10,19 @@ from monai.losses.focal_loss import FocalLoss
 from torch import Tensor
 from torch.nn import functional as F
 
+from dinoseg.config import LossName
+
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
-def create_loss(name: Literal["cross_entropy", "dice_cross_entropy", "focal"], outputs: int) -> Loss:
+def create_loss(name: LossName, outputs: int) -> Loss:
     """The loss of a training run.
 
     Args:
-        name: "cross_entropy" (binary where `outputs` is 1), "dice_cross_entropy" (its sum
-            with a Dice term over the foreground classes of the whole batch), or "focal"
-            (gamma 2).
+        name: "cross_entropy" (binary where `outputs` is 1); "dice_cross_entropy" (its sum with
+            a Dice term over the foreground classes of the whole batch, as in nnU-Net);
+            "half_dice_half_cross_entropy" (half of it and half of a Dice term over all classes
+            of the whole batch, background included, as in DINO-AugSeg); "focal" (gamma 2).
         outputs: K, channels of the logits.
 
     Returns:
@@ -30,7 +32,7 @@ def create_loss(name: Literal["cross_entropy", "dice_cross_entropy", "focal"], o
         return _focal(outputs)
     if name == "cross_entropy":
         return cross_entropy
-    return _dice_cross_entropy(outputs)
+    return _dice_cross_entropy(outputs) if name == "dice_cross_entropy" else _half_dice_half_cross_entropy()
 
 
 def cross_entropy(logits: Tensor, label: Tensor) -> Tensor:
@@ -50,6 +52,21 @@ def _dice_cross_entropy(outputs: int) -> Loss:
     def loss(logits: Tensor, label: Tensor) -> Tensor:
         total: Tensor = cross_entropy(logits, label) + dice(logits, label.unsqueeze(1).to(torch.int64))
         return total
+
+    return loss
+
+
+def _half_dice_half_cross_entropy() -> Loss:
+    dice = DiceLoss(softmax=True, to_onehot_y=True, batch=True)
+
+    def loss(logits: Tensor, label: Tensor) -> Tensor:
+        classes = logits
+        if logits.shape[1] == 1:
+            # The published form has a channel for the background as well; a softmax over (0, x) is the
+            # sigmoid of x, so that this is the same function of the probabilities.
+            classes = torch.cat([torch.zeros_like(logits), logits], dim=1)
+        overlap: Tensor = dice(classes, label.unsqueeze(1).to(torch.int64))
+        return 0.5 * cross_entropy(logits, label) + 0.5 * overlap
 
     return loss
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +14,9 @@ from dinoseg.config import TrainSettings
 from dinoseg.errors import RunError
 from dinoseg.model import Segmenter
 from dinoseg.training.bank import Batch, Batches, Sample, ViewBank, draw_epoch
+from dinoseg.training.feature_augmentation import augment_features
 from dinoseg.training.losses import create_loss
+from dinoseg.training.optimisation import create_optimizer, create_schedule
 
 
 class DecoderTraining(lightning.LightningModule):
@@ -41,15 +42,17 @@ class DecoderTraining(lightning.LightningModule):
 
     def train_dataloader(self) -> Batches:
         """The batches of the current epoch, this process's share of them."""
+        settings, rank, world = self.settings, self.trainer.global_rank, self.trainer.world_size
+        steps = settings.steps_per_epoch
         samples = draw_epoch(
             self._train_bank,
-            min_samples=self.settings.min_epoch_samples,
-            seed=self.settings.seed,
+            count=None if steps is None else steps * settings.batch_size * world,
+            min_samples=settings.min_epoch_samples,
+            seed=settings.seed,
             epoch=self.current_epoch,
         )
-        rank, world = self.trainer.global_rank, self.trainer.world_size
         share = len(samples) // world if world > 1 else len(samples)
-        return Batches(self._train_bank, samples[rank::world][:share], self.settings.batch_size)
+        return Batches(self._train_bank, samples[rank::world][:share], settings.batch_size)
 
     def val_dataloader(self) -> Batches | list[Any]:
         """All validation images, unaugmented, in order."""
@@ -66,7 +69,14 @@ class DecoderTraining(lightning.LightningModule):
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """Loss of one batch at the training size."""
-        loss = self._judge(self.decoder.decode_all(batch.features, batch.pixels), batch.label)
+        features = augment_features(
+            batch.features,
+            self.settings,
+            epoch=self.current_epoch,
+            step=index,
+            process=self.trainer.global_rank,
+        )
+        loss = self._judge(self.decoder.decode_all(features, batch.pixels), batch.label)
         # Logged once an epoch: Lightning's bookkeeping of a logged step costs as much as a tenth of the step.
         self._train_losses.append(loss.detach() * len(batch.positions))
         self._seen += len(batch.positions)
@@ -96,21 +106,9 @@ class DecoderTraining(lightning.LightningModule):
         self._dice.clear()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW with a constant or cosine rate, after a linear warm-up; the rate changes every step."""
-        settings = self.settings
-        optimizer = torch.optim.AdamW(
-            self.decoder.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, fused=True
-        )
-        steps = len(self.train_dataloader())
-        total, warmup = settings.epochs * steps, settings.warmup_epochs * steps
-
-        def factor(step: int) -> float:
-            if step < warmup:
-                return (step + 1) / warmup
-            if settings.schedule == "constant":
-                return 1.0
-            return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
-
+        """Optimiser and schedule of the settings; Lightning asks for the rate after every step."""
+        optimizer = create_optimizer(self.decoder.parameters(), self.settings)
+        factor = create_schedule(self.settings, len(self.train_dataloader()))
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 

@@ -1,0 +1,57 @@
+"""Settings of a model and of a training run: frozen, typed, checked; YAML in and out.
+
+`preset(name, method)` gives the two recipes: `paper` (as published) and `default` (ours).
+"""
+
+from __future__ import annotations
+
+from dinoseg.config.changes import decoder_settings, from_yaml, override, parse_assignments, to_yaml
+from dinoseg.config.presets import preset, preset_preprocessing
+from dinoseg.config.settings import (
+    AugmentationSettings,
+    BackboneSettings,
+    CacheSettings,
+    Classes,
+    DecoderSettings,
+    DinoAugSegSettings,
+    DinoUNetSettings,
+    LinearSettings,
+    LossName,
+    Method,
+    ModelSettings,
+    PreprocessingSettings,
+    Preset,
+    RunSettings,
+    SegDINOv1Settings,
+    SegDINOv2Settings,
+    Settings,
+    TrainSettings,
+)
+
+__all__ = [
+    "AugmentationSettings",
+    "BackboneSettings",
+    "CacheSettings",
+    "Classes",
+    "DecoderSettings",
+    "DinoAugSegSettings",
+    "DinoUNetSettings",
+    "LinearSettings",
+    "LossName",
+    "Method",
+    "ModelSettings",
+    "PreprocessingSettings",
+    "Preset",
+    "RunSettings",
+    "SegDINOv1Settings",
+    "SegDINOv2Settings",
+    "Settings",
+    "TrainSettings",
+    "decoder_settings",
+    "from_yaml",
+    "override",
+    "parse_assignments",
+    "preset",
+    "preset_preprocessing",
+    "to_yaml",
+]

@@ -1,0 +1,204 @@
+"""The settings themselves: frozen, typed, checked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+Method = Literal["segdino-v1", "segdino-v2", "dino-unet", "dino-augseg", "linear"]
+Preset = Literal["paper", "default"]
+LossName = Literal["cross_entropy", "dice_cross_entropy", "half_dice_half_cross_entropy", "focal"]
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+def _require_numbering(classes: dict[int, str]) -> dict[int, str]:
+    if len(classes) < 2 or sorted(classes) != list(range(len(classes))):
+        raise ValueError("ids go from 0 (background) up without a hole, and there are two at least")
+    return dict(sorted(classes.items()))
+
+
+Classes = Annotated[dict[int, str], AfterValidator(_require_numbering)]
+
+
+class Settings(BaseModel):
+    """Base of all settings: immutable, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class SegDINOv1Settings(Settings):
+    """Decoder of SegDINO, first version."""
+
+    method: Literal["segdino-v1"] = "segdino-v1"
+    features: int = Field(128, ge=1, description="width after the 3x3 convolutions")
+    widths: tuple[int, int, int, int] = Field((96, 192, 384, 768), description="width after each 1x1")
+    upsample: bool = Field(
+        True, description="enlarge the first layer x4, as released; the paper has no such step"
+    )
+
+
+class SegDINOv2Settings(Settings):
+    """Decoder of SegDINO, second version: TPA + SAD."""
+
+    method: Literal["segdino-v2"] = "segdino-v2"
+    width: int = Field(256, ge=1, description="D: 128, 256 or 512 are published")
+    norm: Literal["group", "batch"] = "group"
+
+
+class DinoUNetSettings(Settings):
+    """Decoder of Dino U-Net: adapter, FAPM, U-Net; published at an input of 512 px."""
+
+    method: Literal["dino-unet"] = "dino-unet"
+    features_per_stage: tuple[
+        Annotated[int, Field(ge=1)],
+        Annotated[int, Field(ge=1)],
+        Annotated[int, Field(ge=1)],
+        Annotated[int, Field(ge=1)],
+    ] = Field((32, 64, 128, 256), description="widths of the U-Net, from fine to coarse")
+    fapm_rank: int = Field(256, ge=1, description="channels between the two projections of FAPM")
+    spm_width: int = Field(64, ge=1, description="width of the spatial prior's stem")
+    heads: int = Field(
+        16, ge=1, description="of the deformable attention; divides half the width of the features"
+    )
+    drop_path: float = Field(
+        0.3, ge=0, lt=1, description="probability of dropping a branch of the adapter, in training"
+    )
+    deep_supervision: bool = Field(False, description="classifiers at the coarser stages too")
+
+
+class DinoAugSegSettings(Settings):
+    """Decoder of DINO-AugSeg: CG-Fuse at three scales; published at an input of 768 px."""
+
+    method: Literal["dino-augseg"] = "dino-augseg"
+    final_width: int = Field(64, ge=1, description="channels at stride 2")
+    heads: int = Field(4, ge=1, description="of the attention; each needs an even number of channels")
+
+
+class LinearSettings(Settings):
+    """The baseline: one 1x1 convolution on the concatenated maps."""
+
+    method: Literal["linear"] = "linear"
+
+
+DecoderSettings = Annotated[
+    SegDINOv1Settings | SegDINOv2Settings | DinoUNetSettings | DinoAugSegSettings | LinearSettings,
+    Field(discriminator="method"),
+]
+
+
+class PreprocessingSettings(Settings):
+    """How an image becomes the input of the backbone."""
+
+    size: int = Field(256, ge=1, le=8192, description="side of the square that images are resized to, px")
+
+
+class AugmentationSettings(Settings):
+    """Random changes of one augmented view; each group has its own probability."""
+
+    horizontal_flip: Probability = 0.5
+    vertical_flip: Probability = 0.5
+    rotation: float = Field(15.0, ge=0, le=180, description="degrees either way")
+    rotation_probability: Probability = 0.5
+    zoom: float = Field(0.0, ge=0, lt=1, description="relative change of scale either way")
+    zoom_probability: Probability = 0.0
+    brightness: float = Field(0.2, ge=0, le=1)
+    contrast: float = Field(0.2, ge=0, le=1)
+    saturation: float = Field(0.1, ge=0, le=1)
+    hue: float = Field(0.05, ge=0, le=0.5, description="fraction of the colour circle")
+    colour_probability: Probability = 0.5
+
+
+class TrainSettings(Settings):
+    """How the decoder learns."""
+
+    epochs: int = Field(50, ge=1)
+    steps_per_epoch: int | None = Field(
+        None, ge=1, description="batches of an epoch; null: one pass over the training cases"
+    )
+    batch_size: int = Field(4, ge=1)
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    momentum: float = Field(0.99, ge=0, lt=1, description="Nesterov's, of sgd; the others have none")
+    lr: float = Field(1e-4, gt=0)
+    weight_decay: float = Field(1e-4, ge=0)
+    gradient_clip: float | None = Field(
+        None, gt=0, description="a gradient with a larger norm is scaled down to it"
+    )
+    loss: LossName = Field(
+        "dice_cross_entropy", description="binary cross-entropy where there is one foreground class"
+    )
+    schedule: Literal["constant", "cosine", "poly"] = "cosine"
+    warmup_epochs: int = Field(0, ge=0)
+    views: int = Field(
+        1, ge=1, le=1024, description="copies of each image in the bank; the first is not augmented"
+    )
+    min_bank: int = Field(0, ge=0, description="few images get more views each, until the bank holds so many")
+    min_epoch_samples: int = Field(
+        0,
+        ge=0,
+        description="few images are repeated within an epoch up to so many; steps_per_epoch replaces it",
+    )
+    augmentation: AugmentationSettings | None = None
+    feature_augmentation: Literal["wavelet"] | None = Field(
+        None, description="WT-Aug of DINO-AugSeg: drops Haar coefficients of the features in training"
+    )
+    wavelet_probability: Probability = Field(0.7, description="of changing the features of a sample at all")
+    wavelet_drop: Probability = Field(0.3, description="share of the coefficients that is dropped")
+    keep: Literal["best", "last"] = Field(
+        "best", description="best by validation Dice at native size, or the last"
+    )
+    patience: int | None = Field(
+        None, ge=1, description="stop after so many epochs without a better validation Dice"
+    )
+    validate_every: int = Field(1, ge=1, description="epochs between validations")
+    seed: int = Field(0, ge=0, lt=2**32)
+
+    @model_validator(mode="after")
+    def _require_validation(self) -> TrainSettings:
+        if self.validate_every > self.epochs:
+            raise ValueError(f"validate_every {self.validate_every} is above epochs {self.epochs}")
+        return self
+
+
+class CacheSettings(Settings):
+    """Where the features of the frozen backbone are remembered, and how much of them."""
+
+    folder: Path | None = Field(None, description="default: features/ in the dinoseg home folder")
+    dtype: Literal["float32", "bfloat16"] = "bfloat16"
+    limit_gb: float = Field(20.0, gt=0, description="oldest entries go first beyond this")
+
+
+class BackboneSettings(Settings):
+    """Which frozen backbone, and which of its layers."""
+
+    name: str = Field(description="catalog name or local Hugging Face folder")
+    layers: tuple[int, ...] | None = Field(None, description="0-based; default: the published layers")
+
+
+class ModelSettings(Settings):
+    """Everything that defines a model besides its weights."""
+
+    backbone: BackboneSettings
+    decoder: DecoderSettings
+    preprocessing: PreprocessingSettings = PreprocessingSettings()
+    classes: Classes = Field(description="id -> name, 0 is background")
+
+    @property
+    def outputs(self) -> int:
+        """Channels K of the logits: 1 for one foreground class (sigmoid), else one per class (softmax)."""
+        return 1 if len(self.classes) == 2 else len(self.classes)
+
+
+class RunSettings(Settings):
+    """Everything that defines a training run; written to config.yaml of the run folder."""
+
+    data: Path
+    preset: Preset = "default"
+    splits: Path | None = None
+    shots: int | None = Field(None, ge=1)
+    shots_from: Literal["random", "first"] = "random"
+    shot_unit: Literal["case", "group"] = "case"
+    model: ModelSettings
+    train: TrainSettings = TrainSettings()
+    cache: CacheSettings = CacheSettings()
