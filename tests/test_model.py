@@ -119,6 +119,7 @@ def test_saved_folder_holds_the_decoder_only(vit: Backbone, tmp_path: Path) -> N
     assert described["backbone"] == {
         "name": "untrained-vitt16",
         "digest": vit.digest,
+        "precision": "float32",
         "mean": list(vit.mean),
         "std": list(vit.std),
         "license": vit.license,

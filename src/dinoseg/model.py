@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from dinoseg import __version__
 from dinoseg.backbones import create_backbone
-from dinoseg.backbones.extractors import Backbone
+from dinoseg.backbones.extractors import Backbone, Precision
 from dinoseg.backbones.features import Features
-from dinoseg.config import DecoderSettings, ModelSettings, from_yaml, to_yaml
+from dinoseg.config import DecoderSettings, ModelSettings, from_yaml, override, to_yaml
 from dinoseg.data.case import Image
 from dinoseg.data.transforms import normalise, resize_image, to_rgb
 from dinoseg.decoders import Decoder, DinoAugSeg, DinoUNet, Linear, SegDINOv1, SegDINOv2
@@ -149,7 +149,8 @@ class Segmenter(nn.Module):
             "settings": self.settings.model_dump(mode="json"),
             "backbone": {
                 "name": backbone.name,
-                "digest": backbone.digest,
+                "digest": backbone.identity,  # the same in either precision
+                "precision": backbone.precision,
                 "mean": list(backbone.mean),
                 "std": list(backbone.std),
                 "license": backbone.license,
@@ -177,6 +178,7 @@ def load(
     backbone: str | Path | None = None,
     accept_license: bool = False,
     device: str = "cpu",
+    precision: Precision | None = None,
     progress: Progress | None = None,
 ) -> Segmenter:
     """Load the model of a run folder (or of a `model/` folder itself), ready to predict.
@@ -186,6 +188,8 @@ def load(
         backbone: another place of the same backbone, where the recorded one is gone.
         accept_license: accept the licence of the backbone's weights if they must be fetched.
         device: a torch device such as "cpu" or "cuda:0".
+        precision: what the backbone computes in; what it was trained in if not given. The masks of
+            the two hardly differ.
         progress: told where the weights come from.
 
     Raises:
@@ -195,16 +199,19 @@ def load(
     folder = _model_folder(Path(run))
     described = _read_description(folder / "config.json")
     settings = described.settings
+    if precision is not None:
+        settings = override(settings, {"backbone.precision": precision})
     frozen = create_backbone(
         str(backbone) if backbone else locate_backbone(settings.backbone.name, folder.parent),
         layers=settings.backbone.layers,
         accept_license=accept_license,
+        precision=settings.backbone.precision,
         progress=progress or Silent(),
     )
-    if frozen.digest != described.digest:
+    if frozen.identity != described.identity:
         raise RunError(
-            f"{folder} was trained on a {settings.backbone.name} with digest {described.digest[:12]}, "
-            f"given one with {frozen.digest[:12]}; name the original weights with --backbone"
+            f"{folder} was trained on a {settings.backbone.name} with digest {described.identity[:12]}, "
+            f"given one with {frozen.identity[:12]}; name the original weights with --backbone"
         )
     if (list(frozen.mean), list(frozen.std)) != described.normalisation:
         raise RunError(
@@ -247,7 +254,7 @@ class _Description:
     """What config.json of a model folder says: settings, and which backbone they belong to."""
 
     settings: ModelSettings
-    digest: str
+    identity: str
     normalisation: tuple[list[float], list[float]]
 
 
@@ -262,6 +269,8 @@ def _read_description(path: Path) -> _Description:
             )
         settings = from_yaml(ModelSettings, json.dumps(described["settings"], ensure_ascii=False))
         backbone = described["backbone"]
+        # Models of older versions do not say: they computed in float32.
+        settings = override(settings, {"backbone.precision": backbone.get("precision", "float32")})
         return _Description(settings, str(backbone["digest"]), (backbone["mean"], backbone["std"]))
     except (OSError, ValueError, KeyError, TypeError, ConfigError) as error:
         raise RunError(f"{path} is damaged ({error}); restore it or train again") from error

@@ -19,6 +19,7 @@ class Glass(nn.Module):
     """A backbone that passes pixels on as they are and counts the images it saw."""
 
     name, digest, license, source = "glass", "d" * 64, "none", "test"
+    identity, precision = digest, "float32"
     channels, strides, stride = (3,), (1,), 1
     mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 

@@ -51,6 +51,8 @@ class Backbone(nn.Module):
         precision: `float32`, or `bfloat16` inside the network (features are float32 either way).
         digest: sha256 of weights, settings, layers and precision, whatever the name: equal
             digests give equal features.
+        identity: the digest of the same network in float32: equal identities differ in precision
+            at most.
         weights_sha256: sha256 of the weight file.
         license: licence of the weights.
         source: where the weights came from.
@@ -95,6 +97,7 @@ class Backbone(nn.Module):
         used = {key: value for key, value in module.state_dict().items() if not key.endswith("mask_token")}
         state = hash_tensors(used)
         self.weights_sha256 = weights_sha256 or state
+        self.identity = _combine(state, _settings(module), self.layers, "float32")
         self.digest = _combine(state, _settings(module), self.layers, precision)
         self.module = _prepare(module, spec, deepest=self.layers[-1], precision=precision)
         self.eval()

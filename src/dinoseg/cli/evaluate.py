@@ -12,13 +12,16 @@ import typer
 from dinoseg.cli.options import (
     AcceptLicense,
     BackbonePlace,
+    BatchSize,
     DataFolder,
     Debug,
     Device,
     Json,
     Overwrite,
+    Precision,
     RunFolder,
     Splits,
+    Threads,
 )
 from dinoseg.cli.output import Output, session
 from dinoseg.errors import DataError
@@ -51,6 +54,9 @@ def evaluate(
     overwrite: Overwrite = False,
     backbone: BackbonePlace = None,
     device: Device = "cpu",
+    precision: Precision = None,
+    threads: Threads = None,
+    batch_size: BatchSize = 8,
     accept_license: AcceptLicense = False,
     as_json: Json = False,
     debug: Debug = False,
@@ -62,9 +68,10 @@ def evaluate(
     Example: dinoseg evaluate runs/kvasir data/kvasir --split test --out runs/kvasir/report
     """
     with session(as_json=as_json, debug=debug, resume="run the same command again") as output:
-        from dinoseg.cli.devices import check_device
+        from dinoseg.cli.devices import check_device, limit_threads
         from dinoseg.evaluation import evaluate as run_evaluation
 
+        limit_threads(threads)
         evaluation = run_evaluation(
             run,
             data,
@@ -77,6 +84,8 @@ def evaluate(
             backbone=backbone,
             accept_license=accept_license,
             device=check_device(device),
+            precision=precision,
+            batch_size=batch_size,
             progress=output.progress,
         )
         output.facts = {"run": run, "data": data, "split": split, **describe_evaluation(evaluation)}

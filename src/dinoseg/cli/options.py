@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -16,6 +16,31 @@ AcceptLicense = Annotated[
     bool, typer.Option("--accept-license", help="Accept the licence of the backbone's weights; remembered.")
 ]
 Device = Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1, mps.", metavar="DEVICE")]
+# As in dinoseg.config, which takes too long to import for --help; a test compares them.
+PrecisionName = Literal["float32", "bfloat16"]
+Precision = Annotated[
+    PrecisionName | None,
+    typer.Option(
+        help="What the backbone computes in; bfloat16 is faster where the processor has it. "
+        "If not given, as trained."
+    ),
+]
+Threads = Annotated[
+    int | None, typer.Option(help="Cores to compute on; all if not given.", min=1, metavar="N")
+]
+TrainPrecision = Annotated[
+    PrecisionName | None,
+    typer.Option(
+        "--precision", help="What the backbone computes in; float32 if neither given nor set with --set."
+    ),
+]
+TrainBatchSize = Annotated[
+    int | None,
+    typer.Option(
+        "--batch-size", help="Images of a training step; the preset's if not given.", min=1, metavar="N"
+    ),
+]
+BatchSize = Annotated[int, typer.Option(help="Images or windows at once.", min=1, metavar="N")]
 Method = Annotated[str, typer.Option(help="A method of `dinoseg info methods`.", metavar="METHOD")]
 Backbone = Annotated[
     str,

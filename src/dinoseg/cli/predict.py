@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dinoseg.cli.options import AcceptLicense, BackbonePlace, Debug, Device, Json, Overwrite, RunFolder
+from dinoseg.cli.options import (
+    AcceptLicense,
+    BackbonePlace,
+    BatchSize,
+    Debug,
+    Device,
+    Json,
+    Overwrite,
+    Precision,
+    RunFolder,
+    Threads,
+)
 from dinoseg.cli.output import Output, session
 
 if TYPE_CHECKING:
@@ -24,7 +35,7 @@ def predict(
     ] = None,
     overlap: Annotated[float, typer.Option(help="Share of a window that the next one covers again.")] = 0.25,
     flips: Annotated[bool, typer.Option("--flips", help="Average over mirrored copies as well.")] = False,
-    batch_size: Annotated[int, typer.Option(help="Images or windows at once.", min=1, metavar="N")] = 8,
+    batch_size: BatchSize = 8,
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Write the class probabilities as well.")
     ] = False,
@@ -33,6 +44,8 @@ def predict(
     resume: Annotated[bool, typer.Option("--resume", help="Leave out what is there already.")] = False,
     backbone: BackbonePlace = None,
     device: Device = "cpu",
+    precision: Precision = None,
+    threads: Threads = None,
     accept_license: AcceptLicense = False,
     as_json: Json = False,
     debug: Debug = False,
@@ -46,9 +59,10 @@ def predict(
     with session(
         as_json=as_json, debug=debug, resume="run the same command with --resume to go on"
     ) as output:
-        from dinoseg.cli.devices import check_device
+        from dinoseg.cli.devices import check_device, limit_threads
         from dinoseg.inference import predict_files
 
+        limit_threads(threads)
         report = predict_files(
             run,
             sources,
@@ -64,6 +78,7 @@ def predict(
             backbone=backbone,
             accept_license=accept_license,
             device=check_device(device),
+            precision=precision,
             progress=output.progress,
         )
         output.facts = {"out": out, **report.describe()}

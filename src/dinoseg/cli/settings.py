@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from dinoseg.config import RunSettings, Settings, preset
+from dinoseg.config import RunSettings, Settings, parse_assignments, preset
+from dinoseg.errors import UsageError
 
 # Those that have an option of their own, and those that the data decide.
 NOT_SETTABLE = frozenset(
@@ -38,6 +39,25 @@ def list_settings() -> list[Setting]:
     """All settings of a training run that can be changed, with the defaults of the preset `default`."""
     values = {"train": preset("default", "linear")}
     return [setting for setting in _walk(RunSettings, "", values) if setting.key not in NOT_SETTABLE]
+
+
+def collect_changes(assignments: Sequence[str] | None, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings from `--set` and from options that stand for a setting.
+
+    Args:
+        assignments: `KEY=VALUE` words.
+        options: setting -> value; `None` where the option was not given.
+
+    Raises:
+        ConfigError: a word is no assignment.
+        UsageError: a setting is given both ways.
+    """
+    changes = parse_assignments(assignments or [])
+    given = {key: value for key, value in options.items() if value is not None}
+    twice = sorted(given.keys() & changes.keys())
+    if twice:
+        raise UsageError(f"{twice[0]} is given with --set and with an option of its own; leave one out")
+    return {**changes, **given}
 
 
 def _walk(kind: type[Settings], prefix: str, values: Mapping[str, Any]) -> Iterator[Setting]:

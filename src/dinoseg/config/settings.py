@@ -174,6 +174,9 @@ class BackboneSettings(Settings):
 
     name: str = Field(description="catalog name or local Hugging Face folder")
     layers: tuple[int, ...] | None = Field(None, description="0-based; default: the published layers")
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="what it computes in; bfloat16 is faster where the processor has it"
+    )
 
 
 class ModelSettings(Settings):

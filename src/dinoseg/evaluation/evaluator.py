@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dinoseg.backbones.extractors import Precision
 from dinoseg.data.case_files import CaseFiles, shorten
 from dinoseg.data.layouts import Dataset, open_dataset
 from dinoseg.errors import DataError, UsageError
@@ -66,6 +67,7 @@ def evaluate(
     backbone: str | Path | None = None,
     accept_license: bool = False,
     device: str | None = None,
+    precision: Precision | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Score a model on the cases of a split: Dice, IoU, HD95, ASSD and NSD per class.
@@ -86,6 +88,7 @@ def evaluate(
         backbone: another place of the backbone's weights; only with a run folder.
         accept_license: accept the licence of the backbone's weights; only with a run folder.
         device: torch device to load a run folder to, default "cpu".
+        precision: what the backbone of a run folder computes in; default: what it was trained in.
         progress: told how many cases are done, and which failed.
 
     Raises:
@@ -105,7 +108,12 @@ def evaluate(
     run = None if isinstance(model, Segmenter) else Path(model)
     files = select_cases(dataset, split, splits=Path(splits) if splits else None, run=run)
     segmenter = open_model(
-        model, backbone=backbone, accept_license=accept_license, device=device, progress=progress
+        model,
+        backbone=backbone,
+        accept_license=accept_license,
+        device=device,
+        precision=precision,
+        progress=progress,
     )
     refuse_other_classes(segmenter.classes, dataset)
     work = _Work(segmenter, dataset, protocol, tolerance, batch_size)
@@ -193,7 +201,7 @@ def _write(
         protocol=work.protocol,
         facts={
             "Method": method,
-            "Backbone": f"{backbone.name} ({backbone.digest[:12]})",
+            "Backbone": f"{backbone.name} ({backbone.digest[:12]}, {backbone.precision})",
             "Data": str(work.dataset.root),
             "Split": f"{part} ({len(files)} cases)",
             "Protocol": work.protocol,

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from dinoseg import __version__
+from dinoseg.backbones.extractors import Precision
 from dinoseg.data.case import Case
 from dinoseg.data.formats import read_image, read_label
 from dinoseg.errors import DataError, UsageError
@@ -41,6 +42,7 @@ def predict_files(
     backbone: str | Path | None = None,
     accept_license: bool = False,
     device: str | None = None,
+    precision: Precision | None = None,
     progress: Progress | None = None,
 ) -> PredictionReport:
     """Segment image files and write `out/masks`, `out/overlays`, `out/probabilities`, `out/predictions.json`.
@@ -65,6 +67,7 @@ def predict_files(
         backbone: another place of the backbone's weights; only with a run folder.
         accept_license: accept the licence of the backbone's weights; only with a run folder.
         device: torch device to load a run folder to; a Segmenter stays where it is.
+        precision: what the backbone of a run folder computes in; default: what it was trained in.
         progress: counts files and is told each failure when it happens.
 
     Raises:
@@ -80,7 +83,12 @@ def predict_files(
     if not (overwrite or resume):
         refuse_outputs(plan, out)
     loaded = open_model(
-        model, backbone=backbone, accept_license=accept_license, device=device, progress=progress
+        model,
+        backbone=backbone,
+        accept_license=accept_license,
+        device=device,
+        precision=precision,
+        progress=progress,
     )
     origin = {"model": describe_model(loaded), "settings": _describe_options(options)}
     if resume:

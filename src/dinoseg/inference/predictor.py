@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+from dinoseg.backbones.extractors import Precision
 from dinoseg.data.case import Case
 from dinoseg.errors import UsageError
 from dinoseg.inference.engine import Options, Prepared, prepare, segment
@@ -31,6 +32,7 @@ def predict(
     backbone: str | Path | None = None,
     accept_license: bool = False,
     device: str | None = None,
+    precision: Precision | None = None,
     progress: Progress | None = None,
 ) -> Prediction | list[Prediction]:
     """Segment an image, or a folder or list of them, at the size of the input.
@@ -49,6 +51,7 @@ def predict(
         backbone: another place of the backbone's weights; only with a run folder.
         accept_license: accept the licence of the backbone's weights; only with a run folder.
         device: torch device to load a run folder to, default "cpu"; a Segmenter stays where it is.
+        precision: what the backbone of a run folder computes in; default: what it was trained in.
         progress: told where weights come from and how many images are done.
 
     Returns:
@@ -62,7 +65,12 @@ def predict(
     options = Options(window, overlap, flips, batch_size, probabilities)
     items = expand(source)
     loaded = open_model(
-        model, backbone=backbone, accept_license=accept_license, device=device, progress=progress
+        model,
+        backbone=backbone,
+        accept_license=accept_license,
+        device=device,
+        precision=precision,
+        progress=progress,
     )
     found = _predict_items(loaded, items, options)
     predictions = list((progress or Silent()).track(found, total=len(items), label="predict"))
@@ -97,12 +105,13 @@ def open_model(
     backbone: str | Path | None = None,
     accept_license: bool = False,
     device: str | None = None,
+    precision: Precision | None = None,
     progress: Progress | None = None,
 ) -> Segmenter:
     """Load a run folder, or return the Segmenter that was given.
 
     Raises:
-        UsageError: `backbone` or `device` is given with a Segmenter, which has both.
+        UsageError: `backbone`, `device` or `precision` is given with a Segmenter, which has them.
     """
     if not isinstance(model, Segmenter):
         return load(
@@ -110,11 +119,12 @@ def open_model(
             backbone=backbone,
             accept_license=accept_license,
             device=device or "cpu",
+            precision=precision,
             progress=progress,
         )
-    if backbone is not None or device is not None:
+    if not (backbone is None and device is None and precision is None):
         raise UsageError(
-            "backbone and device belong to a run folder; a Segmenter has both, move it with .to()"
+            "backbone, device and precision belong to a run folder; a Segmenter has them, move it with .to()"
         )
     return model
 

@@ -105,11 +105,12 @@ class PredictionReport:
 
 
 def describe_model(model: Segmenter) -> dict[str, Any]:
-    """What identifies a model: method, backbone, classes, size, and digests of both halves' weights."""
+    """What identifies a model: method, backbone, precision, size, and digests of both halves' weights."""
     return {
         "method": model.settings.decoder.method,
         "backbone": model.backbone.name,
         "backbone_digest": model.backbone.digest,
+        "precision": model.backbone.precision,
         "decoder_digest": _digest_weights(model),
         "size": list(model.size),
     }

@@ -124,6 +124,7 @@ def train(
     frozen = create_backbone(
         settings.model.backbone.name,
         layers=settings.model.backbone.layers,
+        precision=settings.model.backbone.precision,
         accept_license=accept_license,
         progress=progress,
     )
