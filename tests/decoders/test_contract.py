@@ -137,6 +137,18 @@ def test_trains(method: str, kind: str) -> None:
 
 @each_method
 @each_kind
+def test_nothing_is_left_on_another_device(method: str, kind: str) -> None:
+    """A step on the device `meta`, which like a GPU refuses to mix with what was made on the CPU."""
+    decoder = make_decoder(method, kind).to("meta").train()
+    features, image = make_inputs(kind, (50, 37), batch=2)
+    outputs = all_logits(decoder, features.map(lambda maps: maps.to("meta")), image.to("meta"))
+    torch.stack([logits.sum() for logits in outputs]).sum().backward()
+    assert outputs[0].shape == (2, 2, 50, 37)
+    assert {str(weight.grad.device) for weight in decoder.parameters()} == {"meta"}
+
+
+@each_method
+@each_kind
 @torch.no_grad()
 def test_saved_weights_give_the_same_logits(method: str, kind: str) -> None:
     decoder, other = make_decoder(method, kind), make_decoder(method, kind, seed=1)
@@ -199,11 +211,24 @@ class Exported(torch.nn.Module):
         return self.decoder(replace(self.features, levels=levels), image)
 
 
-@pytest.mark.parametrize("method", METHODS)
+# a grid that no other test has used, and where the image takes part, other strides and an odd size
+EXPORTED = [*((method, "vit", (112, 176)) for method in METHODS), ("dino-unet", "convnext", (83, 45))]
+
+
+@pytest.mark.parametrize(("method", "kind", "size"), EXPORTED)
 @torch.no_grad()
-def test_traced_graph_gives_the_same_logits_and_leaves_the_decoder_usable(method: str) -> None:
-    decoder = make_decoder(method, "vit")
-    features, image = make_inputs("vit", (112, 176))  # a grid that no other test has used
+def test_traced_graph_gives_the_same_logits_and_leaves_the_decoder_usable(
+    method: str, kind: str, size: tuple[int, int]
+) -> None:
+    decoder = make_decoder(method, kind)
+    features, image = make_inputs(kind, size)
     program = torch.export.export(Exported(decoder, features), (image, *features.levels), strict=False)
-    logits = decoder(features, image)
-    torch.testing.assert_close(program.module()(image, *features.levels), logits, rtol=1e-4, atol=1e-5)
+    # other inputs than those of the tracing, of which nothing may stay in the graph
+    other, other_image = features.map(lambda maps: maps.flip(-1) * 2), image.flip(-1) * 2
+    logits = decoder(other, other_image)
+    traced = program.module()(other_image, *other.levels)
+    torch.testing.assert_close(traced, logits, rtol=1e-4, atol=1e-5)
+    assert (logits - decoder(features, image)).abs().max() > 1e-3
+    # torch's own operators only: a runtime needs no kernel of ours
+    operators = {node.target for node in program.graph.nodes if node.op == "call_function"}
+    assert {getattr(each, "namespace", "python") for each in operators} <= {"aten", "python"}

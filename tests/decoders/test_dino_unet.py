@@ -7,11 +7,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from dinoseg.backbones.catalog import find_spec
 from dinoseg.backbones.features import Features
+from dinoseg.config import decoder_settings
 from dinoseg.decoders.adapter import DropPath, cell_centres, reach
 from dinoseg.decoders.deformable import POINTS, DeformableAttention
 from dinoseg.decoders.dino_unet import DinoUNet
 from dinoseg.errors import UsageError
+from dinoseg.model import create_decoder
 from tests.decoders.released import Released, difference, features_of, load, read
 
 TOLERANCE = 1e-4
@@ -62,6 +65,27 @@ def test_published_sizes(width: int, millions: float) -> None:
         decoder = DinoUNet((width,) * 4, 2, deep_supervision=True)
     count = sum(weight.numel() for weight in decoder.parameters())
     assert round(count / 1e6, 1) == millions
+
+
+@pytest.mark.parametrize(
+    ("name", "layers", "width"),
+    [
+        ("dinov3_vits16", (2, 5, 8, 11), 384),
+        ("dinov3_vitb16", (2, 5, 8, 11), 768),
+        ("dinov3_vitl16.lvd1689m", (4, 11, 17, 23), 1024),
+        ("dinov3_vith16plus", (7, 15, 23, 31), 1280),
+        ("dinov3_vit7b16.lvd1689m", (9, 19, 29, 39), 4096),
+    ],
+)
+def test_every_published_vit(name: str, layers: tuple[int, ...], width: int) -> None:
+    """Layers and default widths fit, at a size that is no multiple of 32."""
+    spec = find_spec(name)
+    assert (spec.layers, spec.channels) == (layers, (width,) * 4)
+    with torch.device("meta"):
+        decoder = create_decoder(decoder_settings("dino-unet"), spec.channels, 2)
+        levels = tuple(torch.empty(1, width, 5, 4) for _ in layers)
+        logits = decoder(Features(levels, spec.strides, (75, 50), (80, 64)), torch.empty(1, 3, 75, 50))
+    assert logits.shape == (1, 2, 75, 50)
 
 
 @torch.no_grad()

@@ -179,7 +179,7 @@ def test_a_backbone_that_was_not_changed_is_not_copied(
 def test_a_backbone_that_cannot_be_compared_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The named one is not on this machine, and nothing is fetched to find out."""
     release, notes = open_release("dino_unet_c3"), Notes()
-    monkeypatch.setattr("dinoseg.releases.importer.describe_backbone", lambda name, progress: release.spec)
+    monkeypatch.setattr("dinoseg.releases.importer.describe_backbone", lambda name: release.spec)
     bring_in(tmp_path, release, backbone="tiny-vit", progress=notes)
     assert any("tiny-vit is not on this machine" in note for note in notes.notes)
     assert difference(release, tmp_path / "run") <= TOLERANCE

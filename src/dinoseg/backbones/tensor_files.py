@@ -14,12 +14,11 @@ from torch import Tensor
 from dinoseg.errors import WeightsError
 
 
-def read_tensors(path: Path, *, wrappers: tuple[str, ...] = ()) -> dict[str, Tensor]:
+def read_tensors(path: Path) -> dict[str, Tensor]:
     """Read a `.safetensors` or `.pth` file onto the CPU.
 
     Args:
         path: the file.
-        wrappers: keys under which a training program may have put the table of tensors.
 
     Raises:
         WeightsError: the file is missing, damaged, of another kind, or holds more than tensors.
@@ -29,7 +28,7 @@ def read_tensors(path: Path, *, wrappers: tuple[str, ...] = ()) -> dict[str, Ten
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     if path.suffix in (".pth", ".pt"):
-        return _read_pth(path, wrappers)
+        return _read_pth(path)
     raise WeightsError(f"{path} ends in '{path.suffix}'; accepted are .safetensors and Meta's .pth")
 
 
@@ -72,7 +71,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         raise WeightsError(f"{path} is damaged ({error}); fetch it again") from error
 
 
-def _read_pth(path: Path, wrappers: tuple[str, ...]) -> dict[str, Tensor]:
+def _read_pth(path: Path) -> dict[str, Tensor]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:  # the unpickler raises whatever a damaged or hostile file makes it raise
@@ -81,9 +80,6 @@ def _read_pth(path: Path, wrappers: tuple[str, ...]) -> dict[str, Tensor]:
             f"{path} was refused: it is damaged or holds more than tensors ({reason:.120}); "
             f"fetch it again from Meta, or use a .safetensors file"
         ) from error
-    for wrapper in wrappers:
-        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
-            state = state[wrapper]
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise WeightsError(
             f"{path} is no table of tensors; accepted are the backbone files as Meta sends them"

@@ -16,7 +16,7 @@ from dinoseg.backbones.modules import load_module
 from dinoseg.backbones.weights_local import list_candidates
 from dinoseg.backbones.weights_settings import read_settings
 from dinoseg.outputs import write_json, write_text
-from dinoseg.progress import Progress
+from dinoseg.progress import Progress, Silent
 from dinoseg.releases.checkpoints import State
 
 OWN = "./backbone"  # relative to the run folder
@@ -31,9 +31,10 @@ class Placed:
     backbone: Backbone
 
 
-def describe_backbone(name: str, progress: Progress) -> BackboneSpec:
+def describe_backbone(name: str) -> BackboneSpec:
     """What is known of a catalog name or a local folder, without its weights."""
-    return read_spec(Path(name), progress=progress) if _is_folder(name) else find_spec(name)
+    # silent: `place_backbone` opens the same folder, which tells what is assumed
+    return read_spec(Path(name), progress=Silent()) if _is_folder(name) else find_spec(name)
 
 
 def place_backbone(

@@ -91,7 +91,7 @@ def import_checkpoint(
     released = _require_released(method)
     parts = sort_tensors(read_checkpoint(Path(checkpoint)), released, source=source)
     found = _infer(parts, method, source)
-    spec = describe_backbone(backbone, progress if parts.backbone else Silent())
+    spec = describe_backbone(backbone)
     _require_widths(found, spec, backbone, source)
     settings = _settle(found, spec, classes, SIZES[method] if size is None else size, source)
     settings = _change(settings, changes or {}, progress)
