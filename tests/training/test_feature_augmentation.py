@@ -94,11 +94,11 @@ class Watched(DecoderTraining):
         bank: Any = SimpleNamespace(native_label=lambda position: torch.zeros(64, 64, dtype=torch.uint8))
         super().__init__(make_glass(BINARY), settings, bank, bank)
         self.seen: list[Features] = []
-        self.decoder.forward = self._note  # type: ignore[method-assign, assignment]
+        self.decoder.forward = self._note  # type: ignore[method-assign]
         self.trainer = SimpleNamespace(  # type: ignore[assignment]
             current_epoch=2, global_rank=0, num_training_batches=99
         )
-        self.log = lambda *arguments, **keywords: None  # type: ignore[method-assign, assignment]
+        self.log = lambda *arguments, **keywords: None  # type: ignore[method-assign]
 
     def _note(self, features: Features, image: Tensor | None = None) -> Tensor:
         self.seen.append(features)

@@ -255,7 +255,7 @@ def test_steps_per_epoch_are_that_many_full_batches(steps: int, size: int, bank:
 
 def test_steps_per_epoch_reach_every_image_in_time(bank: ViewBank) -> None:
     training = Training(bank, steps_per_epoch=1, batch_size=2)
-    seen = set()
+    seen: set[int] = set()
     for epoch in range(30):
         training.trainer.current_epoch = epoch
         seen.update(*training.positions())

@@ -30,8 +30,8 @@ PAPER: Mapping[str, TrainSettings] = {
         views=8,
         augmentation=AugmentationSettings(),
     ),
-    # nnU-Net's recipe with a lower rate. Its planner gives batches of 12 at 512 px; its final weights are
-    # used. Of its augmentation, what a bank of views can do.
+    # nnU-Net's recipe with a lower rate; its planner chooses the batch size from the GPU's memory, 12 is
+    # ours. Of its augmentation, what a bank of views can do.
     "dino-unet": TrainSettings(
         epochs=200,
         steps_per_epoch=250,
