@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from dinoseg.cli import data, demo, doctor, evaluate, importing, info, predict, train, weights
+from dinoseg.cli import curve, data, demo, doctor, evaluate, importing, info, predict, train, weights
 from dinoseg.cli.output import one_line, report_error
 
 # Plain help: rich's costs another 70 ms at every --help.
@@ -26,6 +26,7 @@ app = typer.Typer(
 )
 app.command("demo")(demo.demo)
 app.command("train")(train.train)
+app.command("curve")(curve.curve)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
 app.add_typer(data.app, name="data")

@@ -20,6 +20,8 @@ from dinoseg.cli.options import (
     Splits,
 )
 from dinoseg.cli.output import Output, session
+from dinoseg.cli.spreads import tell_draws
+from dinoseg.errors import UsageError
 
 if TYPE_CHECKING:
     from dinoseg.model import Segmenter
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 Preset = Literal["default", "paper"]
 ShotsFrom = Literal["random", "first"]
 ShotUnit = Literal["case", "group"]
+ScoredSplit = Literal["test", "val"]
 
 
 def train(
@@ -57,6 +60,16 @@ def train(
     threads: Annotated[
         int | None, typer.Option(help="Cores to compute on; all if not given.", min=1, metavar="N")
     ] = None,
+    draws: Annotated[
+        int | None,
+        typer.Option(
+            help="Train on so many draws of the shots, score each, report the spread.", min=1, metavar="N"
+        ),
+    ] = None,
+    split: Annotated[
+        ScoredSplit | None,
+        typer.Option(help="What --draws scores; test where it holds cases, else val, if not given."),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
     overwrite: Overwrite = False,
     accept_license: AcceptLicense = False,
@@ -77,28 +90,45 @@ def train(
         limit_threads(threads)
         keep_freed_memory()
         check_device(device)
+        _refuse_lone_options(shots, draws, split)
+        common: dict[str, Any] = {
+            "method": method,
+            "backbone": backbone,
+            "out": out,
+            "preset": preset,
+            "shots": shots,
+            "shots_from": shots_from,
+            "shot_unit": shot_unit,
+            "splits": splits,
+            "changes": changes,
+            "seed": seed,
+            "device": device,
+            "accept_license": accept_license,
+            "resume": resume,
+            "overwrite": overwrite,
+            "progress": output.progress,
+        }
+        if draws is not None:
+            from dinoseg.training import train_draws
+
+            found = train_draws(data, draws=draws, split=split, **common)
+            output.facts = {"out": out, "split": found.split, "repeats": found.repeats}
+            tell_draws(output, found)
+            return
         from dinoseg.training import train as run_training
 
-        model = run_training(
-            data,
-            method=method,
-            backbone=backbone,
-            out=out,
-            preset=preset,
-            shots=shots,
-            shots_from=shots_from,
-            shot_unit=shot_unit,
-            splits=splits,
-            changes=changes,
-            seed=seed,
-            device=device,
-            accept_license=accept_license,
-            resume=resume,
-            overwrite=overwrite,
-            progress=output.progress,
-        )
+        model = run_training(data, **common)
         output.facts = {"run": out, **describe_model(model)}
         _tell(output, data, out)
+
+
+def _refuse_lone_options(shots: int | None, draws: int | None, split: str | None) -> None:
+    if draws is not None and shots is None:
+        raise UsageError("--draws repeats over draws of a few cases; say of how many with --shots K")
+    if split is not None and draws is None:
+        raise UsageError(
+            "--split says what --draws scores; score a single run with `dinoseg evaluate RUN DATA --split`"
+        )
 
 
 def describe_model(model: Segmenter) -> dict[str, Any]:

@@ -1,0 +1,65 @@
+"""How scores over draws are told: a table of means, sds and intervals, and what failed."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from dinoseg.cli.output import Output
+from dinoseg.errors import DataError
+
+if TYPE_CHECKING:
+    from dinoseg.training import Curve, Draws
+    from dinoseg.training.outcomes import Repeats
+
+COLUMNS = ("method", "shots", "Dice", "sd", "95 % over draws", "missed", "draws", "parameters", "seconds")
+MEANING = (
+    "Dice: mean over the draws; sd and t-interval over draws: what the choice of the training cases and the "
+    "seed does."
+)
+
+
+def tell_draws(output: Output, draws: Draws) -> None:
+    """Show what came of `train --draws`."""
+    tell_repeats(output, [draws.repeats], split=draws.split)
+    for draw in draws.repeats.draws:
+        output.line(f"draw {draw.draw} (seed {draw.seed}): {draw.describe(draws.split)} -> {draw.run}")
+    output.line(f"tables: {draws.out / 'draws.csv'}, draws.json; the report of each draw is in its folder")
+
+
+def tell_curve(output: Output, curve: Curve) -> None:
+    """Show what came of `curve`."""
+    tell_repeats(output, curve.repeats, split=curve.split)
+    output.line(f"picture: {curve.picture}")
+    output.line(f"tables: {curve.summary} (a row per line above), {curve.table} (a row per run)")
+
+
+def tell_repeats(output: Output, repeats: Sequence[Repeats], *, split: str) -> None:
+    """Show one row per method and number of shots; cases that could not be read make exit code 3."""
+    output.table(COLUMNS, [_row(item) for item in repeats], title=f"{split} split")
+    output.line(MEANING)
+    failed = [draw for item in repeats for draw in item.draws if draw.failed]
+    if failed:
+        output.problem(
+            f"{failed[0].failed} cases of the {split} split could not be read and are in no mean; "
+            f"{failed[0].run} names them in its report"
+        )
+        output.exit_code = DataError.exit_code
+
+
+def _row(item: Repeats) -> tuple[str, ...]:
+    dice = item.dice
+    missed = sorted({draw.missed for draw in item.draws})
+    return (
+        item.method,
+        str(item.shots),
+        f"{dice.mean:.3f}",
+        f"{dice.sd:.3f}" if math.isfinite(dice.sd) else "-",
+        f"{dice.low:.3f} to {dice.high:.3f}" if math.isfinite(dice.low) else "unknown",
+        str(missed[0]) if len(missed) == 1 else f"{missed[0]} to {missed[-1]}",
+        str(dice.draws),
+        f"{item.draws[0].trained_parameters:,}",
+        f"{statistics.mean(draw.train_seconds for draw in item.draws):.0f}",
+    )

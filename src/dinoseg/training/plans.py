@@ -1,0 +1,142 @@
+"""plan.json: what a series of runs was started with, so that it goes on as it began or not at all."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from dinoseg.data.splits import Splits, load_splits, save_splits
+from dinoseg.errors import OutputError, RunError
+from dinoseg.outputs import is_temporary, write_json
+from dinoseg.training.run_folder import FREE_TO_CHANGE, flatten
+
+PLAN = "plan.json"
+SPLITS = "splits.json"
+PARTS = re.compile(r"(plan|splits|draws|curve)\.json|(draws|curve|summary)\.csv|curve\.png|runs|draw-\d+")
+AGAIN = "start anew with --overwrite"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that the results of a series follow from.
+
+    Attributes:
+        kind: "draws" or "curve".
+        methods: to train; may grow when a series goes on, like the next two.
+        shots: numbers of cases or groups.
+        draws: how many of each.
+        split: what is scored.
+        content: digest of all images and masks of the splits.
+        backbones: method -> digest of the frozen backbone with the layers that it reads.
+        settings: method -> all settings, but for those that no result depends on.
+    """
+
+    kind: Literal["draws", "curve"]
+    methods: tuple[str, ...]
+    shots: tuple[int, ...]
+    draws: int
+    split: str
+    content: str
+    backbones: Mapping[str, str]
+    settings: Mapping[str, Mapping[str, str]]
+
+
+def keep_settings(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Settings of one method, flat, without what is free to change and what a plan lists itself."""
+    left_out = {*FREE_TO_CHANGE, "shots", "splits"}
+    return {key: value for key, value in flatten(dict(settings)).items() if key not in left_out}
+
+
+def refuse_older(out: Path, *, resume: bool, overwrite: bool) -> None:
+    """Raise `OutputError` if `out` holds something that is neither to be resumed nor to be deleted."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    planned = (out / PLAN).is_file()
+    if overwrite:
+        _find_foreign(out, planned=planned)
+    elif not (resume and planned):
+        raise OutputError(f"{out} is not empty; continue with --resume, start anew with --overwrite")
+
+
+def open_plan(out: Path, plan: Plan, splits: Splits, *, resume: bool, overwrite: bool) -> None:
+    """Make `out` ready: a new series, or an older one that was started with the same settings.
+
+    Raises:
+        OutputError: as for `refuse_older`.
+        RunError: `resume`, and the series was started with something else.
+    """
+    refuse_older(out, resume=resume, overwrite=overwrite)
+    if overwrite and out.exists():
+        shutil.rmtree(out)
+    if (out / PLAN).is_file():
+        _require_same(out, plan, splits)
+    write_json(out / PLAN, asdict(plan), overwrite=True)
+    save_splits(out / SPLITS, splits, overwrite=True)
+
+
+def _find_foreign(out: Path, *, planned: bool) -> None:
+    names = [path.name for path in out.iterdir() if not is_temporary(path)] if out.is_dir() else [out.name]
+    foreign = [name for name in sorted(names) if not PARTS.fullmatch(name)]
+    if foreign or not planned:
+        found = (foreign or sorted(names))[0]
+        raise OutputError(f"{out} holds {found}, which no series of runs wrote; choose another --out")
+
+
+def _require_same(out: Path, plan: Plan, splits: Splits) -> None:
+    before, now = _read(out / PLAN), asdict(plan)
+    for name in ("methods", "shots"):
+        gone = [str(item) for item in before[name] if item not in now[name]]
+        if gone:
+            raise RunError(
+                f"{out} was started with {name} {','.join(map(str, before[name]))}, now without "
+                f"{','.join(gone)}; ask for these too, or {AGAIN}"
+            )
+    if before["draws"] > plan.draws:
+        raise RunError(
+            f"{out} was started with {before['draws']} draws, now {plan.draws}; ask for as many, or {AGAIN}"
+        )
+    _require_same_values(out, _comparable(before), _comparable(now, before["methods"]))
+    if (out / SPLITS).is_file() and load_splits(out / SPLITS) != splits:
+        raise RunError(
+            f"{out / SPLITS} has other cases than the data now; restore its splits to resume, or {AGAIN}"
+        )
+
+
+def _require_same_values(out: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    different = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+    if not different:
+        return
+    key = different[0]
+    if key == "content":
+        raise RunError(
+            f"images or masks have changed since {out} was started; restore them to resume, or {AGAIN}"
+        )
+    raise RunError(
+        f"{out} was started with {key} {before.get(key)}, now {now.get(key)}"
+        f"{f' ({len(different)} settings differ)' if len(different) > 1 else ''}; "
+        f"resume with the same settings, or {AGAIN}"
+    )
+
+
+def _comparable(plan: Mapping[str, Any], methods: list[str] | None = None) -> dict[str, Any]:
+    """One flat key -> value of what must not change; of these methods only, if given."""
+    flat = {key: plan[key] for key in ("kind", "split", "content")}
+    for method in methods or plan["methods"]:
+        flat |= {f"{method}: {key}": value for key, value in plan["settings"][method].items()}
+        flat[f"{method}: digest of the backbone"] = plan["backbones"][method]
+    return flat
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        plan: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        _comparable(plan)
+        _ = len(plan["shots"]), plan["draws"] + 0
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{path} is damaged ({error!r}); {AGAIN}") from error
+    return plan
