@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import dinoseg.backbones.cache as cache_module
 from dinoseg.backbones.cache import EntryStore, FeatureCache, entry_key
 from dinoseg.backbones.features import Features
 from dinoseg.errors import OutputError
@@ -91,6 +92,59 @@ def test_damaged_entries_are_found_and_rebuilt(tmp_path: Path, damage: str) -> N
     after = open_cache(tmp_path)
     ask(after)
     assert after.backbone.calls == 0  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("damage", ["truncate", "empty", "remove", "replace"])
+def test_an_open_entry_that_is_damaged_is_rebuilt_too(tmp_path: Path, damage: str) -> None:
+    cache = open_cache(tmp_path)
+    ask(cache), ask(cache)
+    path = entry_file(tmp_path)
+    if damage == "remove":
+        path.unlink()
+    elif damage == "replace":
+        other = path.with_name("other")
+        other.write_bytes(b"no tensors" * 20)
+        other.replace(path)
+    else:
+        path.write_bytes(path.read_bytes()[:100] if damage == "truncate" else b"")
+    features = ask(cache)
+    assert cache.backbone.calls == 4  # type: ignore[attr-defined]
+    assert torch.equal(features.levels[0], Counting()(IMAGES).levels[0])
+    ask(cache)
+    assert cache.backbone.calls == 4  # type: ignore[attr-defined]
+
+
+def count_openings(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    opened = []
+    original = cache_module.safe_open
+
+    def note(path: Path, framework: str) -> object:
+        opened.append(path)
+        return original(path, framework)
+
+    monkeypatch.setattr(cache_module, "safe_open", note)
+    return opened
+
+
+def test_an_entry_is_opened_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = count_openings(monkeypatch)
+    cache = open_cache(tmp_path)
+    ask(cache)  # computes; looks for each entry
+    opened.clear()
+    for _ in range(3):
+        ask(cache)
+    assert len(opened) == len(set(opened)) == 3
+
+
+def test_the_latest_entries_stay_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache_module, "KEPT_OPEN", 2)
+    store = EntryStore(tmp_path, limit_gb=1)
+    for name in ("aa0", "bb0", "cc0"):
+        store.put(name, {"value": torch.zeros(3)})
+    opened = count_openings(monkeypatch)
+    for name in ("aa0", "bb0", "aa0", "cc0", "aa0", "bb0"):
+        assert store.get(name) is not None
+    assert [path.parent.name for path in opened] == ["aa", "bb", "cc", "bb"]
 
 
 def test_the_store_stays_within_its_limit_and_drops_the_longest_unused(tmp_path: Path) -> None:

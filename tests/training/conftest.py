@@ -11,7 +11,7 @@ import pytest
 
 import dinoseg.training.fitting as fitting
 from dinoseg.backbones import create_backbone
-from dinoseg.backbones.extractors import Backbone
+from dinoseg.backbones.extractors import Backbone, Precision
 from dinoseg.model import Segmenter
 from tests.backbones.tiny import Notes
 from tests.training.folders import make_data, train_small
@@ -33,13 +33,15 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fitting, "create_backbone", _create_once)
 
 
-def _create_once(name: str, *, layers: tuple[int, ...] | None, **keywords: Any) -> Backbone:
-    return _create(name, layers)
+def _create_once(
+    name: str, *, layers: tuple[int, ...] | None, precision: Precision, **keywords: Any
+) -> Backbone:
+    return _create(name, layers, precision)
 
 
 @lru_cache
-def _create(name: str, layers: tuple[int, ...] | None) -> Backbone:
-    return create_backbone(name, layers=layers)
+def _create(name: str, layers: tuple[int, ...] | None, precision: Precision) -> Backbone:
+    return create_backbone(name, layers=layers, precision=precision)
 
 
 @pytest.fixture(scope="session")

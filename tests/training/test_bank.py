@@ -32,7 +32,7 @@ from dinoseg.data.transforms import resize_image, resize_label, to_rgb
 from dinoseg.errors import LabelError
 from dinoseg.model import Segmenter
 from dinoseg.progress import Silent
-from dinoseg.training.bank import Batches, Sample, ViewBank, draw_epoch
+from dinoseg.training.bank import Batches, Sample, ViewBank, draw_epoch, read_digests
 from tests.backbones.tiny import Notes
 from tests.training.folders import make_data
 
@@ -100,6 +100,7 @@ class Setting:
             mapping or self.dataset.labels,
             self.model(method, size),
             cache,
+            digests=read_digests(self.dataset.cases),
             augmentation=augmentation,
             views=views,
             seed=seed,
@@ -174,6 +175,13 @@ def test_a_second_build_computes_and_opens_nothing(setting: Setting, monkeypatch
     bank.batch(SAMPLES)
     assert setting.computed == 15
     assert again.total == 0
+
+
+def test_every_file_is_digested_once(dataset: Dataset) -> None:
+    digests = read_digests(dataset.cases)
+    files = [path for case in dataset.cases for path in (case.image, case.label) if path]
+    assert digests == {path: content_digest(path) for path in files}
+    assert len(digests) == 10
 
 
 def test_each_image_is_opened_once_for_all_its_views(

@@ -28,7 +28,7 @@ from dinoseg.config import (
 from dinoseg.data import open_dataset
 from dinoseg.data.augmentation import draw_view
 from dinoseg.model import Segmenter
-from dinoseg.training.bank import ViewBank
+from dinoseg.training.bank import ViewBank, read_digests
 from dinoseg.training.module import DecoderTraining
 from tests.training.folders import make_data, read_decoder, read_rows, train_small
 
@@ -58,6 +58,7 @@ EFFECTS: dict[str, tuple[Any, str]] = {
     "train.seed": (1, MODEL),
     "model.preprocessing.size": (32, BYTES),
     "model.backbone.layers": ([1, 2, 3, 4], MODEL),
+    "model.backbone.precision": ("bfloat16", MODEL),
     "cache.dtype": ("float32", BYTES),
     "cache.limit_gb": (1e-6, ENTRIES),
 }
@@ -176,8 +177,10 @@ def bank(data: Path, cache: Path) -> ViewBank:
     )
     store = FeatureCache(backbone, backbone.digest, EntryStore(cache, limit_gb=1))
     model = Segmenter(settings, backbone)
+    cases = dataset.cases[:7]
+    digests = read_digests(cases)
     return ViewBank(
-        dataset.cases[:7], dataset.labels, model, store, augmentation=AUGMENTATION, views=2, seed=0
+        cases, dataset.labels, model, store, digests=digests, augmentation=AUGMENTATION, views=2, seed=0
     )
 
 

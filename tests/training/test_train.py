@@ -19,7 +19,7 @@ import dinoseg.training.bank as bank_module
 import dinoseg.training.checkpoints as checkpoints_module
 import dinoseg.training.fitting as fitting
 from dinoseg.config import LossName, RunSettings, from_yaml, preset
-from dinoseg.data import Dataset, open_dataset, read_case
+from dinoseg.data import Dataset, content_digest, open_dataset, read_case
 from dinoseg.data.splits import Splits, load_splits, save_splits
 from dinoseg.errors import (
     ConfigError,
@@ -321,6 +321,21 @@ def test_a_second_run_opens_no_image(
     notes = Notes()
     train_small(data, tmp_path / "run", cache, progress=notes)
     assert same_weights(tmp_path / "run", finished.root)
+
+
+def test_every_file_is_hashed_once_in_a_run(
+    data: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+
+    def note(path: Path) -> str:
+        read.append(path)
+        return content_digest(path)
+
+    monkeypatch.setattr(bank_module, "content_digest", note)
+    train_small(data, tmp_path / "run", cache, changes={"train.epochs": 1})
+    names = lists_of(data)
+    assert len(read) == len(set(read)) == 2 * len([*names["train"], *names["val"]])
 
 
 def test_without_validation_the_last_epoch_is_kept(

@@ -2,8 +2,8 @@
 
 One file per entry, named by the hash of everything it depends on, written under a
 temporary name and moved into place: two processes can share a folder, and whoever finds
-an entry missing or damaged computes it again. Entries are memory-mapped, so a training
-set larger than memory costs address space, not memory.
+an entry missing or damaged computes it again. Entries are memory-mapped and stay so while
+they are used, so a training set larger than memory costs address space, not memory.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ import os
 import secrets
 import time
 import zlib
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -30,8 +32,18 @@ from dinoseg.errors import OutputError
 CHECKSUM = "crc32"
 ENTRY_FORMAT = "features 2"  # part of every key: another version does not read what it does not know
 SUFFIX = ".safetensors"
+KEPT_OPEN = 8192  # memory maps; a process may have 65,530 by default on Linux
 SPARE = 0.95  # a full store is emptied to this share of its limit
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """An entry that is memory-mapped, and the file that it was."""
+
+    path: Path
+    file: tuple[int, int, int]
+    tensors: dict[str, Tensor]
 
 
 class EntryStore:
@@ -48,6 +60,7 @@ class EntryStore:
         self.folder = folder
         self.limit = int(limit_gb * 1e9)
         self._used: set[str] = set()
+        self._opened: OrderedDict[str, _Opened] = OrderedDict()  # the latest used last
         self._full = False
         self._sweep()
         self._size = sum(size for _, size, _ in self._scan())
@@ -58,8 +71,18 @@ class EntryStore:
     def get(self, key: str) -> dict[str, Tensor] | None:
         """The tensors of an entry, memory-mapped, or None where it is missing or damaged.
 
-        The first time an entry is used its checksum is verified; a damaged one is removed.
+        The first time an entry is used its checksum is verified; a damaged one is removed. The
+        latest ones stay open, for as long as their files are there in the same length.
         """
+        opened = self._opened.get(key)
+        if opened is not None:
+            if _identify(opened.path) == opened.file:
+                self._opened.move_to_end(key)
+                return opened.tensors
+            del self._opened[key]
+        return self._open(key)
+
+    def _open(self, key: str) -> dict[str, Tensor] | None:
         path = self._path(key)
         try:
             with safe_open(path, "pt") as file:
@@ -75,7 +98,16 @@ class EntryStore:
                 _remove(path)
                 return None
             self._mark_used(key, path)
+        self._keep_open(key, path, tensors)
         return tensors
+
+    def _keep_open(self, key: str, path: Path, tensors: dict[str, Tensor]) -> None:
+        identity = _identify(path)
+        if identity is None:
+            return
+        self._opened[key] = _Opened(path, identity, tensors)
+        if len(self._opened) > KEPT_OPEN:
+            self._opened.popitem(last=False)
 
     def put(self, key: str, tensors: Mapping[str, Tensor]) -> bool:
         """Write an entry; False where there is no room left within the limit.
@@ -199,6 +231,18 @@ class FeatureCache:
             entry = _pack(computed, DTYPES[self._dtype])
             self.store.put(key, entry)
         return entry
+
+
+def _identify(path: Path) -> tuple[int, int, int] | None:
+    """Which file this is and how long; None where it is gone.
+
+    Reading the map of a file that was cut short would kill the process.
+    """
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_size
 
 
 def _remove(path: Path) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -55,6 +56,11 @@ class Sample:
     view: int
 
 
+def read_digests(cases: Sequence[CaseFiles]) -> dict[Path, str]:
+    """sha256 of every image and mask of some cases; each file is read once."""
+    return {path: content_digest(path) for case in cases for path in (case.image, case.label) if path}
+
+
 class ViewBank:
     """Views of labelled images with their features, remembered on disk.
 
@@ -63,6 +69,7 @@ class ViewBank:
         mapping: from mask values to class ids.
         model: gives preprocessing; its backbone is asked through `cache`.
         cache: remembers features; labels and pixels of the views lie in the same store.
+        digests: of all files of `cases`, from `read_digests`.
         augmentation: how views are drawn; None for validation.
         views: per image; the first is the image as it is.
         seed: of the views.
@@ -75,6 +82,7 @@ class ViewBank:
         model: Segmenter,
         cache: FeatureCache,
         *,
+        digests: Mapping[Path, str],
         augmentation: AugmentationSettings | None,
         views: int,
         seed: int,
@@ -85,8 +93,8 @@ class ViewBank:
         self._model = model
         self._cache = cache
         self._store = cache.store
-        self._images = [content_digest(case.image) for case in self.cases]
-        self._labels = [_label_digest(case) for case in self.cases]
+        self._images = [digests[case.image] for case in self.cases]
+        self._labels = [digests[_mask_of(case)] for case in self.cases]
         self._drawn = [
             [draw_view(augmentation, case=image, index=index, seed=seed) for index in range(views)]
             for image in self._images
@@ -232,7 +240,7 @@ def _label_of(case: Case) -> LabelMap:
     return case.label
 
 
-def _label_digest(case: CaseFiles) -> str:
+def _mask_of(case: CaseFiles) -> Path:
     if case.label is None:
         raise LabelError(f"{case.image} has no mask; training and evaluation need one for every image")
-    return content_digest(case.label)
+    return case.label

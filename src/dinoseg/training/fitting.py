@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,36 +18,21 @@ from dinoseg.backbones.cache import EntryStore, FeatureCache, entry_key
 from dinoseg.backbones.extractors import Backbone
 from dinoseg.backbones.features import Features
 from dinoseg.backbones.weights_settings import read_settings
-from dinoseg.config import (
-    BackboneSettings,
-    ModelSettings,
-    RunSettings,
-    TrainSettings,
-    decoder_settings,
-    override,
-    preset_preprocessing,
-)
-from dinoseg.config import (
-    preset as find_preset,
-)
-from dinoseg.data import CaseFiles, Dataset, content_digest, open_dataset
+from dinoseg.config import RunSettings
+from dinoseg.data import CaseFiles, Dataset, open_dataset
 from dinoseg.data.labels import require_foreground
 from dinoseg.data.shots import draw_shots, tell_absent_classes
 from dinoseg.data.splits import Splits, check_splits, resolve_splits
-from dinoseg.errors import ConfigError, SplitError, UsageError
+from dinoseg.errors import SplitError
 from dinoseg.model import Segmenter
 from dinoseg.progress import Progress, Silent
-from dinoseg.training.bank import ViewBank
+from dinoseg.training.bank import ViewBank, read_digests
 from dinoseg.training.checkpoints import AtomicCheckpointIO, create_checkpoints, read_checkpoint
+from dinoseg.training.composition import compose_settings, require_device
 from dinoseg.training.guards import call_quietly, interruptible, isolated
 from dinoseg.training.history import History, draw_learning_curve
 from dinoseg.training.module import DecoderTraining
-from dinoseg.training.run_folder import RunFolder, anchor, anchor_backbone
-
-ARGUMENTS = (
-    *("data", "preset", "splits", "shots", "shots_from", "shot_unit"),
-    *("model.backbone.name", "model.decoder.method", "model.classes"),
-)
+from dinoseg.training.run_folder import RunFolder
 
 
 def train(
@@ -119,69 +104,71 @@ def train(
         changes=changes,
         seed=seed,
     )
-    chosen = _choose_cases(dataset, settings)
+    return train_run(
+        dataset,
+        settings,
+        find_splits(dataset, settings),
+        out=Path(out),
+        device=device,
+        accept_license=accept_license,
+        resume=resume,
+        overwrite=overwrite,
+        progress=progress,
+    )
+
+
+def train_run(
+    dataset: Dataset,
+    settings: RunSettings,
+    splits: Splits,
+    *,
+    out: Path,
+    device: str = "cpu",
+    accept_license: bool = False,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Progress,
+) -> Segmenter:
+    """Train as `train` does, on data that were read and splits that were checked.
+
+    Many runs on the same data need not read and check them each time.
+    """
+    folder = RunFolder(out)
+    folder.refuse_older(resume=resume, overwrite=overwrite)
+    chosen = _choose_cases(dataset, splits, settings)
     tell_absent_classes(dataset, chosen.splits.train, progress)
-    frozen = create_backbone(
+    frozen = open_backbone(settings, accept_license=accept_license, progress=progress)
+    model = _fresh_model(settings, frozen, device)
+    folder.open(settings, resume=resume, overwrite=overwrite)
+    folder.record_splits(chosen.splits)
+    folder.record_environment(frozen, device, digest_content(chosen.cases, chosen.digests))
+    with isolated(), interruptible():
+        return _fit(folder, settings, chosen, model, device, resume, progress)
+
+
+def find_splits(dataset: Dataset, settings: RunSettings) -> Splits:
+    """The splits that these settings ask for, without leaks; train is whole, whatever the shots.
+
+    Raises:
+        SplitError: a split is missing or leaks.
+    """
+    first = settings.shots if settings.shots_from == "first" else None
+    splits = resolve_splits(
+        dataset, path=settings.splits, seed=settings.train.seed, keep_first=first, unit=settings.shot_unit
+    )
+    check_splits(dataset, splits)
+    return splits
+
+
+def open_backbone(settings: RunSettings, *, accept_license: bool, progress: Progress) -> Backbone:
+    """The frozen backbone that these settings ask for."""
+    return create_backbone(
         settings.model.backbone.name,
         layers=settings.model.backbone.layers,
         precision=settings.model.backbone.precision,
         accept_license=accept_license,
         progress=progress,
     )
-    model = _fresh_model(settings, frozen, device)
-    folder.open(settings, resume=resume, overwrite=overwrite)
-    folder.record_splits(chosen.splits)
-    folder.record_environment(frozen, device, digest_content((*chosen.train, *chosen.val)))
-    with isolated(), interruptible():
-        return _fit(folder, settings, chosen, model, device, resume, progress)
-
-
-def require_device(device: str) -> None:
-    """Raise `UsageError` unless training runs on this kind of device."""
-    if device.partition(":")[0] not in ("cpu", "cuda"):
-        raise UsageError(f"training runs on cpu or cuda, given {device!r}; `dinoseg predict` takes more")
-
-
-def compose_settings(
-    dataset: Dataset,
-    data: Path | str,
-    *,
-    method: str,
-    backbone: str,
-    preset: Literal["paper", "default"],
-    shots: int | None,
-    shots_from: Literal["random", "first"],
-    shot_unit: Literal["case", "group"],
-    splits: Path | str | None,
-    changes: Mapping[str, Any] | None,
-    seed: int,
-) -> RunSettings:
-    """All settings of a run from the arguments of `train`.
-
-    Raises:
-        ConfigError: a setting is unknown or not accepted, or has an argument of its own.
-    """
-    model_settings = ModelSettings(
-        backbone=BackboneSettings(name=anchor_backbone(str(backbone))),
-        decoder=decoder_settings(method),
-        preprocessing=preset_preprocessing(preset, method),
-        classes=dataset.classes,
-    )
-    arguments = override(
-        RunSettings(
-            data=Path(data).absolute(), model=model_settings, train=_recipe(preset, method, seed, shots)
-        ),
-        {
-            "preset": preset,
-            "splits": anchor(Path(splits)) if splits else None,
-            "shots": shots,
-            "shots_from": shots_from,
-            "shot_unit": shot_unit,
-        },
-    )
-    settings = override(arguments, changes or {})
-    _require_arguments(arguments, settings)
-    return settings
 
 
 @dataclass(frozen=True)
@@ -193,29 +180,18 @@ class _Chosen:
     train: tuple[CaseFiles, ...]
     val: tuple[CaseFiles, ...]
 
+    @property
+    def cases(self) -> tuple[CaseFiles, ...]:
+        """All of them, those to train on first."""
+        return (*self.train, *self.val)
 
-def _require_arguments(arguments: RunSettings, settings: RunSettings) -> None:
-    """Refuse changes to what has an argument of its own, or is read from the data."""
-    for key in ARGUMENTS:
-        find = attrgetter(key)
-        if find(arguments) != find(settings):
-            raise ConfigError(
-                f"setting {key!r} cannot be changed here; it comes from the data (dataset.yaml) or from "
-                "an option of its own, see `dinoseg train --help`"
-            )
-
-
-def _recipe(preset: str, method: str, seed: int, shots: int | None) -> TrainSettings:
-    changes = {"seed": seed} if shots is None else {"seed": seed, "keep": "last"}
-    return find_preset(preset, method).model_copy(update=changes)
+    @cached_property
+    def digests(self) -> dict[Path, str]:
+        """sha256 of every file, computed once."""
+        return read_digests(self.cases)
 
 
-def _choose_cases(dataset: Dataset, settings: RunSettings) -> _Chosen:
-    first = settings.shots if settings.shots_from == "first" else None
-    splits = resolve_splits(
-        dataset, path=settings.splits, seed=settings.train.seed, keep_first=first, unit=settings.shot_unit
-    )
-    check_splits(dataset, splits)
+def _choose_cases(dataset: Dataset, splits: Splits, settings: RunSettings) -> _Chosen:
     if settings.shots is not None:
         drawn = draw_shots(
             dataset,
@@ -238,10 +214,16 @@ def _choose_cases(dataset: Dataset, settings: RunSettings) -> _Chosen:
     return _Chosen(dataset, splits, train_cases, tuple(files[name] for name in splits.val))
 
 
-def digest_content(cases: Sequence[CaseFiles]) -> str:
-    """Hash of all images, masks and groups of some cases."""
+def digest_content(cases: Sequence[CaseFiles], digests: Mapping[Path, str] | None = None) -> str:
+    """Hash of all images, masks and groups of some cases.
+
+    Args:
+        cases: image and mask files.
+        digests: of all these files where they are known already, from `read_digests`.
+    """
+    known = read_digests(cases) if digests is None else digests
     paths = [path for case in cases for path in (case.image, case.label) if path is not None]
-    return entry_key(*(case.group for case in cases), *(content_digest(path) for path in paths))
+    return entry_key(*(case.group for case in cases), *(known[path] for path in paths))
 
 
 def _fresh_model(settings: RunSettings, backbone: Backbone, device: str) -> Segmenter:
@@ -303,15 +285,14 @@ def _build_banks(
     store = EntryStore(place, limit_gb=settings.cache.limit_gb)
     cache = FeatureCache(_compute_on(model), model.backbone.digest, store, dtype=settings.cache.dtype)
     views = max(recipe.views, -(-recipe.min_bank // len(chosen.train))) if recipe.augmentation else 1
+    create = partial(ViewBank, digests=chosen.digests, seed=recipe.seed)
     labels = chosen.dataset.labels
-    train_bank = ViewBank(
-        chosen.train, labels, model, cache, augmentation=recipe.augmentation, views=views, seed=recipe.seed
-    )
+    train_bank = create(chosen.train, labels, model, cache, augmentation=recipe.augmentation, views=views)
     train_bank.build(progress)
     if not chosen.val:
         progress.note("no validation cases: the last epoch is kept and nothing can stop early")
         return train_bank, None
-    val_bank = ViewBank(chosen.val, labels, model, cache, augmentation=None, views=1, seed=recipe.seed)
+    val_bank = create(chosen.val, labels, model, cache, augmentation=None, views=1)
     val_bank.build(progress)
     return train_bank, val_bank
 
