@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dinoseg.config.changes import decoder_settings, from_yaml, override, parse_assignments, to_yaml
+from dinoseg.config.postprocessing import ClassPostprocessing, PostprocessingSettings, describe_steps
 from dinoseg.config.presets import preset, preset_preprocessing
 from dinoseg.config.settings import (
     AugmentationSettings,
@@ -32,6 +33,7 @@ __all__ = [
     "AugmentationSettings",
     "BackboneSettings",
     "CacheSettings",
+    "ClassPostprocessing",
     "Classes",
     "DecoderSettings",
     "DinoAugSegSettings",
@@ -40,6 +42,7 @@ __all__ = [
     "LossName",
     "Method",
     "ModelSettings",
+    "PostprocessingSettings",
     "PreprocessingSettings",
     "Preset",
     "RunSettings",
@@ -48,6 +51,7 @@ __all__ = [
     "Settings",
     "TrainSettings",
     "decoder_settings",
+    "describe_steps",
     "from_yaml",
     "override",
     "parse_assignments",
