@@ -20,8 +20,9 @@ from dinoseg.data.splits import load_splits
 from dinoseg.errors import ConfigError, DinosegError, RunError, SplitError, UsageError
 from dinoseg.evaluation import evaluate
 from dinoseg.evaluation.statistics import Interval
-from dinoseg.training import Curve, learn_curve, train
+from dinoseg.training import Curve, learn_curve
 from dinoseg.training.curve_picture import draw_curve
+from dinoseg.training.fitting import train_run
 from dinoseg.training.outcomes import Draw, Repeats, gather
 from tests.backbones.tiny import Notes
 from tests.training.series import TINY, hurry, read_comments, read_json, read_table, stamps
@@ -124,9 +125,9 @@ def test_stopped_between_runs_and_taken_up_again(
 
     def count(*arguments: Any, **keywords: Any) -> Any:
         trained.append(keywords["out"])
-        return train(*arguments, **keywords)
+        return train_run(*arguments, **keywords)
 
-    monkeypatch.setattr(repeats_module, "train", count)
+    monkeypatch.setattr(repeats_module, "train_run", count)
     notes = Notes()
     found = curve_small(data, tmp_path / "out", cache, draws=1, resume=True, progress=notes)
     assert len(trained) == 1

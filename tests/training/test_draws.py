@@ -104,7 +104,7 @@ def test_a_finished_series_is_not_trained_again(
     root = drawn.root
     before, notes = stamps(root / "draw-0"), Notes()
     table = (root / "draws.csv").read_text()
-    monkeypatch.setattr(repeats_module, "train", _refuse)
+    monkeypatch.setattr(repeats_module, "train_run", _refuse)
     monkeypatch.setattr(repeats_module, "evaluate", _refuse)
     draw_small(data, root, cache, resume=True, progress=notes)
     assert stamps(root / "draw-0") == before
@@ -133,7 +133,7 @@ def test_a_run_that_was_trained_but_not_scored_is_scored(
 ) -> None:
     root = shutil.copytree(drawn.root, tmp_path / "out")
     (root / "draw-1" / "report" / "test" / "index.html").unlink()
-    monkeypatch.setattr(repeats_module, "train", _refuse)
+    monkeypatch.setattr(repeats_module, "train_run", _refuse)
     draw_small(data, root, cache, resume=True)
     assert read_table(root / "draws.csv") == read_table(drawn.root / "draws.csv")
     assert (root / "draw-1" / "report" / "test" / "index.html").is_file()
@@ -240,7 +240,7 @@ def test_an_error_of_a_run_says_of_which(
     def diverge(*arguments: Any, **keywords: Any) -> None:
         raise RunError("diverged")
 
-    monkeypatch.setattr(repeats_module, "train", diverge)
+    monkeypatch.setattr(repeats_module, "train_run", diverge)
     with pytest.raises(RunError, match=r"^linear, 2 shots, draw 0: diverged$"):
         draw_small(data, tmp_path / "out", cache)
 

@@ -54,7 +54,7 @@ class Evaluation:
 
 def evaluate(
     model: Segmenter | Path | str,
-    data: Path | str,
+    data: Dataset | Path | str,
     *,
     split: str = "test",
     protocol: Protocol = "native",
@@ -75,7 +75,7 @@ def evaluate(
     Args:
         model: a run folder, or a Segmenter. With a run folder its own splits are used, and cases
             that it was trained on are refused.
-        data: folder or CSV of images and masks.
+        data: folder or CSV of images and masks, or one that was opened already.
         split: "test", "val", "train", or "all" for every case of the data set.
         protocol: "native" scores at the size of the images and counts every case; "paper" scores
             as the published programs do and is not comparable with it.
@@ -104,7 +104,7 @@ def evaluate(
     if out is not None:
         refuse_report(out, overwrite=overwrite)
     progress = progress or Silent()
-    dataset = open_dataset(data, progress=progress)
+    dataset = data if isinstance(data, Dataset) else open_dataset(data, progress=progress)
     run = None if isinstance(model, Segmenter) else Path(model)
     files = select_cases(dataset, split, splits=Path(splits) if splits else None, run=run)
     segmenter = open_model(

@@ -9,7 +9,6 @@ from typing import Any, Literal, TypeVar
 
 import torch
 
-from dinoseg.backbones import create_backbone
 from dinoseg.config import RunSettings
 from dinoseg.data import Dataset, open_dataset
 from dinoseg.data.shots import refuse_shots
@@ -18,7 +17,8 @@ from dinoseg.errors import DinosegError, SplitError, UsageError
 from dinoseg.evaluation import evaluate
 from dinoseg.model import Segmenter
 from dinoseg.progress import Progress
-from dinoseg.training.fitting import compose_settings, digest_content, require_device, train
+from dinoseg.training.composition import compose_settings, require_device
+from dinoseg.training.fitting import digest_content, open_backbone, train_run
 from dinoseg.training.outcomes import Draw, is_scored, is_trained, read_draw, report_folder
 from dinoseg.training.plans import SPLITS, Plan, keep_settings, open_plan, refuse_older
 
@@ -74,11 +74,15 @@ class Series:
 
     Attributes:
         request: what was asked for.
+        dataset: the data, read once.
+        splits: of all runs, checked once; written to the folder of the series.
         split: what is scored, "test" or "val".
         parameters: method -> number of trained parameters.
     """
 
     request: Request
+    dataset: Dataset
+    splits: Splits
     split: str
     parameters: Mapping[str, int]
 
@@ -99,7 +103,7 @@ def prepare(request: Request, kind: Literal["draws", "curve"], progress: Progres
     refuse_older(request.out, resume=request.resume, overwrite=request.overwrite)
     require_device(request.device)
     dataset = open_dataset(request.data)
-    settings = {method: _compose(request, dataset, method) for method in request.methods}
+    settings = {method: _try_settings(request, dataset, method) for method in request.methods}
     splits = _choose_splits(request, dataset, settings[request.methods[0]].splits)
     split = _choose_split(request, splits, dataset)
     digests, parameters = _try_models(request, settings, progress)
@@ -116,7 +120,7 @@ def prepare(request: Request, kind: Literal["draws", "curve"], progress: Progres
     )
     open_plan(request.out, plan, splits, resume=request.resume, overwrite=request.overwrite)
     _tell(request, split, dict(splits.items())[split], progress)
-    return Series(request, split, parameters)
+    return Series(request, dataset, splits, split, parameters)
 
 
 def carry_out(
@@ -156,18 +160,19 @@ def _carry_out_one(series: Series, job: Job, progress: Progress) -> None:
     request, run = series.request, series.request.out / job.folder
     try:
         if not is_trained(run):
-            train(
-                request.data,
-                method=job.method,
-                backbone=request.backbone,
-                out=run,
-                preset=request.preset,
+            settings = _compose(
+                request,
+                series.dataset,
+                job.method,
                 shots=job.shots,
-                shots_from=request.shots_from,
-                shot_unit=request.shot_unit,
-                splits=request.out / SPLITS,
-                changes=request.changes,
                 seed=request.seed + job.draw,
+                splits=request.out / SPLITS,
+            )
+            train_run(
+                series.dataset,
+                settings,
+                series.splits,
+                out=run,
                 device=request.device,
                 accept_license=request.accept_license,
                 resume=(run / "config.yaml").is_file(),
@@ -175,7 +180,7 @@ def _carry_out_one(series: Series, job: Job, progress: Progress) -> None:
             )
         evaluate(
             run,
-            request.data,
+            series.dataset,
             split=series.split,
             out=report_folder(run, split=series.split),
             overwrite=True,
@@ -209,25 +214,32 @@ def _refuse_lists(request: Request) -> None:
         raise UsageError(f"{request.draws} draws; 1 at least is accepted")
 
 
-def _compose(request: Request, dataset: Dataset, method: str) -> RunSettings:
-    # The last seed is the largest: if it is accepted, so are the others.
-    settings = [
-        compose_settings(
-            dataset,
-            request.data,
-            method=method,
-            backbone=request.backbone,
-            preset=request.preset,
-            shots=min(request.shots),
-            shots_from=request.shots_from,
-            shot_unit=request.shot_unit,
-            splits=request.splits,
-            changes=request.changes,
-            seed=seed,
-        )
-        for seed in (request.seed, request.seed + request.draws - 1)
-    ]
-    return settings[0]
+def _try_settings(request: Request, dataset: Dataset, method: str) -> RunSettings:
+    """Settings of a method with the first seed; those of the last, the largest, are accepted too."""
+    seeds = (request.seed + request.draws - 1, request.seed)
+    shots = min(request.shots)
+    _, first = (
+        _compose(request, dataset, method, shots=shots, seed=seed, splits=request.splits) for seed in seeds
+    )
+    return first
+
+
+def _compose(
+    request: Request, dataset: Dataset, method: str, *, shots: int, seed: int, splits: Path | None
+) -> RunSettings:
+    return compose_settings(
+        dataset,
+        request.data,
+        method=method,
+        backbone=request.backbone,
+        preset=request.preset,
+        shots=shots,
+        shots_from=request.shots_from,
+        shot_unit=request.shot_unit,
+        splits=splits,
+        changes=request.changes,
+        seed=seed,
+    )
 
 
 def _choose_splits(request: Request, dataset: Dataset, path: Path | None) -> Splits:
@@ -264,12 +276,7 @@ def _try_models(
     """Method -> digest of its backbone, and -> trained parameters; every model can be made."""
     digests, parameters = {}, {}
     for method, item in settings.items():
-        frozen = create_backbone(
-            item.model.backbone.name,
-            layers=item.model.backbone.layers,
-            accept_license=request.accept_license,
-            progress=progress,
-        )
+        frozen = open_backbone(item, accept_license=request.accept_license, progress=progress)
         with torch.random.fork_rng(devices=[]):
             model = Segmenter(item.model, frozen)
         digests[method] = frozen.digest

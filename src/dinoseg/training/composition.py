@@ -1,0 +1,93 @@
+"""From the arguments of `train` to the settings of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, Literal
+
+from dinoseg.config import (
+    BackboneSettings,
+    ModelSettings,
+    RunSettings,
+    TrainSettings,
+    decoder_settings,
+    override,
+    preset_preprocessing,
+)
+from dinoseg.config import (
+    preset as find_preset,
+)
+from dinoseg.data import Dataset
+from dinoseg.errors import ConfigError, UsageError
+from dinoseg.training.run_folder import anchor, anchor_backbone
+
+ARGUMENTS = (
+    *("data", "preset", "splits", "shots", "shots_from", "shot_unit"),
+    *("model.backbone.name", "model.decoder.method", "model.classes"),
+)
+
+
+def require_device(device: str) -> None:
+    """Raise `UsageError` unless training runs on this kind of device."""
+    if device.partition(":")[0] not in ("cpu", "cuda"):
+        raise UsageError(f"training runs on cpu or cuda, given {device!r}; `dinoseg predict` takes more")
+
+
+def compose_settings(
+    dataset: Dataset,
+    data: Path | str,
+    *,
+    method: str,
+    backbone: str,
+    preset: Literal["paper", "default"],
+    shots: int | None,
+    shots_from: Literal["random", "first"],
+    shot_unit: Literal["case", "group"],
+    splits: Path | str | None,
+    changes: Mapping[str, Any] | None,
+    seed: int,
+) -> RunSettings:
+    """All settings of a run from the arguments of `train`.
+
+    Raises:
+        ConfigError: a setting is unknown or not accepted, or has an argument of its own.
+    """
+    model_settings = ModelSettings(
+        backbone=BackboneSettings(name=anchor_backbone(str(backbone))),
+        decoder=decoder_settings(method),
+        preprocessing=preset_preprocessing(preset, method),
+        classes=dataset.classes,
+    )
+    arguments = override(
+        RunSettings(
+            data=Path(data).absolute(), model=model_settings, train=_recipe(preset, method, seed, shots)
+        ),
+        {
+            "preset": preset,
+            "splits": anchor(Path(splits)) if splits else None,
+            "shots": shots,
+            "shots_from": shots_from,
+            "shot_unit": shot_unit,
+        },
+    )
+    settings = override(arguments, changes or {})
+    _require_arguments(arguments, settings)
+    return settings
+
+
+def _require_arguments(arguments: RunSettings, settings: RunSettings) -> None:
+    """Refuse changes to what has an argument of its own, or is read from the data."""
+    for key in ARGUMENTS:
+        find = attrgetter(key)
+        if find(arguments) != find(settings):
+            raise ConfigError(
+                f"setting {key!r} cannot be changed here; it comes from the data (dataset.yaml) or from "
+                "an option of its own, see `dinoseg train --help`"
+            )
+
+
+def _recipe(preset: str, method: str, seed: int, shots: int | None) -> TrainSettings:
+    changes = {"seed": seed} if shots is None else {"seed": seed, "keep": "last"}
+    return find_preset(preset, method).model_copy(update=changes)
