@@ -88,10 +88,87 @@ DecoderSettings = Annotated[
 ]
 
 
+class WindowIntensity(Settings):
+    """CT: windows in Hounsfield units; three of them are the three channels."""
+
+    kind: Literal["window"] = "window"
+    windows: tuple[tuple[float, float], ...] = Field(
+        ((40.0, 400.0),), description="one or three of (centre, width)"
+    )
+
+    @model_validator(mode="after")
+    def _require_windows(self) -> WindowIntensity:
+        if len(self.windows) not in (1, 3) or any(width <= 0 for _, width in self.windows):
+            raise ValueError("give one or three windows (centre, width) with widths above 0")
+        return self
+
+
+class PercentileIntensity(Settings):
+    """MR and unknown: between two percentiles of each volume and channel."""
+
+    kind: Literal["percentiles"] = "percentiles"
+    low: float = Field(0.5, ge=0, le=100, description="percentile that becomes 0")
+    high: float = Field(99.5, ge=0, le=100, description="percentile that becomes 1")
+    region: Literal["foreground", "all"] = Field(
+        "foreground", description="foreground leaves out the voxels with the volume's smallest value"
+    )
+
+    @model_validator(mode="after")
+    def _require_order(self) -> PercentileIntensity:
+        if self.low >= self.high:
+            raise ValueError(f"low {self.low} is not below high {self.high}")
+        return self
+
+
+class RangeIntensity(Settings):
+    """A fixed range for every volume."""
+
+    kind: Literal["range"] = "range"
+    minimum: float = Field(0.0, description="value that becomes 0")
+    maximum: float = Field(255.0, description="value that becomes 1")
+
+    @model_validator(mode="after")
+    def _require_order(self) -> RangeIntensity:
+        if self.minimum >= self.maximum:
+            raise ValueError(f"minimum {self.minimum} is not below maximum {self.maximum}")
+        return self
+
+
+IntensitySettings = Annotated[
+    WindowIntensity | PercentileIntensity | RangeIntensity, Field(discriminator="kind")
+]
+
+
 class PreprocessingSettings(Settings):
-    """How an image becomes the input of the backbone."""
+    """How an image, or a slice of a volume, becomes the input of the backbone."""
 
     size: int = Field(256, ge=1, le=8192, description="side of the square that images are resized to, px")
+    intensity: IntensitySettings | None = Field(
+        None,
+        description="of volumes: {kind: window, windows: [[40, 400]]}, {kind: percentiles, low: 0.5, "
+        "high: 99.5, region: foreground} or {kind: range, minimum: 0, maximum: 255}; null: for images",
+    )
+    context: Literal[1, 3] = Field(
+        1, description="of volumes: 3 shows a slice between its neighbours as the three channels"
+    )
+    plane: Literal["axial", "coronal", "sagittal"] = Field(
+        "axial", description="of volumes: how they are cut"
+    )
+
+    @model_validator(mode="after")
+    def _require_three_channels(self) -> PreprocessingSettings:
+        if self.context == 1:
+            return self
+        if self.intensity is None:
+            raise ValueError("context 3 is for volumes; images have no neighbours")
+        if isinstance(self.intensity, WindowIntensity) and len(self.intensity.windows) > 1:
+            raise ValueError("context 3 and three windows are nine channels; choose one of the two")
+        return self
+
+    @property
+    def for_volumes(self) -> bool:
+        """Whether the model takes volumes (and no images)."""
+        return self.intensity is not None
 
 
 class AugmentationSettings(Settings):
@@ -130,6 +207,9 @@ class TrainSettings(Settings):
     )
     schedule: Literal["constant", "cosine", "poly"] = "cosine"
     warmup_epochs: int = Field(0, ge=0)
+    foreground_share: Probability = Field(
+        0.5, description="of volumes: at least so much of an epoch's slices shows a class"
+    )
     views: int = Field(
         1, ge=1, le=1024, description="copies of each image in the bank; the first is not augmented"
     )
@@ -199,6 +279,7 @@ class RunSettings(Settings):
     data: Path
     preset: Preset = "default"
     splits: Path | None = None
+    fold: int = Field(0, ge=0, description="of splits_final.json")
     shots: int | None = Field(None, ge=1)
     shots_from: Literal["random", "first"] = "random"
     shot_unit: Literal["case", "group"] = "case"

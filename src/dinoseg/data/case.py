@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+IGNORE_ID = 255  # where a label says that nobody decided; counts in no loss and no score
+
 
 @dataclass(frozen=True)
 class Image:
@@ -31,7 +33,8 @@ class LabelMap:
     """Class ids; never interpolated, only looked up.
 
     Attributes:
-        array: (H, W) or (D, H, W), uint8 class ids, 0 = background.
+        array: (H, W) or (D, H, W), uint8 class ids, 0 = background; `IGNORE_ID` where the data set
+            has a label for what nobody decided.
     """
 
     array: NDArray[np.uint8]

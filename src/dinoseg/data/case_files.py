@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dinoseg.data.formats.decoding import SUFFIXES
+from dinoseg.data.volumes.files import volume_stem, volume_suffix
 
 SPLIT_NAMES = {
     "train": "train",
@@ -27,10 +28,13 @@ class CaseFiles:
 
     Attributes:
         id: unique in its data set; the name of the image without its extension wherever possible.
-        image: the image file.
-        label: the mask file, or None where there is none (prediction).
+        image: the image file; a volume counts as one case.
+        label: the mask file, or None where there is none (prediction). HDF5 holds image and label in
+            one file, which is then both.
         group: patient or video; equals `id` where nothing is known.
         split: "train", "val" or "test" as the layout says, or None.
+        channels: all files of an image whose channels lie in one file each (`image` is the first), else ().
+        channel_indices: which volumes of a 4D file are the channels, else ().
     """
 
     id: str
@@ -38,12 +42,26 @@ class CaseFiles:
     label: Path | None
     group: str
     split: str | None
+    channels: tuple[Path, ...] = ()
+    channel_indices: tuple[int, ...] = ()
+
+    @property
+    def is_volume(self) -> bool:
+        """Whether the image is a volume, by its extension."""
+        return bool(volume_suffix(self.image))
+
+    @property
+    def images(self) -> tuple[Path, ...]:
+        """Every file of the image."""
+        return self.channels or (self.image,)
 
 
 def stem_of(path: Path) -> str:
-    """The name without its image extension; composed characters, so that names from macOS match."""
+    """The name without the extension of an image or volume; composed characters, as macOS has others."""
     name = unicodedata.normalize("NFC", path.name)
-    return Path(name).stem if path.suffix.lower() in SUFFIXES else name
+    if path.suffix.lower() in SUFFIXES:
+        return Path(name).stem
+    return volume_stem(Path(name)).removesuffix(".npy")  # Synapse is handed around as case0001.npy.h5
 
 
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:

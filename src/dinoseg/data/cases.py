@@ -1,4 +1,4 @@
-"""Reading the files of one case into memory."""
+"""Reading the files of one 2D case into memory; those of a volume are read by `volume_cases`."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from dinoseg.data.case import Case, LabelMap
 from dinoseg.data.case_files import CaseFiles
 from dinoseg.data.formats import image_info, read_image, read_label
 from dinoseg.data.labels import LabelMapping
-from dinoseg.errors import LabelError
+from dinoseg.errors import FileFormatError, LabelError
 
 
 def read_case(files: CaseFiles, mapping: LabelMapping) -> Case:
     """Read image and mask of one case; photographs have no spacing.
 
     Raises:
-        FileFormatError: image or mask cannot be read.
+        FileFormatError: image or mask cannot be read, or they are a volume.
         LabelError: the mask has another size than the image, or a value without a class.
     """
+    if files.is_volume:
+        raise FileFormatError(f"{files.image} is a volume; it is read by read_volume_case")
     image = read_image(files.image)
     label = None if files.label is None else mapping.apply(read_label(files.label), name=str(files.label))
     if label is not None and files.label is not None:

@@ -3,37 +3,43 @@
 classes: {0: background, 1: polyp}
 values: {0: 0, 255: 1}        # or colours: {"#000000": 0, "#ff0000": 1}
 threshold: 128                # instead of values: from 128 up is class 1
+ignore: 7                     # what nobody decided: counts in no loss and no score
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from dinoseg.data.labels import LabelMapping
+from dinoseg.data.case import IGNORE_ID
+from dinoseg.data.labels import LabelMapping, keep_ids
 from dinoseg.errors import LabelError
 
 FILE_NAME = "dataset.yaml"
-_KEYS = ("classes", "values", "threshold")
+_KEYS = ("classes", "values", "threshold", "ignore")
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 
 
 @dataclass(frozen=True)
 class Declaration:
-    """The content of dataset.yaml; empty where the file is absent.
+    """The content of dataset.yaml, or of nnU-Net's dataset.json; empty where there is neither.
 
     Attributes:
         classes: class id -> name, ids from 0 without a hole; empty if not declared.
         labels: the declared mapping of mask values, or None.
+        channel_names: what the channels of the images are ("CT", "T1"); empty if not declared.
+        regions: name -> the class ids whose union it is, where a data set scores unions.
     """
 
     classes: Mapping[int, str] = field(default_factory=dict)
     labels: LabelMapping | None = None
+    channel_names: tuple[str, ...] = ()
+    regions: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 def read_declaration(folder: Path) -> Declaration:
@@ -50,7 +56,7 @@ def read_declaration(folder: Path) -> Declaration:
     if unknown:
         raise LabelError(f"{path} has the unknown key {unknown[0]!r}; accepted are {', '.join(_KEYS)}")
     classes = _read_classes(content.get("classes", {}), path)
-    labels = _read_labels(content, path)
+    labels = _add_ignore(_read_labels(content, path), content, classes, path)
     if labels and classes and labels.class_count > len(classes):
         raise LabelError(
             f"{path} maps a value to class {labels.class_count - 1}, but names {len(classes)} classes"
@@ -99,6 +105,24 @@ def _read_labels(content: Mapping[Any, Any], path: Path) -> LabelMapping | None:
     colour = any(isinstance(raw, str) for raw in values)
     table = {_read_value(raw, path, colour=colour): id_ for raw, id_ in values.items()}
     return LabelMapping(dict(sorted(table.items())), "declared", colour=colour)
+
+
+def _add_ignore(
+    labels: LabelMapping | None, content: Mapping[Any, Any], classes: Mapping[int, str], path: Path
+) -> LabelMapping | None:
+    """The mapping with the value to ignore; with `classes` alone, values are ids."""
+    ignore = content.get("ignore")
+    if ignore is None:
+        return labels
+    known = labels or keep_ids(len(classes), kind="declared")
+    if type(ignore) is not int or ignore < 1 or known.threshold is not None or known.colour:
+        raise LabelError(f"{path}: ignore is a whole number from 1 up, beside grey values; given {ignore!r}")
+    if ignore in known.table or not known.table:
+        reason = "is a class as well" if known.table else "stands alone"
+        raise LabelError(f"{path}: ignore: {ignore} {reason}; declare classes or values without it")
+    if known.class_count > IGNORE_ID:
+        raise LabelError(f"{path}: with ignore, {IGNORE_ID} classes are possible, not {known.class_count}")
+    return replace(known, table={**known.table, ignore: IGNORE_ID}, ignore=ignore)
 
 
 def _is_id(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""What lies in a folder: images, subfolders, and entries that are neither."""
+"""What lies in a folder: images, volumes, subfolders, and entries that are none of these."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from pathlib import Path
 
 from dinoseg.data.case_files import natural_key
 from dinoseg.data.formats.decoding import SUFFIXES, explain_access
+from dinoseg.data.volumes.files import volume_suffix
 from dinoseg.errors import LayoutError
 
 _CLUTTER = frozenset({"thumbs.db", "desktop.ini", "__macosx", "@eadir"})
 _OTHER_IMAGES = re.compile(
-    r"\.(gif|webp|hei[cf]|avif|jp2|j2k|jxl|p[bgp]m|svg|psd|exr|np[yz]|mat|dcm|nii|gz|mh[ad]|nrrd|svs|ndpi|mp4|avi|mov)",
+    r"\.(gif|webp|hei[cf]|avif|jp2|j2k|jxl|p[bgp]m|svg|psd|exr|np[yz]|mat|dcm|gz|svs|ndpi|mp4|avi|mov)",
     re.IGNORECASE,
 )
 
@@ -24,15 +25,22 @@ class Folder:
 
     Attributes:
         path: the folder.
-        images: files with a supported extension.
+        images: files with the extension of a 2D image.
         folders: subfolders.
         problems: one line for each entry that looks like an image and cannot be used.
+        volumes: files with the extension of a volume.
     """
 
     path: Path
     images: tuple[Path, ...]
     folders: tuple[Path, ...]
     problems: tuple[str, ...]
+    volumes: tuple[Path, ...] = ()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Images, then volumes."""
+        return self.images + self.volumes
 
     def subfolder(self, names: Collection[str]) -> Path | None:
         """The one subfolder with any of `names` (lower case).
@@ -63,8 +71,10 @@ def open_folder(path: Path) -> Folder:
     problem_of = {entry: _find_problem(entry) for entry in found if entry not in inside}
     problems = [problem for problem in problem_of.values() if problem]
     problems += [f"{entry} is a folder, not an image file" for entry in folders if _has_image_name(entry)]
-    images = tuple(entry for entry, problem in problem_of.items() if _has_image_name(entry) and not problem)
-    return Folder(path, images, tuple(folders), tuple(problems))
+    usable = [entry for entry, problem in problem_of.items() if not problem]
+    images = tuple(entry for entry in usable if _has_image_name(entry))
+    volumes = tuple(entry for entry in usable if volume_suffix(entry))
+    return Folder(path, images, tuple(folders), tuple(problems), volumes)
 
 
 def refuse_subfolders(folder: Folder) -> tuple[str, ...]:
@@ -97,10 +107,9 @@ def _has_image_name(path: Path) -> bool:
 
 
 def _find_problem(path: Path) -> str:
-    if _OTHER_IMAGES.fullmatch(path.suffix):
-        return f"{path} has the extension {path.suffix}; accepted are {', '.join(SUFFIXES)}"
-    if not _has_image_name(path):
-        return ""
+    if not _has_image_name(path) and not volume_suffix(path):
+        other = _OTHER_IMAGES.fullmatch(path.suffix)
+        return f"{path} has the extension {path.suffix}; accepted are {', '.join(SUFFIXES)}" if other else ""
     try:
         path.stat()
     except OSError as error:

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinoseg.data.formats import image_info, read_label
+from dinoseg.data.volumes import read_label as read_label_volume
+from dinoseg.data.volumes import volume_suffix
 from dinoseg.errors import LabelError
 from dinoseg.progress import Progress, Silent
 
@@ -26,12 +28,14 @@ class MaskValues:
         pixels: raw value -> number of pixels; colours are 0xRRGGBB.
         colour: the three channels differ somewhere.
         lossy: a JPEG, whose values are only near what was drawn.
+        volume: a label volume.
     """
 
     path: Path
     pixels: Mapping[int, int]
     colour: bool
     lossy: bool
+    volume: bool = False
 
     def counts(self, *, colour: bool) -> Mapping[int, int]:
         """The counts with the values as colours (a grey g is 0xgggggg) or as grey (the green of a colour)."""
@@ -65,12 +69,18 @@ class LabelHistogram:
         """The masks that are JPEG files."""
         return tuple(mask.path for mask in self.masks if mask.lossy)
 
+    @property
+    def volumes(self) -> bool:
+        """Whether the masks are label volumes."""
+        return any(mask.volume for mask in self.masks)
+
 
 def scan_labels(paths: Sequence[Path], progress: Progress | None = None) -> LabelHistogram:
     """Count the values of all masks.
 
     Raises:
         FileFormatError: a mask cannot be read.
+        LabelError: a label volume with values that are no ids.
     """
     steps = (progress or Silent()).track(paths, total=len(paths), label="Reading masks")
     return merge_values([read_values(path) for path in steps])
@@ -81,7 +91,11 @@ def read_values(path: Path) -> MaskValues:
 
     Raises:
         FileFormatError: it cannot be read.
+        LabelError: a label volume with values that are no ids.
     """
+    if volume_suffix(path):
+        counts = count_values(read_label_volume(path).array)
+        return MaskValues(path, counts, colour=False, lossy=False, volume=True)
     raw = read_label(path)
     colour = is_colour(raw)
     counts = count_values(flatten_mask(raw, colour=colour, name=str(path)))
@@ -130,7 +144,12 @@ def flatten_mask(raw: NDArray[Any], *, colour: bool, name: str) -> NDArray[Any]:
 def count_values(values: NDArray[Any]) -> dict[int, int]:
     """Value -> number of pixels, sorted by value."""
     if values.dtype.kind == "u" and values.dtype.itemsize <= 2:
-        counts = np.bincount(values.ravel())
+        # Plane by plane: bincount makes eight bytes of every value.
+        planes = values if values.ndim > 2 else values[None]
+        counts = np.zeros(1 << 8 * values.dtype.itemsize, dtype=np.int64)
+        for plane in planes:
+            found = np.bincount(plane.ravel())
+            counts[: found.size] += found
         return {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
-    found, numbers = np.unique(values, return_counts=True)
-    return dict(zip(found.tolist(), numbers.tolist(), strict=True))
+    distinct, numbers = np.unique(values, return_counts=True)
+    return dict(zip(distinct.tolist(), numbers.tolist(), strict=True))

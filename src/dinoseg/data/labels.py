@@ -11,18 +11,22 @@ The values of all masks decide together, in this order:
 
 Anything else is a `LabelError` that shows the values and the lines for dataset.yaml.
 0 (or black) is always the background, even where no mask holds it.
+
+The values of label volumes are class ids already: they are kept ("ids", up to 63, holes allowed), but
+for 0 and 255, which are "binary" as above. What nobody decided ("ignore") is declared, never inferred.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dinoseg.data.case import LabelMap
+from dinoseg.data.case import IGNORE_ID, LabelMap
 from dinoseg.data.case_files import CaseFiles
 from dinoseg.data.formats import read_label
 from dinoseg.data.histograms import (
@@ -33,6 +37,8 @@ from dinoseg.data.histograms import (
     is_colour,
     scan_labels,
 )
+from dinoseg.data.volumes import LabelVolume, volume_suffix
+from dinoseg.data.volumes import read_label as read_label_volume
 from dinoseg.errors import LabelError
 
 __all__ = [
@@ -41,6 +47,7 @@ __all__ = [
     "format_value",
     "format_values",
     "infer_mapping",
+    "keep_ids",
     "name_classes",
     "require_foreground",
     "scan_labels",
@@ -65,6 +72,8 @@ class LabelMapping:
         colour: the raw values are colours.
         threshold: the lowest grey value of class 1, where a threshold decides instead of the table.
         note: one line that a person should see, or "".
+        ignore: the raw value of what nobody decided, which becomes `IGNORE_ID`; None where there is none.
+            It stands in `table` as well.
     """
 
     table: Mapping[int, int] = field(default_factory=dict)
@@ -72,11 +81,49 @@ class LabelMapping:
     colour: bool = False
     threshold: int | None = None
     note: str = ""
+    ignore: int | None = None
 
     @property
     def class_count(self) -> int:
         """Number of classes with the background; every id is below it."""
-        return max((*self.table.values(), 1)) + 1
+        return max((*(id_ for raw, id_ in self.table.items() if raw != self.ignore), 1)) + 1
+
+    def read(self, path: Path) -> NDArray[np.uint8]:
+        """Class ids of a mask (H, W), or of a label volume (D, H, W) in the orientation of its file.
+
+        Raises:
+            FileFormatError: it cannot be read.
+            LabelError: a value without a class.
+        """
+        if volume_suffix(path):
+            ids: NDArray[np.uint8] = self.apply_volume(read_label_volume(path)).array
+            return ids
+        return self.apply(read_label(path), name=str(path)).array
+
+    def apply_volume(self, raw: LabelVolume) -> LabelVolume:
+        """Turn a label volume as it is stored into class ids, uint8.
+
+        Raises:
+            LabelError: a value that the mapping does not know.
+        """
+        if self.threshold is not None:
+            return replace(raw, array=(raw.array >= self.threshold).astype(np.uint8))
+        self._require_table(str(raw.source))
+        ids = np.empty(raw.array.shape, dtype=np.uint8)
+        for target, plane in zip(ids, raw.array, strict=True):  # NumPy's indices take eight bytes a voxel
+            target[:] = self._look_up(plane, str(raw.source))
+        return replace(raw, array=ids)
+
+    def find_classes(self, ids: NDArray[np.uint8]) -> frozenset[int]:
+        """The foreground classes that a label with these ids shows."""
+        found = frozenset(count_values(ids)) - {0}
+        return found if self.ignore is None else found - {IGNORE_ID}
+
+    def is_foreground(self, value: int) -> bool:
+        """Whether a raw value is that of a class besides the background."""
+        if self.threshold is not None:
+            return value >= self.threshold
+        return value != self.ignore and self.table.get(value, 0) > 0
 
     def apply(self, raw: NDArray[Any], *, name: str = "the mask") -> LabelMap:
         """Turn a mask as `read_label` returns it into class ids (H, W).
@@ -87,10 +134,7 @@ class LabelMapping:
         if self.threshold is not None:
             grey = flatten_mask(raw, colour=False, name=name)
             return LabelMap((grey >= self.threshold).astype(np.uint8))
-        if not self.table:
-            raise LabelError(
-                f"{name}: what the mask values mean is not known; open the data set with scan_labels"
-            )
+        self._require_table(name)
         if is_colour(raw) and not self.colour:
             raise LabelError(f"{name} is in colour, the mapping is for grey values ({self.describe()})")
         return LabelMap(self._look_up(flatten_mask(raw, colour=self.colour, name=name), name))
@@ -101,11 +145,17 @@ class LabelMapping:
             return f"below {self.threshold} -> 0, {self.threshold} and above -> 1"
         if self.kind == "binary":
             return "0 -> 0, anything else -> 1"
-        pairs = sorted(self.table.items())
-        return (
-            ", ".join(f"{format_value(raw, colour=self.colour)} -> {id_}" for raw, id_ in pairs)
-            or "not known"
-        )
+        pairs = [
+            f"{format_value(raw, colour=self.colour)} -> {'ignored' if raw == self.ignore else id_}"
+            for raw, id_ in sorted(self.table.items())
+        ]
+        return ", ".join(pairs) or "not known"
+
+    def _require_table(self, name: str) -> None:
+        if not self.table:
+            raise LabelError(
+                f"{name}: what the mask values mean is not known; open the data set with scan_labels"
+            )
 
     def _look_up(self, values: NDArray[Any], name: str) -> NDArray[np.uint8]:
         keys = np.array(sorted(self.table), dtype=np.int64)
@@ -141,13 +191,20 @@ def infer_mapping(histogram: LabelHistogram, *, class_count: int | None = None) 
         return _map_lossy(histogram)
     if values[0] < 0:
         raise LabelError(_explain_values(histogram))
+    if histogram.volumes and not _is_white(histogram):
+        return _keep_volume_ids(histogram)
     if not histogram.colour and class_count in (None, 2) and _is_binary(histogram):
         return LabelMapping({value: int(value > 0) for value in sorted(_BINARY_VALUES)}, "binary")
     if not histogram.colour and _are_ids(values, class_count):
-        return LabelMapping({value: value for value in range(max(values[-1] + 1, class_count or 0))}, "ids")
+        return keep_ids(max(values[-1] + 1, class_count or 0))
     if len(values) <= MAX_SORTED_VALUES:
         return _map_sorted(values, colour=histogram.colour)
     raise LabelError(_explain_values(histogram))
+
+
+def keep_ids(count: int, *, kind: MappingKind = "ids") -> LabelMapping:
+    """The mapping under which the values 0 to `count` - 1 are class ids."""
+    return LabelMapping({value: value for value in range(count)}, kind)
 
 
 def name_classes(count: int) -> dict[int, str]:
@@ -169,7 +226,7 @@ def require_foreground(cases: Sequence[CaseFiles], mapping: LabelMapping) -> Non
             "the training split holds no case with a mask; make one with `dinoseg data split DATA`"
         )
     for path in paths:
-        if mapping.apply(read_label(path), name=str(path)).array.any():
+        if mapping.find_classes(mapping.read(path)):
             return
     raise LabelError(
         f"all {len(paths)} training masks are empty (only background, e.g. {paths[0]}); "
@@ -226,6 +283,22 @@ def _is_binary(histogram: LabelHistogram) -> bool:
     return set(histogram.pixels) <= _BINARY_VALUES and all(
         len(set(mask.pixels) - {0}) <= 1 for mask in histogram.masks
     )
+
+
+def _is_white(histogram: LabelHistogram) -> bool:
+    return set(histogram.pixels) == {0, 255}
+
+
+def _keep_volume_ids(histogram: LabelHistogram) -> LabelMapping:
+    values = sorted(histogram.pixels)
+    if values[-1] >= MAX_INFERRED_IDS:
+        raise LabelError(_explain_values(histogram))
+    mapping = keep_ids(max(values[-1] + 1, 2))
+    absent = sorted(set(mapping.table) - set(values) - {0})
+    if not absent:
+        return mapping
+    note = f"no label holds {format_values(absent, colour=False)}; every value is taken as its class id"
+    return replace(mapping, note=f"{note}: declare the classes in dataset.yaml if that is wrong")
 
 
 def _are_ids(values: list[int], class_count: int | None) -> bool:

@@ -5,20 +5,31 @@
     images/train masks/train, …             the same the other way round
     x.jpg x_mask.png                        in one folder, or in two
     a CSV                                   columns image, mask and, if wanted, group, split
+    imagesTr/ labelsTr/ dataset.json        nnU-Net raw and the Medical Segmentation Decathlon
+    *.h5                                    volumes with `image` and `label` in one file
+
+The files may be images or volumes, but not both; a volume is one case.
 
 Anything that cannot be paired without guessing is an error that names the files.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from dinoseg.data.case_files import CaseFiles, shorten
 from dinoseg.data.declarations import FILE_NAME, Declaration
 from dinoseg.data.histograms import LabelHistogram
-from dinoseg.data.labels import LabelMapping, format_values, infer_mapping, name_classes, scan_labels
+from dinoseg.data.labels import (
+    LabelMapping,
+    format_values,
+    infer_mapping,
+    keep_ids,
+    name_classes,
+    scan_labels,
+)
 from dinoseg.data.surveys import Survey, survey_data
 from dinoseg.errors import LabelError, LayoutError, SplitError
 from dinoseg.progress import Progress
@@ -37,6 +48,9 @@ class Dataset:
         labels: mask value -> class id.
         layout: the recognised layout in words.
         empty: ids of the cases whose mask is all background, as far as masks were scanned.
+        channel_names: what the channels of volumes are, where dataset.json says so.
+        regions: name -> class ids whose union it is, where dataset.json says so; a model learns the
+            classes themselves.
     """
 
     root: Path
@@ -45,6 +59,13 @@ class Dataset:
     labels: LabelMapping
     layout: str = ""
     empty: frozenset[str] = field(default=frozenset(), repr=False)
+    channel_names: tuple[str, ...] = ()
+    regions: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+    @property
+    def is_volumes(self) -> bool:
+        """Whether the cases are volumes; never some of them."""
+        return any(case.is_volume for case in self.cases)
 
     def find(self, case_ids: Iterable[str]) -> tuple[CaseFiles, ...]:
         """The cases with these ids, in their order.
@@ -72,7 +93,8 @@ def open_dataset(
     Args:
         root: a folder, or a CSV file.
         scan_labels: read every mask to infer the mapping. Without, the mapping is `labels`, the
-            one declared in dataset.yaml, or of the kind "unknown".
+            one declared in dataset.yaml, or of the kind "unknown". Label volumes whose classes are
+            declared or given are not scanned either: that takes minutes and would tell nothing new.
         labels: the mapping to use instead of inferring one, e.g. that of a trained model.
         progress: shows the reading of masks.
 
@@ -84,11 +106,37 @@ def open_dataset(
     """
     survey = survey_data(Path(root))
     refuse_problems(survey)
-    histogram = _scan(survey.cases, progress) if scan_labels else None
-    mapping = choose_mapping(survey.declaration, histogram, labels)
-    classes = choose_classes(survey.declaration, mapping, survey.root)
-    empty = find_empty(survey.cases, histogram, mapping) if histogram else frozenset()
-    return Dataset(survey.root, survey.cases, classes, mapping, survey.layout, empty)
+    known = labels or declared_mapping(survey)
+    scan = scan_labels and not (known and survey.is_volumes)
+    histogram = _scan(survey.cases, progress) if scan else None
+    mapping = choose_mapping(survey.declaration, histogram, known)
+    return make_dataset(survey, mapping, histogram)
+
+
+def make_dataset(survey: Survey, mapping: LabelMapping, histogram: LabelHistogram | None) -> Dataset:
+    """The data set of a survey once it is known what its masks mean.
+
+    Raises:
+        LabelError: fewer names are declared than the masks hold classes.
+    """
+    return Dataset(
+        root=survey.root,
+        cases=survey.cases,
+        classes=choose_classes(survey.declaration, mapping, survey.root),
+        labels=mapping,
+        layout=survey.layout,
+        empty=find_empty(survey.cases, histogram, mapping) if histogram else frozenset(),
+        channel_names=survey.declaration.channel_names,
+        regions=survey.declaration.regions,
+    )
+
+
+def declared_mapping(survey: Survey) -> LabelMapping | None:
+    """What masks mean as far as it is declared; the values of label volumes are ids of declared classes."""
+    declared = survey.declaration
+    if declared.labels is None and declared.classes and survey.is_volumes:
+        return keep_ids(len(declared.classes), kind="declared")
+    return declared.labels
 
 
 def refuse_problems(survey: Survey) -> None:
@@ -147,7 +195,7 @@ def find_empty(
     empty_masks = {
         mask.path
         for mask in histogram.masks
-        if not any(_is_foreground(mapping, value) for value in mask.counts(colour=mapping.colour))
+        if not any(map(mapping.is_foreground, mask.counts(colour=mapping.colour)))
     }
     return frozenset(case.id for case in cases if case.label in empty_masks)
 
@@ -161,12 +209,6 @@ def _refuse_unknown(mapping: LabelMapping, histogram: LabelHistogram) -> None:
             raise LabelError(
                 f"{mask.path} holds {values} without a class ({mapping.describe()}); see {FILE_NAME}"
             )
-
-
-def _is_foreground(mapping: LabelMapping, value: int) -> bool:
-    if mapping.threshold is not None:
-        return value >= mapping.threshold
-    return mapping.table.get(value, 0) > 0
 
 
 def _scan(cases: Sequence[CaseFiles], progress: Progress | None) -> LabelHistogram:

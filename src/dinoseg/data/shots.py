@@ -8,7 +8,6 @@ from typing import Literal
 import numpy as np
 
 from dinoseg.data.case_files import CaseFiles, shorten
-from dinoseg.data.formats import read_label
 from dinoseg.data.layouts import Dataset
 from dinoseg.errors import SplitError
 from dinoseg.progress import Progress
@@ -106,8 +105,7 @@ def _find_classes(dataset: Dataset, members: Mapping[str, Sequence[CaseFiles]]) 
 def _classes_of(dataset: Dataset, case: CaseFiles) -> frozenset[int]:
     if case.label is None or case.id in dataset.empty:
         return frozenset()
-    ids = dataset.labels.apply(read_label(case.label), name=str(case.label)).array
-    return frozenset(np.flatnonzero(np.bincount(ids.ravel())).tolist()) - {0}
+    return dataset.labels.find_classes(dataset.labels.read(case.label))
 
 
 def _draw_order(classes_of: Mapping[str, frozenset[int]], count: int, seed: int) -> list[str]:

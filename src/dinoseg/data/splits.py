@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from dinoseg.data.case_files import CaseFiles, shorten
 from dinoseg.data.duplicates import find_exact, read_fingerprints
 from dinoseg.data.layouts import Dataset
 from dinoseg.data.shots import draw_shots
+from dinoseg.data.volume_duplicates import find_same_files
 from dinoseg.errors import SplitError
 from dinoseg.outputs import write_json
 from dinoseg.progress import Progress
@@ -31,6 +32,7 @@ __all__ = [
 ]
 
 FILE_NAME = "splits.json"
+FOLDS = "splits_final.json"  # nnU-Net's
 NAMES = ("train", "val", "test")
 FRACTIONS = (0.7, 0.1, 0.2)
 _MAKE_ONE = "make one with `dinoseg data split DATA`"
@@ -98,13 +100,17 @@ def save_splits(path: Path, splits: Splits, *, overwrite: bool = False) -> None:
     write_json(path, {"seed": splits.seed, "unit": splits.unit, **dict(splits.items())}, overwrite=overwrite)
 
 
-def load_splits(path: Path) -> Splits:
-    """Read splits.json.
+def load_splits(path: Path, *, fold: int = 0) -> Splits:
+    """Read splits.json, or a fold of nnU-Net's splits_final.json.
+
+    Args:
+        path: the file.
+        fold: which one of several; a splits.json holds one division only, and this is not asked for.
 
     Raises:
-        SplitError: the file is missing, no JSON, or not of the form that `save_splits` writes.
+        SplitError: the file is missing, no JSON, of neither form, or without this fold.
     """
-    content = _load_json(path)
+    content = _choose_fold(_load_json(path), fold, path)
     unknown = set(content) - {*NAMES, "seed", "unit"}
     if unknown or "train" not in content:
         reason = f"the unknown key {sorted(unknown)[0]!r}" if unknown else "no list 'train'"
@@ -123,28 +129,30 @@ def resolve_splits(
     seed: int = 0,
     keep_first: int | None = None,
     unit: Literal["case", "group"] = "case",
+    fold: int = 0,
 ) -> Splits:
-    """Find the splits to use: `path`, else splits.json in the data set, else the layout's own, else a draw.
+    """Find the splits to use: `path`, else splits.json or splits_final.json in the data set, else its own.
 
-    Where the layout has a train but no val split, val is drawn from train by group.
+    Without any of them they are drawn. Where the layout has a train but no val split, val is drawn from
+    train by group. Test cases of a folder stay beside the folds of splits_final.json.
 
     Args:
         dataset: the data.
-        path: a splits.json.
+        path: a splits.json, or nnU-Net's splits_final.json.
         seed: of what must be drawn.
         keep_first: so many of the first lines of the layout's train list stay in train when val is
             drawn from it: they are the shots of a published protocol.
         unit: what `keep_first` counts.
+        fold: of splits_final.json.
 
     Raises:
         SplitError: a file that cannot be read, unknown cases, or too few groups.
     """
-    if path is None and (dataset.root / FILE_NAME).is_file():
-        path = dataset.root / FILE_NAME
+    path = path or find_split_file(dataset.root)
     if path is not None:
-        splits = load_splits(path)
+        splits = load_splits(path, fold=fold)
         _refuse_unknown(dataset, splits, str(path))
-        return splits
+        return splits if splits.test else _keep_test(dataset, splits, path)
     own = {case.id: case.split for case in dataset.cases if case.split}
     if not own:
         return make_splits(dataset, seed=seed)
@@ -153,6 +161,12 @@ def resolve_splits(
         return splits
     first = () if keep_first is None else draw_shots(dataset, splits.train, keep_first, unit=unit, first=True)
     return _carve_validation(dataset, splits, seed, frozenset(case.group for case in dataset.find(first)))
+
+
+def find_split_file(root: Path) -> Path | None:
+    """splits.json of a data set, else splits_final.json, else None."""
+    found = [root / name for name in (FILE_NAME, FOLDS) if (root / name).is_file()]
+    return found[0] if found else None
 
 
 def check_splits(dataset: Dataset, splits: Splits, *, progress: Progress | None = None) -> None:
@@ -173,10 +187,14 @@ def check_splits(dataset: Dataset, splits: Splits, *, progress: Progress | None 
         if problems:
             raise SplitError(f"the splits leak: {shorten(problems)}; {advice}")
     split_of = splits.find_split()
-    prints = read_fingerprints(dataset.find(split_of), progress=progress)
+    cases = dataset.find(split_of)
+    if dataset.is_volumes:
+        same = find_same_files(cases, split_of, progress=progress)
+    else:
+        same = find_exact(read_fingerprints(cases, progress=progress), split_of)
     pairs = [
         f"{pair.first} ({split_of[pair.first]}) is the image of {pair.second} ({split_of[pair.second]})"
-        for pair in find_exact(prints, split_of)
+        for pair in same
     ]
     if pairs:
         raise SplitError(f"the splits leak: {shorten(pairs)}; remove one of each, or give both one group")
@@ -289,14 +307,33 @@ def _refuse_unknown(dataset: Dataset, splits: Splits, place: str) -> None:
         raise SplitError(f"{place}: no such case: {shorten(unknown)}; the data set has {len(known)} cases")
 
 
-def _load_json(path: Path) -> dict[str, Any]:
+def _keep_test(dataset: Dataset, splits: Splits, path: Path) -> Splits:
+    if path.name != FOLDS:
+        return splits
+    known = splits.find_split()
+    test = tuple(case.id for case in dataset.cases if case.split == "test" and case.id not in known)
+    return replace(splits, test=test)
+
+
+def _choose_fold(content: Any, fold: int, path: Path) -> dict[str, Any]:
+    if isinstance(content, dict):
+        return content
+    if not content or not all(isinstance(item, dict) for item in content):
+        raise SplitError(f"{path} holds no JSON object and no folds; {_MAKE_ONE}")
+    if not 0 <= fold < len(content):
+        raise SplitError(f"{path} holds {len(content)} folds, given fold {fold}; folds count from 0")
+    chosen: dict[str, Any] = content[fold]
+    return chosen
+
+
+def _load_json(path: Path) -> dict[str, Any] | list[Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise SplitError(f"{path} does not exist; {_MAKE_ONE}") from error
     except (OSError, ValueError) as error:
         raise SplitError(f"{path} cannot be read as JSON: {error}; {_MAKE_ONE}") from error
-    if not isinstance(content, dict):
+    if not isinstance(content, dict | list):
         raise SplitError(f"{path} holds no JSON object; {_MAKE_ONE}")
     return content
 

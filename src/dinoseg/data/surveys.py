@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from dinoseg.data.case_files import SPLIT_NAMES, CaseFiles
+from dinoseg.data.case_files import SPLIT_NAMES, CaseFiles, stem_of
 from dinoseg.data.declarations import Declaration, read_declaration
 from dinoseg.data.folders import Folder, open_folder, refuse_subfolders
-from dinoseg.data.pairing import Pairing, pair_files, pair_folder
+from dinoseg.data.nnunet import FILE_NAME as RAW_FILE
+from dinoseg.data.nnunet import find_raw_cases, group_of, is_raw, read_raw_declaration
+from dinoseg.data.pairing import Pair, Pairing, pair_files, pair_folder
 from dinoseg.data.tables import CaseTable, find_case, is_case_table, read_cases, read_groups, read_split_list
+from dinoseg.data.volumes import volume_suffix
 from dinoseg.errors import LayoutError, SplitError
 
 IMAGE_FOLDERS = frozenset({"image", "images", "img", "imgs", "original"})
@@ -20,8 +23,11 @@ MASK_FOLDERS = frozenset(
 
 _ACCEPTED = (
     "accepted are images/ with masks/, train|val|test/ with an image and a mask folder each, "
-    "x.png beside x_mask.png, or a CSV with the columns image,mask"
+    "x.png beside x_mask.png, a CSV with the columns image,mask, imagesTr/ with labelsTr/ and "
+    "dataset.json, or .h5 files with image and label"
 )
+_HDF5 = (".h5", ".hdf5")
+_SHOTS = {"shots": "train"}  # DINO-AugSeg's name for the list of a few cases to train on
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,7 @@ class Survey:
         cases: the cases that could be paired, with groups and splits.
         problems: one line for each file that could not be paired.
         split_problems: one line for each mistake in the layout's own splits.
-        declaration: the content of dataset.yaml.
+        declaration: the content of dataset.yaml, or else of nnU-Net's dataset.json.
     """
 
     root: Path
@@ -44,20 +50,27 @@ class Survey:
     split_problems: tuple[str, ...]
     declaration: Declaration
 
+    @property
+    def is_volumes(self) -> bool:
+        """Whether the cases are volumes; never some of them."""
+        return any(case.is_volume for case in self.cases)
+
 
 @dataclass(frozen=True)
 class _Found:
     layout: str
     cases: tuple[CaseFiles, ...]
     problems: tuple[str, ...]
+    declaration: Declaration = field(default_factory=Declaration)
 
 
 def survey_data(path: Path) -> Survey:
     """Recognise the layout of a folder or CSV and pair what can be paired.
 
     Raises:
-        LayoutError: the folder cannot be read, or has no known layout or more than one.
-        LabelError: dataset.yaml is wrong.
+        LayoutError: the folder cannot be read, has no known layout or more than one, or holds both
+            images and volumes.
+        LabelError: dataset.yaml or dataset.json is wrong.
         SplitError: a list of a split or the split column cannot be read.
     """
     if path.is_file():
@@ -66,21 +79,50 @@ def survey_data(path: Path) -> Survey:
     found = _find_cases(folder)
     if not found.cases and not found.problems:
         raise LayoutError(f"{path} holds no image with a mask; {_ACCEPTED}")
+    _refuse_mixture(path, found.cases)
     cases, group_problems = _add_groups(found.cases, path / "groups.csv")
     cases, split_problems = _add_splits(cases, path / "splits")
-    problems = found.problems + group_problems
-    return Survey(path, found.layout, cases, problems, split_problems, read_declaration(path))
+    problems = found.problems + _find_label_problems(cases) + group_problems
+    return Survey(path, found.layout, cases, problems, split_problems, _declare(path, found.declaration))
 
 
 def _survey_table(path: Path) -> Survey:
     if path.suffix.lower() != ".csv":
         raise LayoutError(f"{path} is a file; give a folder or a CSV with the columns image,mask")
     found = _from_table(path, read_cases(path))
-    declaration = read_declaration(path.parent)
-    return Survey(path.parent, found.layout, found.cases, found.problems, (), declaration)
+    _refuse_mixture(path, found.cases)
+    problems = found.problems + _find_label_problems(found.cases)
+    return Survey(path.parent, found.layout, found.cases, problems, (), read_declaration(path.parent))
+
+
+def _declare(root: Path, raw: Declaration) -> Declaration:
+    """What dataset.yaml says goes before dataset.json; the channels stand in the latter only."""
+    written = read_declaration(root)
+    if written == Declaration():
+        return raw
+    return replace(written, channel_names=raw.channel_names)
+
+
+def _refuse_mixture(path: Path, cases: Sequence[CaseFiles]) -> None:
+    volumes = sum(case.is_volume for case in cases)
+    if 0 < volumes < len(cases):
+        raise LayoutError(
+            f"{path} holds {volumes} volumes and {len(cases) - volumes} images; "
+            "a data set is of one kind: give each a folder of its own"
+        )
+
+
+def _find_label_problems(cases: Sequence[CaseFiles]) -> tuple[str, ...]:
+    return tuple(
+        f"{case.label} is {'an image' if case.is_volume else 'a volume'}, its image {case.image} is not"
+        for case in cases
+        if case.label is not None and bool(volume_suffix(case.label)) != case.is_volume
+    )
 
 
 def _find_cases(folder: Folder) -> _Found:
+    if is_raw(folder):
+        return _from_raw(folder)
     images, masks = folder.subfolder(IMAGE_FOLDERS), folder.subfolder(MASK_FOLDERS)
     splits = _split_folders(folder)
     if splits and (images or masks):
@@ -107,7 +149,7 @@ def _find_cases(folder: Folder) -> _Found:
 def _from_two_folders(images: Path, masks: Path) -> _Found:
     image_folder, mask_folder = open_folder(images), open_folder(masks)
     splits, mask_splits = _split_folders(image_folder), _split_folders(mask_folder)
-    if splits and set(splits) == set(mask_splits) and not image_folder.images:
+    if splits and set(splits) == set(mask_splits) and not image_folder.files:
         parts = {split: _pair_two(splits[split], mask_splits[split]) for split in splits}
         return _join_splits(f"{images.name}/ and {masks.name}/ with {', '.join(splits)}", parts)
     pairing = _pair_two(image_folder, mask_folder)
@@ -120,11 +162,27 @@ def _from_split_folders(splits: dict[str, Folder]) -> _Found:
 
 
 def _from_suffixes(folder: Folder) -> _Found:
-    pairing = pair_folder(folder.images)
-    if folder.images and not pairing.pairs:
-        raise LayoutError(f"{folder.path} holds {len(folder.images)} images but no mask of any; {_ACCEPTED}")
+    if folder.volumes and all(volume_suffix(file) in _HDF5 for file in folder.files):
+        return _from_hdf5(folder)
+    pairing = pair_folder(folder.files)
+    if folder.files and not pairing.pairs:
+        raise LayoutError(f"{folder.path} holds {len(folder.files)} images but no mask of any; {_ACCEPTED}")
     problems = folder.problems + pairing.problems
     return _Found("images and masks in one folder", _to_cases(pairing, None), problems)
+
+
+def _from_hdf5(folder: Folder) -> _Found:
+    cases = tuple(
+        CaseFiles(stem_of(file), file, file, group_of(stem_of(file)), None) for file in folder.volumes
+    )
+    return _Found("HDF5 files with image and label", cases, folder.problems)
+
+
+def _from_raw(folder: Folder) -> _Found:
+    declaration = read_raw_declaration(folder.path / RAW_FILE)
+    raw = find_raw_cases(folder.path, declaration.channel_names)
+    layout = f"imagesTr/ and labelsTr/ with {RAW_FILE} (nnU-Net, Decathlon)"
+    return _Found(layout, raw.cases, raw.problems, declaration)
 
 
 def _from_table(path: Path, table: CaseTable) -> _Found:
@@ -135,23 +193,28 @@ def _pair_inside(folder: Folder) -> Pairing:
     images, masks = folder.subfolder(IMAGE_FOLDERS), folder.subfolder(MASK_FOLDERS)
     if images and masks:
         return _pair_two(open_folder(images), open_folder(masks))
-    pairing = pair_folder(folder.images)
+    pairing = pair_folder(folder.files)
     if not pairing.pairs:
         raise LayoutError(f"{folder.path} holds no image with a mask; it needs images/ and masks/")
     return Pairing(pairing.pairs, folder.problems + pairing.problems)
 
 
 def _pair_two(images: Folder, masks: Folder) -> Pairing:
-    pairing = pair_files(images.images, masks.images)
+    pairing = pair_files(images.files, masks.files)
     entries = images.problems + refuse_subfolders(images) + masks.problems + refuse_subfolders(masks)
     return Pairing(pairing.pairs, entries + pairing.problems)
 
 
 def _to_cases(pairing: Pairing, split: str | None, *, prefix: str = "") -> tuple[CaseFiles, ...]:
     return tuple(
-        CaseFiles(prefix + pair.stem, pair.image, pair.mask, prefix + pair.stem, split)
+        CaseFiles(prefix + pair.stem, pair.image, pair.mask, _guess_group(pair, prefix), split)
         for pair in pairing.pairs
     )
+
+
+def _guess_group(pair: Pair, prefix: str) -> str:
+    patient = group_of(pair.stem) if volume_suffix(pair.image) else pair.stem
+    return prefix + pair.stem if patient == pair.stem else patient
 
 
 def _join_splits(layout: str, parts: dict[str, Pairing]) -> _Found:
@@ -210,7 +273,13 @@ def _split_lists(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         return {}
     texts = sorted(folder.glob("*.txt"))
-    found = {SPLIT_NAMES[path.stem.lower()]: path for path in texts if path.stem.lower() in SPLIT_NAMES}
+    found: dict[str, Path] = {}
+    for path in texts:
+        split = (SPLIT_NAMES | _SHOTS).get(path.stem.lower())
+        if split in found:
+            raise SplitError(f"{folder} holds {found[split].name} and {path.name}, both {split}; keep one")
+        if split:
+            found[split] = path
     if texts and "train" not in found and "test" not in found:
         raise SplitError(
             f"{folder} holds {texts[0].name}; the lists are named train.txt, val.txt and test.txt"
