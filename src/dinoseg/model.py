@@ -17,7 +17,14 @@ from dinoseg import __version__
 from dinoseg.backbones import create_backbone
 from dinoseg.backbones.extractors import Backbone, Precision
 from dinoseg.backbones.features import Features
-from dinoseg.config import DecoderSettings, ModelSettings, from_yaml, override, to_yaml
+from dinoseg.config import (
+    DecoderSettings,
+    ModelSettings,
+    PostprocessingSettings,
+    from_yaml,
+    override,
+    to_yaml,
+)
 from dinoseg.data.case import Image
 from dinoseg.data.transforms import normalise, resize_image, to_rgb
 from dinoseg.decoders import Decoder, DinoAugSeg, DinoUNet, Linear, SegDINOv1, SegDINOv2
@@ -68,6 +75,7 @@ class Segmenter(nn.Module):
         decoder: the only part with trainable parameters.
         classes: id -> name, 0 is background.
         size: (S, S), what images are resized to.
+        postprocessing: what predict and evaluate do to masks; None for nothing.
     """
 
     def __init__(self, settings: ModelSettings, backbone: Backbone, decoder: Decoder | None = None) -> None:
@@ -75,6 +83,7 @@ class Segmenter(nn.Module):
         self.settings = settings
         self.backbone = backbone
         self.decoder = decoder or create_decoder(settings.decoder, backbone.channels, settings.outputs)
+        self.postprocessing: PostprocessingSettings | None = None
 
     @property
     def classes(self) -> dict[int, str]:
@@ -147,6 +156,7 @@ class Segmenter(nn.Module):
             "format": FORMAT,
             "dinoseg": __version__,
             "settings": self.settings.model_dump(mode="json"),
+            "postprocessing": None if self.postprocessing is None else self.postprocessing.model_dump(),
             "backbone": {
                 "name": backbone.name,
                 "digest": backbone.identity,  # the same in either precision
@@ -220,7 +230,22 @@ def load(
         )
     model = Segmenter(settings, frozen)
     load_decoder(model.decoder, folder / "decoder.safetensors")
+    model.postprocessing = described.postprocessing
     return model.to(device).eval()
+
+
+def store_postprocessing(run: Path | str, settings: PostprocessingSettings | None) -> None:
+    """Keep the steps that were chosen for the masks of a run's model, in its config.json.
+
+    Raises:
+        RunError: the folder is no run, or its config.json is damaged.
+        OutputError: config.json cannot be written.
+    """
+    path = _model_folder(Path(run)) / "config.json"
+    _read_description(path)
+    described = json.loads(path.read_text(encoding="utf-8"))
+    described["postprocessing"] = None if settings is None else settings.model_dump()
+    write_json(path, described, overwrite=True)
 
 
 def locate_backbone(name: str, run: Path) -> str:
@@ -256,6 +281,7 @@ class _Description:
     settings: ModelSettings
     identity: str
     normalisation: tuple[list[float], list[float]]
+    postprocessing: PostprocessingSettings | None
 
 
 def _read_description(path: Path) -> _Description:
@@ -271,6 +297,19 @@ def _read_description(path: Path) -> _Description:
         backbone = described["backbone"]
         # Models of older versions do not say: they computed in float32.
         settings = override(settings, {"backbone.precision": backbone.get("precision", "float32")})
-        return _Description(settings, str(backbone["digest"]), (backbone["mean"], backbone["std"]))
+        cleaning = described.get("postprocessing")
+        return _Description(
+            settings=settings,
+            identity=str(backbone["digest"]),
+            normalisation=(backbone["mean"], backbone["std"]),
+            postprocessing=None if cleaning is None else _read_postprocessing(cleaning, settings),
+        )
     except (OSError, ValueError, KeyError, TypeError, ConfigError) as error:
         raise RunError(f"{path} is damaged ({error}); restore it or train again") from error
+
+
+def _read_postprocessing(described: Any, settings: ModelSettings) -> PostprocessingSettings:
+    found = from_yaml(PostprocessingSettings, json.dumps(described))
+    if foreign := sorted(set(found.classes) - set(settings.classes)):
+        raise ConfigError(f"postprocessing of the classes {foreign}, which the model does not have")
+    return found
