@@ -229,6 +229,18 @@ def make_classes(root: Path, *, count: int = 8) -> Path:
     return root
 
 
+@pytest.mark.parametrize("method", [pytest.param("dino-unet", marks=pytest.mark.slow), "dino-augseg"])
+def test_the_default_recipe_learns(method: str, data: Path, cache: Path, tmp_path: Path) -> None:
+    """With its own rate and its own widths, in few steps."""
+    changes = {"train.epochs": 5, "train.steps_per_epoch": 8, "train.warmup_epochs": 0, "train.keep": "last"}
+    model = train_small(data, tmp_path / "run", cache, method=method, changes=changes)
+    losses = [float(row["train_loss"]) for row in read_rows(tmp_path / "run")]
+    assert losses[-1] < 0.85 * losses[0]
+    dataset, splits = open_dataset(data), load_splits(tmp_path / "run" / "splits.json")
+    empty = sum(id_ in dataset.empty for id_ in splits.train) / len(splits.train)
+    assert dice_of(model, dataset, splits.train) > empty + 0.15
+
+
 @pytest.mark.parametrize("loss", get_args(LossName))
 def test_several_classes(
     loss: str, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, cache: Path
