@@ -16,10 +16,12 @@ from matplotlib.figure import Figure
 from PIL import Image as PillowImage
 
 import dinoseg.training.repeats as repeats_module
+from dinoseg.config import RunSettings, from_yaml
 from dinoseg.data.splits import load_splits
 from dinoseg.errors import ConfigError, DinosegError, RunError, SplitError, UsageError
 from dinoseg.evaluation import evaluate
 from dinoseg.evaluation.statistics import Interval
+from dinoseg.outputs import write_json
 from dinoseg.training import Curve, learn_curve
 from dinoseg.training.curve_picture import draw_curve
 from dinoseg.training.fitting import train_run
@@ -197,6 +199,11 @@ def test_other_settings_are_no_resumption(
         ({"shots": []}, UsageError, "the list of shots names nothing"),
         ({"methods": ["linear", "linear"]}, UsageError, "the list of methods names linear twice"),
         ({"methods": ["linear", "unet"]}, ConfigError, "'unet' is unknown.* accepted: segdino-v1"),
+        (
+            {"changes": {"unet:train.lr": 1}},
+            UsageError,
+            "'unet:train.lr' is for 'unet', not among the methods: s",
+        ),
         # A setting that only the first method has: told before hours are spent on it.
         (
             {"methods": ["segdino-v1", "linear"], "changes": {"model.decoder.features": 8}},
@@ -212,6 +219,33 @@ def test_what_cannot_work_is_refused_before_the_first_run(
         curve_small(data, tmp_path / "out", cache, **arguments)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_settings_of_one_method_and_of_all(data: Path, cache: Path, tmp_path: Path) -> None:
+    changes = {"segdino-v1:model.decoder.features": 8, "train.lr": 0.02, "linear:train.lr": 0.01}
+    found = curve_small(data, tmp_path / "out", cache, shots=[1], draws=1, changes=changes)
+    settings = {
+        item.method: from_yaml(RunSettings, (item.draws[0].run / "config.yaml").read_text())
+        for item in found.repeats
+    }
+    assert settings["segdino-v1"].model.decoder.model_dump()["features"] == 8
+    assert {method: item.train.lr for method, item in settings.items()} == {
+        "segdino-v1": 0.02,
+        "linear": 0.01,
+    }
+    assert int(read_table(found.table)[0]["trained_parameters"]) < 2_000_000
+
+
+def test_a_plan_of_an_older_version_gets_new_settings_defaults(
+    whole: Curve, data: Path, cache: Path, tmp_path: Path
+) -> None:
+    out = shutil.copytree(whole.out, tmp_path / "out")
+    plan = read_json(out / "plan.json")
+    for settings in plan["settings"].values():
+        del settings["cache"], settings["train"]["validate_every"]
+    write_json(out / "plan.json", plan, overwrite=True)
+    found = curve_small(data, out, cache, resume=True)
+    assert read_table(found.table) == read_table(whole.table)
 
 
 # --- the picture -------------------------------------------------------------------------------------------

@@ -41,7 +41,9 @@ def curve(
     assignments: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", help="A setting of `dinoseg info settings`; may be repeated.", metavar="KEY=VALUE"
+            "--set",
+            help="A setting of `dinoseg info settings`, or METHOD:KEY=VALUE for one; may be repeated.",
+            metavar="KEY=VALUE",
         ),
     ] = None,
     device: Device = "cpu",

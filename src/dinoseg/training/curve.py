@@ -81,7 +81,8 @@ def learn_curve(
         shot_unit: what is counted: cases, or groups (patients, videos).
         split: to score, "test" or "val"; default: test where it holds cases, else val.
         splits: a splits.json; default: the data set's own, else one drawn by group.
-        changes: dotted settings to change for all methods, such as {"train.epochs": 20}.
+        changes: dotted settings to change for all methods, such as {"train.epochs": 20}, or for
+            one of them, such as {"segdino-v2:model.decoder.width": 128}.
         seed: of the first draw, and of a split that must be drawn.
         device: "cpu", "cuda" or "cuda:1".
         accept_license: accept the licence of the backbone's weights.

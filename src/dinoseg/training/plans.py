@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from dinoseg.config import RunSettings, from_yaml
 from dinoseg.data.splits import Splits, load_splits, save_splits
-from dinoseg.errors import OutputError, RunError
+from dinoseg.errors import ConfigError, OutputError, RunError
 from dinoseg.outputs import is_temporary, write_json
 from dinoseg.training.run_folder import FREE_TO_CHANGE, flatten
 
@@ -33,7 +34,7 @@ class Plan:
         split: what is scored.
         content: digest of all images and masks of the splits.
         backbones: method -> digest of the frozen backbone with the layers that it reads.
-        settings: method -> all settings, but for those that no result depends on.
+        settings: method -> all settings of the first draw.
     """
 
     kind: Literal["draws", "curve"]
@@ -43,13 +44,13 @@ class Plan:
     split: str
     content: str
     backbones: Mapping[str, str]
-    settings: Mapping[str, Mapping[str, str]]
+    settings: Mapping[str, RunSettings]
 
-
-def keep_settings(settings: Mapping[str, Any]) -> dict[str, str]:
-    """Settings of one method, flat, without what is free to change and what a plan lists itself."""
-    left_out = {*FREE_TO_CHANGE, "shots", "splits"}
-    return {key: value for key, value in flatten(dict(settings)).items() if key not in left_out}
+    def describe(self) -> dict[str, Any]:
+        """What plan.json holds."""
+        settings = {method: item.model_dump(mode="json") for method, item in self.settings.items()}
+        lists = {"methods": list(self.methods), "shots": list(self.shots)}
+        return {**vars(self), **lists, "settings": settings}
 
 
 def refuse_older(out: Path, *, resume: bool, overwrite: bool) -> None:
@@ -75,7 +76,7 @@ def open_plan(out: Path, plan: Plan, splits: Splits, *, resume: bool, overwrite:
         shutil.rmtree(out)
     if (out / PLAN).is_file():
         _require_same(out, plan, splits)
-    write_json(out / PLAN, asdict(plan), overwrite=True)
+    write_json(out / PLAN, plan.describe(), overwrite=True)
     save_splits(out / SPLITS, splits, overwrite=True)
 
 
@@ -88,7 +89,7 @@ def _find_foreign(out: Path, *, planned: bool) -> None:
 
 
 def _require_same(out: Path, plan: Plan, splits: Splits) -> None:
-    before, now = _read(out / PLAN), asdict(plan)
+    before, now = _read(out / PLAN), plan.describe()
     for name in ("methods", "shots"):
         gone = [str(item) for item in before[name] if item not in now[name]]
         if gone:
@@ -127,9 +128,18 @@ def _comparable(plan: Mapping[str, Any], methods: list[str] | None = None) -> di
     """One flat key -> value of what must not change; of these methods only, if given."""
     flat = {key: plan[key] for key in ("kind", "split", "content")}
     for method in methods or plan["methods"]:
-        flat |= {f"{method}: {key}": value for key, value in plan["settings"][method].items()}
+        flat |= {f"{method}: {key}": value for key, value in _comparable_settings(plan["settings"][method])}
         flat[f"{method}: digest of the backbone"] = plan["backbones"][method]
     return flat
+
+
+def _comparable_settings(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Flat settings without what no result depends on, and what a plan lists itself."""
+    # Read as settings first: those that an older version did not have get their defaults.
+    settings = from_yaml(RunSettings, json.dumps(values, ensure_ascii=False))
+    left_out = {*FREE_TO_CHANGE, "shots", "splits"}
+    flat = flatten(settings.model_dump(mode="json"))
+    return ((key, value) for key, value in flat.items() if key not in left_out)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -137,6 +147,6 @@ def _read(path: Path) -> dict[str, Any]:
         plan: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         _comparable(plan)
         _ = len(plan["shots"]), plan["draws"] + 0
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, ConfigError) as error:
         raise RunError(f"{path} is damaged ({error!r}); {AGAIN}") from error
     return plan

@@ -20,7 +20,7 @@ from dinoseg.progress import Progress
 from dinoseg.training.composition import compose_settings, require_device
 from dinoseg.training.fitting import digest_content, open_backbone, train_run
 from dinoseg.training.outcomes import Draw, is_scored, is_trained, read_draw, report_folder
-from dinoseg.training.plans import SPLITS, Plan, keep_settings, open_plan, refuse_older
+from dinoseg.training.plans import SPLITS, Plan, open_plan, refuse_older
 
 T = TypeVar("T")
 
@@ -30,6 +30,7 @@ class Request:
     """What a series of runs shares; the meaning of each is that of the argument of `train`.
 
     Attributes:
+        changes: for all methods; a key such as "linear:train.lr" is for this method alone.
         split: to score; None is the test split where it holds cases, else the validation split.
         draws: trainings of each method and number of shots, with seeds from `seed` up.
     """
@@ -116,7 +117,7 @@ def prepare(request: Request, kind: Literal["draws", "curve"], progress: Progres
         split=split,
         content=digest_content(files),
         backbones=digests,
-        settings={method: keep_settings(item.model_dump(mode="json")) for method, item in settings.items()},
+        settings=settings,
     )
     open_plan(request.out, plan, splits, resume=request.resume, overwrite=request.overwrite)
     _tell(request, split, dict(splits.items())[split], progress)
@@ -237,9 +238,25 @@ def _compose(
         shots_from=request.shots_from,
         shot_unit=request.shot_unit,
         splits=splits,
-        changes=request.changes,
+        changes=_changes_of(request, method),
         seed=seed,
     )
+
+
+def _changes_of(request: Request, method: str) -> dict[str, Any]:
+    """The changes for all methods, then those for this one, whose keys begin with its name."""
+    general, own = {}, {}
+    for key, value in request.changes.items():
+        name, colon, rest = key.rpartition(":")
+        if not colon:
+            general[key] = value
+        elif name == method:
+            own[rest] = value
+        elif name not in request.methods:
+            raise UsageError(
+                f"setting {key!r} is for {name!r}, not among the methods: {', '.join(request.methods)}"
+            )
+    return general | own
 
 
 def _choose_splits(request: Request, dataset: Dataset, path: Path | None) -> Splits:
