@@ -45,7 +45,7 @@ def refuse_non_file(path: Path) -> None:
         raise FileFormatError(f"{path} is empty (0 bytes); copy it again from its source")
 
 
-def refuse_too_small(path: Path, *, needed: int, available: int, encoding: str) -> None:
+def refuse_too_small(name: object, *, needed: int, available: int, encoding: str) -> None:
     """Raise where `available` bytes of a file cannot hold the `needed` ones its header promises.
 
     Said before any memory is taken, so that a header with absurd sizes costs nothing.
@@ -56,7 +56,7 @@ def refuse_too_small(path: Path, *, needed: int, available: int, encoding: str) 
     slack = 0 if encoding in ("raw", "text") else _SLACK
     if available + slack < needed * SMALLEST_SHARE[encoding]:
         raise FileFormatError(
-            f"{path} is truncated, or its header wrong: {needed:,} bytes of voxels are promised, "
+            f"{name} is truncated, or its header wrong: {needed:,} bytes of voxels are promised, "
             f"{max(available, 0):,} bytes follow ({encoding}); copy it again from its source"
         )
 

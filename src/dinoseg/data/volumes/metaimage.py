@@ -168,7 +168,7 @@ def _stream(header: TextHeader, geometry: Geometry, count: int, *, interleaved: 
     if skip < 0:
         raise FileFormatError(f"{header.path} has a HeaderSize that does not fit {data.name}")
     start += skip
-    return VoxelStream(data, encoding, dtype, geometry.shape, count, interleaved, start=start)
+    return VoxelStream(header.path, data, encoding, dtype, geometry.shape, count, interleaved, start=start)
 
 
 def _encoding(header: TextHeader) -> Encoding:

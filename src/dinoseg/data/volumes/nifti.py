@@ -44,6 +44,7 @@ def open_nifti(path: Path) -> StoredVolume:
         shape, count = _shape(path, header)
         slope, intercept = _scaling(path, header)
         stream = VoxelStream(
+            header=path,
             path=path,
             encoding="gzip" if compressed else "raw",
             dtype=_dtype(path, header),
@@ -173,9 +174,16 @@ def _affine(path: Path, header: Any) -> NDArray[np.float64]:
     if int(header["qform_code"]) > 0:
         if sizes[0] == 0:  # by definition: 1
             sizes[0] = 1
-        return np.asarray(header.get_qform(), dtype=np.float64)
+        return _qform(path, header)
     sizes[1:4] = np.abs(sizes[1:4])
     return np.asarray(header.get_base_affine(), dtype=np.float64)
+
+
+def _qform(path: Path, header: Any) -> NDArray[np.float64]:
+    try:
+        return np.asarray(header.get_qform(), dtype=np.float64)
+    except Exception as error:  # nibabel's own error is no ValueError
+        raise FileFormatError(f"{path} has a qform that is no rotation ({error}); export it again") from error
 
 
 def _is_rectangular(affine: NDArray[np.float64]) -> bool:

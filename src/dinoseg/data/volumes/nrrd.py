@@ -38,10 +38,13 @@ _ENCODINGS: dict[str, Encoding] = {
 _SPACES = {
     "right-anterior-superior": (1, 1, 1),
     "ras": (1, 1, 1),
+    "rast": (1, 1, 1),
     "left-anterior-superior": (-1, 1, 1),
     "las": (-1, 1, 1),
+    "last": (-1, 1, 1),
     "left-posterior-superior": (-1, -1, 1),
     "lps": (-1, -1, 1),
+    "lpst": (-1, -1, 1),
 }
 _NO_SPACE = (-1, -1, 1)  # nothing said: left-posterior-superior, as in ITK and 3D Slicer
 _TYPES = {
@@ -148,13 +151,18 @@ def _read_steps(header: TextHeader) -> list[list[float] | None] | None:
     value = header.get("space directions")
     if value is None:
         return None
-    steps = [
-        None if match.group() == "none" else [float(word) for word in match[1].split(",")]
-        for match in _VECTOR.finditer(value)
-    ]
-    if any(step is not None and len(step) != 3 for step in steps):
-        raise FileFormatError(f"{header.path} has 'space directions' {value!r}; accepted are triples")
-    return [None if step is None or np.isnan(step).all() else step for step in steps]
+    return [_read_step(header, match) for match in _VECTOR.finditer(value)]
+
+
+def _read_step(header: TextHeader, match: re.Match[str]) -> list[float] | None:
+    if match.group() == "none":
+        return None
+    step = header.numbers("space directions", match[1].replace(",", " "))
+    if len(step) == 4 and not any(step[:3]):  # time as a fourth dimension of space
+        return None
+    if len(step) not in (3, 4):
+        raise FileFormatError(f"{header.path} has a step of {len(step)} numbers in 'space directions', not 3")
+    return None if np.isnan(step).all() else step[:3]
 
 
 def _find_axes(header: TextHeader, steps: list[list[float] | None] | None) -> _Axes:
@@ -195,18 +203,22 @@ def _read_origin(header: TextHeader) -> list[float]:
     value = header.get("space origin")
     if value is None:
         return [0.0, 0.0, 0.0]
-    return header.numbers("space origin", value.strip("()").replace(",", " "), count=3)
+    numbers = header.numbers("space origin", value.strip("()").replace(",", " "))
+    if len(numbers) not in (3, 4):
+        raise FileFormatError(f"{header.path} has {len(numbers)} numbers in 'space origin'; accepted are 3")
+    return numbers[:3]
 
 
 def _signs(header: TextHeader) -> tuple[int, int, int]:
     space = header.get("space")
     if space is None:
         return _NO_SPACE
-    if space.lower() not in _SPACES:
+    name = space.lower().removesuffix("-time")
+    if name not in _SPACES:
         raise FileFormatError(
-            f"{header.path} is in the space {space!r}; accepted are {', '.join(list(_SPACES)[::2])}"
+            f"{header.path} is in the space {space!r}; accepted are {', '.join(list(_SPACES)[::3])}"
         )
-    return _SPACES[space.lower()]
+    return _SPACES[name]
 
 
 def _refuse_other_units(header: TextHeader) -> None:
@@ -228,7 +240,9 @@ def _stream(header: TextHeader, axes: _Axes) -> VoxelStream:
         raise FileFormatError(f"{header.path} has a 'byte skip' that does not fit its file; export it again")
     interleaved = axes.place == 0
     shape = (depth, height, width)
-    return VoxelStream(data, encoding, dtype, shape, axes.count, interleaved, start=start, skip=skip)
+    return VoxelStream(
+        header.path, data, encoding, dtype, shape, axes.count, interleaved, start=start, skip=skip
+    )
 
 
 def _encoding(header: TextHeader) -> Encoding:

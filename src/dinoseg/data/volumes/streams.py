@@ -25,7 +25,7 @@ from dinoseg.errors import FileFormatError
 
 Encoding = Literal["raw", "gzip", "bzip2", "zlib", "text"]
 
-_CHUNK = 1 << 20
+_CHUNK = 1 << 16
 _ANY_HEADER = 47  # zlib's window bits: a zlib or a gzip header
 
 
@@ -49,7 +49,8 @@ class VoxelStream:
     """Where and how the voxels of a volume are stored.
 
     Attributes:
-        path: the file that holds them.
+        header: the file that describes them.
+        path: the file that holds them, often the same.
         encoding: how.
         dtype: type of one number, with its byte order.
         shape: (D, H, W).
@@ -60,6 +61,7 @@ class VoxelStream:
         exact: nothing may follow the last voxel.
     """
 
+    header: Path
     path: Path
     encoding: Encoding
     dtype: np.dtype[Any]
@@ -69,6 +71,11 @@ class VoxelStream:
     start: int = 0
     skip: int = 0
     exact: bool = True
+
+    @property
+    def name(self) -> str:
+        """The file for messages."""
+        return str(self.header) if self.header == self.path else f"{self.header} (voxels in {self.path.name})"
 
     @property
     def size(self) -> int:
@@ -83,9 +90,9 @@ class VoxelStream:
             FileFormatError: it cannot.
         """
         text = self.encoding == "text"  # a digit and a separator each
-        needed = 2 * self.size - 1 if text else self.skip + self.size * self.dtype.itemsize
-        available = self.path.stat().st_size - self.start
-        refuse_too_small(self.path, needed=needed, available=available, encoding=self.encoding)
+        needed = 2 * self.size - 1 if text else self.size * self.dtype.itemsize
+        available = self.path.stat().st_size - self.start - (self.skip if self.encoding == "raw" else 0)
+        refuse_too_small(self.name, needed=needed, available=available, encoding=self.encoding)
 
     def blocks(self, chosen: Sequence[int]) -> Iterator[Block]:
         """Read the volumes `chosen` of the fourth axis, one slice at a time.
@@ -124,16 +131,16 @@ class VoxelStream:
             file.seek(self.start)
             with _decompress(file, self.encoding) as stream:
                 numbers = _Text if self.encoding == "text" else _Binary
-                yield numbers(stream, self.dtype, self.path)
+                yield numbers(stream, self.dtype, self.name)
 
 
 class _Numbers:
     """A stream of numbers; `_Binary` and `_Text` say how a number is spelt."""
 
-    def __init__(self, stream: IO[bytes], dtype: np.dtype[Any], path: Path) -> None:
+    def __init__(self, stream: IO[bytes], dtype: np.dtype[Any], name: str) -> None:
         self._stream = stream
         self._dtype = dtype
-        self._path = path
+        self._name = name
 
     def skip(self, size: int) -> None:
         """Pass `size` bytes."""
@@ -156,7 +163,7 @@ class _Numbers:
         while chunk := self._stream.read(_CHUNK):
             if exact and self._is_content(chunk):
                 raise FileFormatError(
-                    f"{self._path} holds more voxels than its header says; correct the sizes in the header"
+                    f"{self._name} holds more voxels than its header says; correct the sizes in the header"
                 )
 
     def _is_content(self, chunk: bytes) -> bool:
@@ -177,8 +184,8 @@ class _Binary(_Numbers):
 
 
 class _Text(_Numbers):
-    def __init__(self, stream: IO[bytes], dtype: np.dtype[Any], path: Path) -> None:
-        super().__init__(stream, dtype, path)
+    def __init__(self, stream: IO[bytes], dtype: np.dtype[Any], name: str) -> None:
+        super().__init__(stream, dtype, name)
         self._words: list[bytes] = []
         self._rest = b""
 
@@ -210,7 +217,7 @@ class _Text(_Numbers):
         """Read to the end."""
         if exact and (self._words or self._rest.strip()):
             raise FileFormatError(
-                f"{self._path} holds more voxels than its header says; correct the sizes in the header"
+                f"{self._name} holds more voxels than its header says; correct the sizes in the header"
             )
         super().finish(exact=exact)
 
