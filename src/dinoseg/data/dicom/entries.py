@@ -1,0 +1,135 @@
+"""Files of a folder or members of a zip, opened in the same way; a zip is never unpacked onto the disk."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import stat
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import BinaryIO, cast
+
+from dinoseg.data.dicom.libraries import explaining
+from dinoseg.data.volumes.access import refuse_non_file
+from dinoseg.errors import FileFormatError
+
+MAX_ARCHIVE_BYTES = 64 << 30
+MAX_MEMBERS = 200_000
+
+_ENCRYPTED = 0x1
+_ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file, on the disk or in a zip.
+
+    Attributes:
+        place: the file, or the zip that holds it.
+        size: bytes, unpacked.
+        member: its name in the zip; empty for a file on the disk.
+        archive: the open zip, or None.
+    """
+
+    place: Path
+    size: int
+    member: str = ""
+    archive: zipfile.ZipFile | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def path(self) -> Path:
+        """What to call it: for a member, the zip's path and the name in it."""
+        return self.place / self.member if self.member else self.place
+
+    @contextmanager
+    def open(self) -> Iterator[BinaryIO]:
+        """Open it for reading; a member is unpacked as far as it is read, and never further than `size`.
+
+        Raises:
+            FileFormatError: what happens in the block fails.
+        """
+        with explaining(self.path):
+            if self.archive is None:
+                with self.place.open("rb") as file:
+                    yield file
+            else:
+                with self.archive.open(self.member) as member:
+                    yield cast(BinaryIO, member)
+
+
+@contextmanager
+def open_place(place: Path, *, max_bytes: int = MAX_ARCHIVE_BYTES) -> Iterator[tuple[Entry, ...]]:
+    """Every file of a folder and its sub-folders, of a zip, or one file; sorted by name.
+
+    Links to folders are not followed. Members of a zip can be opened inside the block only.
+
+    Args:
+        place: a folder, a zip, or a single file.
+        max_bytes: the most that a zip may hold unpacked.
+
+    Raises:
+        FileFormatError: nothing is there, or the zip is damaged, encrypted, too large, or has members
+            that point out of it.
+    """
+    if place.is_dir():
+        yield tuple(_walk(place))
+        return
+    refuse_non_file(place)
+    if not _is_zip(place):
+        yield (Entry(place, place.stat().st_size),)
+        return
+    with explaining(place):
+        archive = zipfile.ZipFile(place)
+    with archive:
+        yield _list_members(place, archive, max_bytes=max_bytes)
+
+
+def _walk(folder: Path) -> Iterator[Entry]:
+    for root, folders, names in os.walk(folder):
+        folders.sort()
+        for name in sorted(names):
+            path = Path(root) / name
+            try:
+                status = path.stat()
+            except OSError:
+                continue  # a link that leads nowhere
+            if stat.S_ISREG(status.st_mode):
+                yield Entry(path, status.st_size)
+
+
+def _is_zip(path: Path) -> bool:
+    with explaining(path), path.open("rb") as file:
+        return file.read(4) in _ZIP_MAGIC
+
+
+def _list_members(path: Path, archive: zipfile.ZipFile, *, max_bytes: int) -> tuple[Entry, ...]:
+    members = archive.infolist()
+    if len(members) > MAX_MEMBERS:
+        raise FileFormatError(f"{path} holds {len(members):,} members; accepted are {MAX_MEMBERS:,}")
+    for member in members:
+        _refuse_unsafe(path, member)
+    files = sorted((member for member in members if not member.is_dir()), key=lambda file: file.filename)
+    total = sum(member.file_size for member in files)
+    if total > max_bytes:
+        raise FileFormatError(f"{path} unpacks to {total:,} bytes; accepted are {max_bytes:,}")
+    for first, second in itertools.pairwise(files):
+        if first.filename == second.filename:
+            raise FileFormatError(f"{path} holds {first.filename} twice; pack it again")
+    return tuple(Entry(path, file.file_size, file.filename, archive) for file in files)
+
+
+def _refuse_unsafe(path: Path, member: zipfile.ZipInfo) -> None:
+    # `orig_filename` is what the archive says; `filename` was cut at a null byte.
+    name = member.orig_filename
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    if ".." in parts or name.startswith(("/", "\\")) or PureWindowsPath(name).drive or "\0" in name:
+        raise FileFormatError(
+            f"{path} has a member that points out of it ({name!r}); it was made to harm: get another one"
+        )
+    if stat.S_ISLNK(member.external_attr >> 16):
+        raise FileFormatError(f"{path} has a link as a member ({name!r}); pack the files themselves")
+    if member.flag_bits & _ENCRYPTED:
+        raise FileFormatError(f"{path} is encrypted; unpack it first and give the folder")
