@@ -1,18 +1,24 @@
-"""`dinoseg data`: look at a data folder before training on it, and split it."""
+"""`dinoseg data`: look at a data folder before training on it, split it, and list DICOM series."""
 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dinoseg.cli.options import DataFolder, Debug, Json, Overwrite, Splits
-from dinoseg.cli.output import session
+from dinoseg.cli.output import Output, session
+
+if TYPE_CHECKING:
+    from dinoseg.data.dicom import Series
 
 app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Check a data folder, or split it by group."
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Check a data folder, split it by group, or list DICOM series.",
 )
 
 
@@ -75,6 +81,57 @@ def split(
         output.facts = {"splits": path, "seed": seed, "cases": counts}
         output.line(f"{path}: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
         output.line(f"next: dinoseg data check {shlex.quote(str(data))} --splits {shlex.quote(str(path))}")
+
+
+@app.command("series")
+def series(
+    place: Annotated[Path, typer.Argument(help="A folder or zip of DICOM files.", metavar="PLACE")],
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """List the DICOM series of a folder or zip, and say which ones are no volume.
+
+    Only headers are read. The exit code is 3 if files are damaged or there is no DICOM file.
+    Example: dinoseg data series scans/ct
+    """
+    with session(as_json=as_json, debug=debug, resume="run the same command again") as output:
+        from dinoseg.data.dicom import survey_series
+
+        survey = survey_series(place)
+        output.facts = {
+            "series": survey.series,
+            "ignored": survey.ignored,
+            "damaged": survey.damaged,
+        }
+        show_series(output, survey.series)
+        output.line(f"{survey.ignored} files are not DICOM" if survey.ignored else "every file is DICOM")
+        for file in survey.damaged:
+            output.problem(file.reason)
+        if not survey.series:
+            output.problem(f"{place} holds no DICOM file")
+        output.exit_code = 3 if survey.damaged or not survey.series else 0
+
+
+def show_series(output: Output, found: Sequence[Series]) -> None:
+    """One row for each series; what makes a series no volume is a line of its own."""
+    rows = [
+        [
+            each.uid,
+            each.description,
+            each.modality,
+            each.patient,
+            each.count,
+            "×".join(str(length) for length in each.shape or ()),
+            "×".join(f"{length:.3g}" for length in each.spacing or ()),
+        ]
+        for each in found
+    ]
+    columns = ["uid", "description", "modality", "patient", "slices", "D×H×W", "spacing in mm"]
+    if rows:
+        output.table(columns, rows)
+    for each in found:
+        if each.problem:
+            output.line(f"{each.uid}: no volume: {each.problem}")
 
 
 def read_fractions(text: str) -> tuple[float, float, float]:
