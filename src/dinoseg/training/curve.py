@@ -153,7 +153,8 @@ def _publish(series: Series, draws: Sequence[Draw], total: int) -> None:
     draws = _sort(request, draws)
     repeats = gather(draws)
     name = request.data.absolute().name
-    parts = [f"{series.split} split of {name}", request.backbone, f"preset {request.preset}"]
+    backbone = Path(request.backbone).name  # of a folder
+    parts = [f"{series.split} split of {name}", backbone, f"preset {request.preset}"]
     parts += [f"shots: {request.shot_unit}s, {request.shots_from}"]
     parts += [] if len(draws) == total else [f"{len(draws)} of {total} runs so far"]
     title = "; ".join(parts)
@@ -176,7 +177,7 @@ def _publish(series: Series, draws: Sequence[Draw], total: int) -> None:
         repeats,
         request.out / PICTURE,
         title=f"{series.split.capitalize()} Dice with few labels: {name}",
-        subtitle=", ".join([request.backbone, *parts[2:3], *parts[4:]]),
+        subtitle=", ".join([backbone, *parts[2:3], *parts[4:]]),
         split=series.split,
         unit=request.shot_unit,
     )

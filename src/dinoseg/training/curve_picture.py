@@ -81,7 +81,7 @@ def _draw_method(axes: Any, members: Sequence[Repeats], shift: float, colour: st
     for place, item in zip(places, members, strict=True):
         if len(item.draws) > 1:
             dice = [draw.scores["dice"] for draw in item.draws]
-            axes.plot([place] * len(dice), dice, ".", color=colour, alpha=0.35, markersize=5, zorder=2)
+            axes.plot([place] * len(dice), dice, ".", color=colour, alpha=0.5, markersize=6, zorder=4)
 
 
 def _shift(index: int, methods: int, ticks: Sequence[int]) -> float:

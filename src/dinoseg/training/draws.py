@@ -117,7 +117,8 @@ def _publish(series: Series, draws: Sequence[Draw]) -> None:
     """Write the tables of the draws so far, replacing older ones."""
     request, (repeats,) = series.request, gather(draws)
     unit = f"{request.shot_unit}s, {request.shots_from}"
-    what = f"{repeats.method} on {request.backbone}, {repeats.shots} shots ({unit}), {series.split} split"
+    backbone = Path(request.backbone).name  # of a folder
+    what = f"{repeats.method} on {backbone}, {repeats.shots} shots ({unit}), {series.split} split"
     comments = [f"{what} of {request.data.absolute().name}", describe_spread(repeats), OF_ONE, OF_DRAWS]
     write_csv(request.out / TABLE, list_draw_rows(draws, request.out), comments=comments, overwrite=True)
     document = {

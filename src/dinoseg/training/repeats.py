@@ -66,7 +66,7 @@ class Job:
     @property
     def name(self) -> str:
         """How the run is called in messages."""
-        return f"{self.method}, {self.shots} shots, draw {self.draw}"
+        return f"{self.method}, {self.shots} {'shot' if self.shots == 1 else 'shots'}, draw {self.draw}"
 
 
 @dataclass(frozen=True)
