@@ -60,25 +60,31 @@ class Slope(Threshold):
 
 
 def make_glass(
-    classes: dict[int, str] = BINARY, *, size: int = 32, decoder: type[Threshold] = Threshold
+    classes: dict[int, str] = BINARY, *, size: int = 32, decoder: type[Threshold] = Threshold, **volumes
 ) -> Segmenter:
+    """`volumes`: intensity, context and plane of a model for volumes."""
     settings = ModelSettings(
         backbone=BackboneSettings(name="glass"),
         decoder=decoder_settings("linear"),
-        preprocessing=PreprocessingSettings(size=size),
+        preprocessing=PreprocessingSettings(size=size, **volumes),
         classes=classes,
     )
     return Segmenter(settings, Glass(), decoder(settings.outputs))
 
 
 def make_vit(
-    method: str = "linear", classes: dict[int, str] = THREE, *, size: int = 64, **options
+    method: str = "linear",
+    classes: dict[int, str] = THREE,
+    *,
+    size: int = 64,
+    preprocessing: PreprocessingSettings | None = None,
+    **options,
 ) -> Segmenter:
     """A real, untrained ViT with a decoder of fresh weights."""
     settings = ModelSettings(
         backbone=BackboneSettings(name="untrained-vitt16"),
         decoder=decoder_settings(method, **options),
-        preprocessing=PreprocessingSettings(size=size),
+        preprocessing=preprocessing or PreprocessingSettings(size=size),
         classes=classes,
     )
     torch.manual_seed(0)

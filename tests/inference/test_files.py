@@ -69,7 +69,13 @@ def test_summary_says_what_was_done(draw: Draw, tmp_path: Path) -> None:
     summary = json.loads((out / "predictions.json").read_text())
     assert summary == {"dinoseg": summary["dinoseg"], **report.describe()}
     assert summary["finished"] is True
-    assert summary["settings"] == {"window": 16, "overlap": 0.25, "flips": False}
+    assert summary["settings"] == {
+        "window": 16,
+        "overlap": 0.25,
+        "flips": False,
+        "planes": None,
+        "postprocessing": None,
+    }
     assert summary["model"]["backbone"] == "glass"
     assert summary["classes"] == {"0": "background", "1": "lesion", "2": "instrument"}
     assert summary["counts"] == {"done": 1, "skipped": 0, "failed": 0}

@@ -1,4 +1,4 @@
-"""Inference: `predict` for whatever people have, `predict_files` for folders, `predict_cases` for scoring."""
+"""Inference: `predict` for whatever people have, `predict_files` for folders, others for scoring."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ from dinoseg.inference.files import predict_files
 from dinoseg.inference.prediction import Prediction
 from dinoseg.inference.predictor import predict, predict_cases
 from dinoseg.inference.report import Failure, PredictedFile, PredictionReport
+from dinoseg.inference.volume_prediction import VolumePrediction
+from dinoseg.inference.volumes import segment_volume
 
 __all__ = [
     "Failure",
     "PredictedFile",
     "Prediction",
     "PredictionReport",
+    "VolumePrediction",
     "predict",
     "predict_cases",
     "predict_files",
+    "segment_volume",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -11,7 +12,9 @@ import torch
 from torch import Tensor
 
 from dinoseg.data.case import Case
+from dinoseg.data.volumes.slices import Plane, plane_axis
 from dinoseg.errors import DinosegError, RunError, UsageError
+from dinoseg.inference.postprocessing import clean_mask
 from dinoseg.inference.prediction import Prediction
 from dinoseg.inference.streams import batched
 from dinoseg.model import Segmenter
@@ -30,6 +33,9 @@ class Options:
         flips: average over the image, its two mirror images and the turned one.
         batch_size: images (or windows of one image) that the model sees at once.
         probabilities: keep the class probabilities.
+        planes: of volumes: the directions to cut them in, whose probabilities are averaged; None
+            for the one that the model was trained in.
+        postprocess: clean masks as the model's settings say.
     """
 
     window: int | None = None
@@ -37,6 +43,8 @@ class Options:
     flips: bool = False
     batch_size: int = 8
     probabilities: bool = False
+    planes: tuple[Plane, ...] | None = None
+    postprocess: bool = True
 
     def __post_init__(self) -> None:
         if self.window is not None and self.window < 1:
@@ -45,6 +53,8 @@ class Options:
             raise UsageError(f"overlap is a share from 0 to below 1, given {self.overlap}; usual is 0.25")
         if self.batch_size < 1:
             raise UsageError(f"batch_size is at least 1, given {self.batch_size}")
+        if self.planes is not None:
+            _check_planes(self.planes)
 
 
 @dataclass(frozen=True)
@@ -141,7 +151,7 @@ def _finish_whole(model: Segmenter, case: Case, votes: Sequence[Tensor], options
         return _classify(model, case, _average(model, votes, size), options)
     # Straight from the logits, whether or not probabilities are kept: one answer either way.
     scores = model.probabilities(votes[0], size) if options.probabilities else None
-    return _finish(model, case, model.mask(votes[0], size), scores)
+    return _finish(model, case, model.mask(votes[0], size), scores, options)
 
 
 def _segment_by_windows(model: Segmenter, item: Prepared, window: int, options: Options) -> Segmented:
@@ -172,14 +182,18 @@ def _average(model: Segmenter, votes: Sequence[Tensor], size: tuple[int, int]) -
 
 def _classify(model: Segmenter, case: Case, scores: Tensor, options: Options) -> Segmented:
     mask = scores.argmax(dim=1).to(torch.uint8)
-    return _finish(model, case, mask, scores if options.probabilities else None)
+    return _finish(model, case, mask, scores if options.probabilities else None, options)
 
 
-def _finish(model: Segmenter, case: Case, mask: Tensor, scores: Tensor | None) -> Segmented:
+def _finish(model: Segmenter, case: Case, mask: Tensor, scores: Tensor | None, options: Options) -> Segmented:
     """A prediction from a mask (1, H, W) and, where they are kept, probabilities (1, classes, H, W)."""
+    ids = mask[0].cpu().numpy()
+    if options.postprocess and model.postprocessing is not None:
+        cell = None if case.spacing is None else math.prod(case.spacing)
+        clean_mask(ids, model.postprocessing, cell=cell, name=case.id)
     prediction = Prediction(
         id=case.id,
-        mask=mask[0].cpu().numpy(),
+        mask=ids,
         probabilities=None if scores is None else scores[0].cpu().numpy(),
         classes=dict(model.classes),
         source=case.source,
@@ -187,6 +201,13 @@ def _finish(model: Segmenter, case: Case, mask: Tensor, scores: Tensor | None) -
         affine=case.affine,
     )
     return Segmented(case, prediction)
+
+
+def _check_planes(planes: Sequence[Plane]) -> None:
+    if not planes or len(set(planes)) < len(planes):
+        raise UsageError(f"planes are one to three different ones, given {list(planes)}")
+    for plane in planes:
+        plane_axis(plane)
 
 
 def _check_image(case: Case) -> None:

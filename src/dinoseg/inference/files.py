@@ -1,9 +1,9 @@
-"""`predict_files`: images in, masks and pictures out; reading and writing go on while the model computes."""
+"""`predict_files`: images and volumes in, masks and pictures out; files are read while the model computes."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,22 @@ from dinoseg import __version__
 from dinoseg.backbones.extractors import Precision
 from dinoseg.data.case import Case
 from dinoseg.data.formats import read_image, read_label
+from dinoseg.data.volumes import Plane
 from dinoseg.errors import DataError, UsageError
 from dinoseg.inference.engine import Options, Prepared, Segmented, prepare, segment
-from dinoseg.inference.plan import Job, Plan, plan_jobs, refuse_other_origin, refuse_outputs
+from dinoseg.inference.plan import (
+    Job,
+    Plan,
+    VolumeFormat,
+    plan_jobs,
+    refuse_other_origin,
+    refuse_outputs,
+)
 from dinoseg.inference.predictor import open_model
 from dinoseg.inference.report import SUMMARY, Failure, PredictedFile, PredictionReport, describe_model
 from dinoseg.inference.streams import map_ahead
+from dinoseg.inference.volume_files import VolumePipeline, read_back
+from dinoseg.inference.volumes import refuse_other_kind, refuse_probabilities
 from dinoseg.model import Segmenter
 from dinoseg.outputs import write_json
 from dinoseg.progress import Progress, Silent
@@ -39,21 +49,25 @@ def predict_files(
     overwrite: bool = False,
     resume: bool = False,
     workers: int = 2,
+    planes: Sequence[Plane] | None = None,
+    volume_format: VolumeFormat | None = None,
+    series: str | None = None,
+    postprocess: bool = True,
     backbone: str | Path | None = None,
     accept_license: bool = False,
     device: str | None = None,
     precision: Precision | None = None,
     progress: Progress | None = None,
 ) -> PredictionReport:
-    """Segment image files and write `out/masks`, `out/overlays`, `out/probabilities`, `out/predictions.json`.
+    """Segment files and write `out/masks`, `out/overlays`, `out/probabilities`, `out/predictions.json`.
 
     A file that cannot be read is reported and the others are done. About three batches of
-    images are in memory at once, however many there are.
+    images, or one volume and its mask, are in memory at once, however many there are.
 
     Args:
         model: a Segmenter, or a run folder.
-        sources: image files and folders; folders are searched with their sub-folders, which the
-            outputs keep.
+        sources: images, volumes, DICOM series (a folder or zip) and folders of them; folders are
+            searched with their sub-folders, which the outputs keep.
         out: folder of the outputs.
         window: as in `predict`, like `overlap`, `flips` and `batch_size`.
         overlap: share of the window's side that neighbours have in common.
@@ -64,6 +78,11 @@ def predict_files(
         overwrite: replace outputs that exist; otherwise one is an error before any work.
         resume: leave alone what an earlier call with the same model and settings has finished.
         workers: threads that read, and as many that write; the results do not depend on it.
+        planes: as in `predict`.
+        volume_format: of the masks of volumes; None for that of the input where it holds labels, else
+            NIfTI. "dicom-seg" needs DICOM series.
+        series: UID of the series to take where a folder or zip holds several.
+        postprocess: as in `predict`.
         backbone: another place of the backbone's weights; only with a run folder.
         accept_license: accept the licence of the backbone's weights; only with a run folder.
         device: torch device to load a run folder to; a Segmenter stays where it is.
@@ -76,10 +95,21 @@ def predict_files(
         OutputError: an output exists already or cannot be written; nothing is half written.
         RunError: the run folder cannot be used.
     """
-    options = Options(window, overlap, flips, batch_size, probabilities)
+    options = Options(
+        window,
+        overlap,
+        flips,
+        batch_size,
+        probabilities,
+        planes=None if planes is None else tuple(planes),
+        postprocess=postprocess,
+    )
     _check_choices(overwrite=overwrite, resume=resume, workers=workers)
     progress = progress or Silent()
-    plan = plan_jobs(sources, out, overlays=overlays, probabilities=probabilities)
+    plan = plan_jobs(
+        sources, out, overlays=overlays, probabilities=probabilities, volume_format=volume_format
+    )
+    _check_kinds(plan, options, {"planes": planes, "volume_format": volume_format, "series": series})
     if not (overwrite or resume):
         refuse_outputs(plan, out)
     loaded = open_model(
@@ -90,13 +120,14 @@ def predict_files(
         precision=precision,
         progress=progress,
     )
-    origin = {"model": describe_model(loaded), "settings": _describe_options(options)}
+    origin = {"model": describe_model(loaded), "settings": _describe_options(options, loaded)}
     if resume:
         refuse_other_origin(plan, out, origin)
     # Written first: an interrupted call can be resumed, and a folder that is not writable shows at once.
     write_json(out / SUMMARY, {"dinoseg": __version__, "finished": False, **origin}, overwrite=True)
     started = time.monotonic()
-    outcomes = _run_jobs(loaded, plan, options, resume=resume, workers=workers, progress=progress)
+    volumes = VolumePipeline(loaded, options, series, out, progress)
+    outcomes = _run_jobs(_Pipeline(loaded, options, progress), volumes, plan, resume=resume, workers=workers)
     done = list(progress.track(outcomes, total=len(plan.jobs) + len(plan.failures), label="predict"))
     report = PredictionReport(
         out=out,
@@ -139,6 +170,7 @@ class _Pipeline:
         """Decode and prepare one image."""
         try:
             path = job.source
+            refuse_other_kind(self.model, path, is_volume=False)
             case = Case(id=path.stem, image=read_image(path), label=None, group=path.stem, source=path)
             return prepare(self.model, case, self.options)
         except DataError as error:
@@ -155,17 +187,18 @@ class _Pipeline:
 
 
 def _run_jobs(
-    model: Segmenter, plan: Plan, options: Options, *, resume: bool, workers: int, progress: Progress
+    images: _Pipeline, volumes: VolumePipeline, plan: Plan, *, resume: bool, workers: int
 ) -> Iterator[PredictedFile | Failure]:
     for failure in plan.failures:
-        progress.note(failure.reason)
+        images.progress.note(failure.reason)
     yield from plan.failures
     finished = {job.source for job in plan.jobs if resume and all(path.exists() for path in job.outputs)}
     skipped = [job for job in plan.jobs if job.source in finished]
-    yield from map_ahead(lambda job: _read_back(job, model), skipped, workers=workers, ahead=16)
-    pipeline = _Pipeline(model, options, progress)
-    yield from pipeline.run([job for job in plan.jobs if job.source not in finished], workers)
-    yield from pipeline.failures
+    yield from map_ahead(lambda job: _read_back(job, images.model), skipped, workers=workers, ahead=16)
+    left = [job for job in plan.jobs if job.source not in finished]
+    yield from images.run([job for job in left if not job.is_volume], workers)
+    yield from images.failures
+    yield from volumes.run([job for job in left if job.is_volume])
 
 
 def _write(item: Segmented, job: Job) -> PredictedFile:
@@ -188,6 +221,8 @@ def _write(item: Segmented, job: Job) -> PredictedFile:
 
 
 def _read_back(job: Job, model: Segmenter) -> PredictedFile:
+    if job.is_volume:
+        return read_back(job)
     mask = read_label(job.mask)
     counts = np.bincount(mask.ravel(), minlength=max(model.classes) + 1)
     return PredictedFile(
@@ -206,10 +241,26 @@ def _in_order(plan: Plan, done: Sequence[PredictedFile | Failure]) -> tuple[Pred
     return tuple(files[job.source] for job in plan.jobs if job.source in files)
 
 
-def _describe_options(options: Options) -> dict[str, Any]:
+def _describe_options(options: Options, model: Segmenter) -> dict[str, Any]:
     """What changes a mask: the batch size does not, nor does an overlap without windows."""
-    overlap = None if options.window is None else options.overlap
-    return {"window": options.window, "overlap": overlap, "flips": options.flips}
+    cleaning = model.postprocessing if options.postprocess else None
+    return {
+        "window": options.window,
+        "overlap": None if options.window is None else options.overlap,
+        "flips": options.flips,
+        "planes": None if options.planes is None else list(options.planes),
+        "postprocessing": None if cleaning is None else cleaning.describe(model.classes),
+    }
+
+
+def _check_kinds(plan: Plan, options: Options, choices: Mapping[str, object]) -> None:
+    """Refuse what makes no sense for the files that were found."""
+    if any(job.is_volume for job in plan.jobs):
+        refuse_probabilities(options)
+        return
+    for name, value in choices.items():
+        if value is not None and plan.jobs:
+            raise UsageError(f"{name} is for volumes, and no volume was given; leave it out")
 
 
 def _check_choices(*, overwrite: bool, resume: bool, workers: int) -> None:

@@ -7,27 +7,54 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from dinoseg.errors import LayoutError, OutputError
+from dinoseg.data.volumes import LABEL_SUFFIXES, volume_stem, volume_suffix
+from dinoseg.errors import LayoutError, OutputError, UsageError
 from dinoseg.inference.report import SUMMARY, Failure
-from dinoseg.inference.sources import find_images, no_images, normalise
+from dinoseg.inference.sources import find_sources, is_series, is_volume, no_images, normalise
 from dinoseg.outputs import refuse_existing
+
+VolumeFormat = Literal["nifti", "nrrd", "mha", "dicom-seg"]
+
+_SUFFIX_OF: Mapping[VolumeFormat, str] = {
+    "nifti": ".nii.gz",
+    "nrrd": ".nrrd",
+    "mha": ".mha",
+    "dicom-seg": ".dcm",
+}
+_WHOLE_OF = {".nhdr": ".nrrd", ".mhd": ".mha"}  # header with a data file -> one file
+_USUAL = ".nii.gz"
 
 
 @dataclass(frozen=True)
 class Job:
-    """One image and where its outputs go; `overlay` and `probabilities` only where asked for."""
+    """One image or volume and where its outputs go; None for what was not asked for.
+
+    Attributes:
+        source: the file, or the folder or zip of a series.
+        mask: PNG of an image; of a volume .nii.gz, .nii, .nrrd, .mha or .dcm.
+        overlay: PNG.
+        probabilities: .npz, of images only.
+        description: JSON beside the mask of a volume; None for images.
+    """
 
     source: Path
     mask: Path
     overlay: Path | None
     probabilities: Path | None
+    description: Path | None = None
+
+    @property
+    def is_volume(self) -> bool:
+        """Whether the source is a volume."""
+        return self.description is not None
 
     @property
     def outputs(self) -> tuple[Path, ...]:
         """The files that this job writes."""
-        return tuple(path for path in (self.mask, self.overlay, self.probabilities) if path is not None)
+        named = (self.mask, self.overlay, self.probabilities, self.description)
+        return tuple(path for path in named if path is not None)
 
 
 @dataclass(frozen=True)
@@ -38,16 +65,25 @@ class Plan:
     failures: tuple[Failure, ...]
 
 
-def plan_jobs(sources: Sequence[Path], out: Path, *, overlays: bool, probabilities: bool) -> Plan:
-    """Find the images and name their outputs.
+def plan_jobs(
+    sources: Sequence[Path],
+    out: Path,
+    *,
+    overlays: bool,
+    probabilities: bool,
+    volume_format: VolumeFormat | None = None,
+) -> Plan:
+    """Find the images and volumes and name their outputs.
 
     An image `ROOT/sub/frame.jpg` becomes `out/masks/sub/frame.png`, `out/overlays/sub/frame.png`
     and `out/probabilities/sub/frame.npz`; ROOT is the folder that was given, or the deepest
-    folder that all given files and folders have in common. `out` itself is never searched, and
-    a file given twice is done once.
+    folder that all given files and folders have in common. A volume `ROOT/sub/ct.nrrd` becomes
+    `out/masks/sub/ct.nrrd` with `ct.json` beside it, in its own format where that holds labels, else
+    as .nii.gz. `out` itself is never searched, and a file given twice is done once.
 
     Raises:
         LayoutError: nothing to do, or two files would get the same name.
+        UsageError: `volume_format` is for DICOM series, and there are others.
     """
     failures: list[Failure] = []
     found: dict[str, Path] = {}  # normalised path -> as given
@@ -56,11 +92,14 @@ def plan_jobs(sources: Sequence[Path], out: Path, *, overlays: bool, probabiliti
             found.setdefault(normalise(path), path)
     if not found and not failures:
         raise LayoutError(no_images(sources[0]) if sources else "no image and no folder was given")
-    root = os.path.commonpath([normalise(path if path.is_dir() else path.parent) for path in sources])
+    root = os.path.commonpath([normalise(_folder_of(path)) for path in sources])
     jobs = []
     for normal, path in found.items():
         name = Path(normal).relative_to(root)
-        jobs.append(_make_job(path, name, out, overlays=overlays, probabilities=probabilities))
+        if is_volume(path):
+            jobs.append(_make_volume_job(path, name, out, overlays=overlays, volume_format=volume_format))
+        else:
+            jobs.append(_make_job(path, name, out, overlays=overlays, probabilities=probabilities))
     _refuse_same_names(jobs)
     return Plan(tuple(jobs), tuple(failures))
 
@@ -101,9 +140,13 @@ def refuse_other_origin(plan: Plan, out: Path, origin: Mapping[str, Any]) -> Non
 def _list_source(source: Path, out: Path, failures: list[Failure]) -> Sequence[Path]:
     if not source.is_dir():
         return [source]
-    listing = find_images(source, leave_out=out)
+    listing = find_sources(source, leave_out=out)
     failures += [Failure(source, problem) for problem in listing.problems]
-    return listing.files
+    return listing.sources
+
+
+def _folder_of(source: Path) -> Path:
+    return source if source.is_dir() and not is_series(source) else source.parent
 
 
 def _make_job(source: Path, name: Path, out: Path, *, overlays: bool, probabilities: bool) -> Job:
@@ -116,15 +159,42 @@ def _make_job(source: Path, name: Path, out: Path, *, overlays: bool, probabilit
     )
 
 
+def _make_volume_job(
+    source: Path, name: Path, out: Path, *, overlays: bool, volume_format: VolumeFormat | None
+) -> Job:
+    if volume_format == "dicom-seg" and volume_suffix(source):
+        raise UsageError(
+            f"{source} cannot be written as dicom-seg, which points to the slices of a DICOM series; "
+            "choose nifti, nrrd or mha with --format"
+        )
+    stem = volume_stem(name) if volume_suffix(name) else name.name if source.is_dir() else name.stem
+    place = out / "masks" / name.parent
+    return Job(
+        source=source,
+        mask=place / f"{stem}{_mask_suffix(source, volume_format)}",
+        overlay=out / "overlays" / name.parent / f"{stem}.png" if overlays else None,
+        probabilities=None,
+        description=place / f"{stem}.json",
+    )
+
+
+def _mask_suffix(source: Path, volume_format: VolumeFormat | None) -> str:
+    if volume_format is not None:
+        return _SUFFIX_OF[volume_format]
+    suffix = volume_suffix(source)
+    return suffix if suffix in LABEL_SUFFIXES else _WHOLE_OF.get(suffix, _USUAL)
+
+
 def _refuse_same_names(jobs: Sequence[Job]) -> None:
     taken: dict[Path, Path] = {}
     for job in jobs:
-        other = taken.setdefault(job.mask, job.source)
-        if other != job.source:
-            raise LayoutError(
-                f"{other} and {job.source} would both become {job.mask}; rename one, "
-                "or predict them into different folders with --out"
-            )
+        for output in job.outputs:
+            other = taken.setdefault(output, job.source)
+            if other != job.source:
+                raise LayoutError(
+                    f"{other} and {job.source} would both become {output}; rename one, "
+                    "or predict them into different folders with --out"
+                )
 
 
 def _read_origin(path: Path) -> dict[str, Any]:

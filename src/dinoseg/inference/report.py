@@ -17,25 +17,29 @@ SUMMARY = "predictions.json"
 
 @dataclass(frozen=True)
 class PredictedFile:
-    """One image that was segmented.
+    """One image or volume that was segmented.
 
     Attributes:
-        source: the image file.
-        mask: palette PNG of class ids at the image's size.
+        source: the file, or the folder or zip of a series.
+        mask: class ids at the image's size: palette PNG, or a volume's format.
         overlay: picture of the image with the mask, where asked for.
         probabilities: .npz with `probabilities` (classes, H, W), where asked for.
-        size: height and width in pixels.
-        pixels: class id -> number of pixels.
+        size: (H, W) in pixels, or (D, H, W) in voxels.
+        pixels: class id -> number of pixels or voxels.
         skipped: it was there already and was not computed again.
+        description: JSON with the volumes in ml; None for images.
+        volumes_ml: class id -> ml; None for images, and where a voxel's size is not known.
     """
 
     source: Path
     mask: Path
     overlay: Path | None
     probabilities: Path | None
-    size: tuple[int, int]
+    size: tuple[int, ...]
     pixels: Mapping[int, int]
     skipped: bool = False
+    description: Path | None = None
+    volumes_ml: Mapping[int, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ class PredictionReport:
         failures: what could not be read; everything else was done.
         classes: class id -> name.
         model: what the masks were made with, as in `predictions.json`.
-        settings: window, overlap and flips.
+        settings: what else decides a mask: window, overlap, flips, planes, postprocessing.
         seconds: from the first file to the last.
     """
 
@@ -91,8 +95,13 @@ class PredictionReport:
         }
 
     def _describe_file(self, file: PredictedFile) -> dict[str, Any]:
-        outputs = {"mask": file.mask, "overlay": file.overlay, "probabilities": file.probabilities}
-        return {
+        outputs = {
+            "mask": file.mask,
+            "overlay": file.overlay,
+            "probabilities": file.probabilities,
+            "description": file.description,
+        }
+        described = {
             "source": str(file.source),
             **{
                 name: path.relative_to(self.out).as_posix()
@@ -102,6 +111,9 @@ class PredictionReport:
             "size": list(file.size),
             "pixels": {str(index): count for index, count in file.pixels.items()},
         }
+        if file.volumes_ml is not None:
+            described["volumes_ml"] = {str(index): round(ml, 6) for index, ml in file.volumes_ml.items()}
+        return described
 
 
 def describe_model(model: Segmenter) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What people may ask a model about: files, folders, arrays, images and cases; each becomes a `Case`."""
+"""What people may ask a model about: files, folders, series, arrays, images, volumes and cases."""
 
 from __future__ import annotations
 
@@ -15,26 +15,38 @@ from dinoseg.data.case import Case, Image
 from dinoseg.data.folders import open_folder
 from dinoseg.data.formats import read_image
 from dinoseg.data.formats.decoding import SUFFIXES
+from dinoseg.data.volumes import SUFFIXES as VOLUME_SUFFIXES
+from dinoseg.data.volumes import Volume, read_volume, volume_suffix
 from dinoseg.errors import LayoutError, UsageError
 
-Source: TypeAlias = "str | Path | NDArray[Any] | Image | Case"
+Source: TypeAlias = "str | Path | NDArray[Any] | Image | Case | Volume"
 
 _ARRAYS = "accepted are (H, W) or (H, W, 3) of uint8, uint16, or floats from 0 to 1"
 _ROUNDING = 1e-6  # by which floats may leave 0..1
+_DICOM_SUFFIXES = (".dcm", ".ima", ".dicom")
+_ARCHIVE = ".zip"
+_DICOM_MAGIC = b"DICM"
+_MAGIC_AT = 128
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The image files of a folder tree in natural order, and one line for each entry that is unusable."""
+    """What a folder tree holds to predict, in natural order, and one line for each unusable entry.
 
-    files: tuple[Path, ...]
+    Attributes:
+        sources: images, volumes, and folders or zips of a DICOM series.
+        problems: one line each.
+    """
+
+    sources: tuple[Path, ...]
     problems: tuple[str, ...]
 
 
-def find_images(folder: Path, *, leave_out: Path | None = None) -> Listing:
-    """Find image files by their suffix in a folder and all its sub-folders.
+def find_sources(folder: Path, *, leave_out: Path | None = None) -> Listing:
+    """Find images and volumes by their suffix, and series, in a folder and all its sub-folders.
 
-    Linked folders are not followed and hidden names are left alone.
+    A folder that holds DICOM files itself stands for a series. Linked folders are not followed and
+    hidden names are left alone.
 
     Args:
         folder: where to look.
@@ -42,15 +54,56 @@ def find_images(folder: Path, *, leave_out: Path | None = None) -> Listing:
     """
     try:
         content = open_folder(folder)
-    except LayoutError as error:
+        dicom = _list_dicom(folder)
+    except (LayoutError, OSError) as error:
         return Listing((), (str(error),))
-    files, problems = list(content.images), list(content.problems)
+    named = {str(path) for path in dicom}
+    series = (folder,) if any(path.suffix.lower() != _ARCHIVE for path in dicom) else ()
+    zips = tuple(path for path in dicom if path.suffix.lower() == _ARCHIVE)
+    sources = [*series, *content.images, *content.volumes, *zips]
+    problems = [line for line in content.problems if line.partition(" has the extension")[0] not in named]
     for inner in content.folders:
         if not inner.is_symlink() and (leave_out is None or normalise(inner) != normalise(leave_out)):
-            below = find_images(inner, leave_out=leave_out)
-            files += below.files
+            below = find_sources(inner, leave_out=leave_out)
+            sources += below.sources
             problems += below.problems
-    return Listing(tuple(files), tuple(problems))
+    return Listing(tuple(sources), tuple(problems))
+
+
+def is_series(path: Path) -> bool:
+    """Whether a path is a DICOM series: a folder that holds such files itself, a zip, or one file."""
+    if path.is_dir():
+        return any(found.suffix.lower() != _ARCHIVE for found in _list_dicom(path))
+    return _is_dicom(path)
+
+
+def is_volume(source: Source) -> bool:
+    """Whether a source is a volume: in memory, a file by its suffix, or a DICOM series."""
+    if isinstance(source, str | Path):
+        return bool(volume_suffix(Path(source))) or is_series(Path(source))
+    return isinstance(source, Volume)
+
+
+def open_volume(source: str | Path | Volume, *, series: str | None = None) -> Volume:
+    """Read a volume in the orientation of its file.
+
+    Args:
+        source: a file, or a folder or zip with a DICOM series; a volume is returned as it is.
+        series: UID of the series, needed where there are several.
+
+    Raises:
+        FileFormatError: the file, or one of the series, cannot be read.
+        UsageError: several series and no choice.
+        DinosegError: pydicom is not installed.
+    """
+    if isinstance(source, Volume):
+        return source
+    path = Path(source)
+    if volume_suffix(path):
+        return read_volume(path)
+    from dinoseg.data.dicom.reading import read_series
+
+    return read_series(path, series=series)
 
 
 def normalise(path: Path) -> str:
@@ -59,9 +112,9 @@ def normalise(path: Path) -> str:
 
 
 def is_many(source: Source | Sequence[Source]) -> bool:
-    """Whether a source stands for several images: a list, or a folder."""
+    """Whether a source stands for several images: a list, or a folder that is no series."""
     if isinstance(source, str | Path):
-        return Path(source).is_dir()
+        return _is_tree(Path(source))
     return isinstance(source, Sequence)
 
 
@@ -72,24 +125,47 @@ def expand(source: Source | Sequence[Source]) -> list[Source]:
         LayoutError: a folder holds no images, or something that is unusable.
     """
     if isinstance(source, str | Path):
-        return [*_list_folder(Path(source))] if Path(source).is_dir() else [source]
+        return [*_list_folder(Path(source))] if _is_tree(Path(source)) else [source]
     if isinstance(source, Sequence):
         return [part for item in source for part in expand(item)]
     return [source]
 
 
 def _list_folder(folder: Path) -> tuple[Path, ...]:
-    listing = find_images(folder)
+    listing = find_sources(folder)
     if listing.problems:
         raise LayoutError(listing.problems[0])
-    if not listing.files:
+    if not listing.sources:
         raise LayoutError(no_images(folder))
-    return listing.files
+    return listing.sources
+
+
+def _is_tree(path: Path) -> bool:
+    return path.is_dir() and not is_series(path)
+
+
+def _list_dicom(folder: Path) -> list[Path]:
+    """DICOM files and zips of a folder itself, hidden ones left alone."""
+    return [path for path in sorted(folder.iterdir()) if not path.name.startswith(".") and _is_dicom(path)]
+
+
+def _is_dicom(path: Path) -> bool:
+    suffix = path.suffix.lower()
+    if suffix in SUFFIXES or volume_suffix(path) or not path.is_file():
+        return False
+    if suffix in (*_DICOM_SUFFIXES, _ARCHIVE):
+        return True
+    try:
+        with path.open("rb") as file:
+            return file.read(_MAGIC_AT + len(_DICOM_MAGIC))[_MAGIC_AT:] == _DICOM_MAGIC
+    except OSError:
+        return False
 
 
 def no_images(folder: Path) -> str:
     """The sentence for a folder without images."""
-    return f"{folder} holds no images; accepted are {', '.join(SUFFIXES)}, in any sub-folder"
+    accepted = ", ".join((*SUFFIXES, *VOLUME_SUFFIXES))
+    return f"{folder} holds no images; accepted are {accepted} and DICOM series, in any sub-folder"
 
 
 def open_case(source: Source, *, index: int = 0) -> Case:
@@ -111,7 +187,7 @@ def open_case(source: Source, *, index: int = 0) -> Case:
         return Case(id=name, image=to_image(source), label=None, group=name, source=Path(name))
     raise UsageError(
         f"cannot predict a {type(source).__name__}; accepted are a path, a folder, a NumPy array, "
-        "an Image, a Case, or a list of those"
+        "an Image, a Volume, a Case, or a list of those"
     )
 
 

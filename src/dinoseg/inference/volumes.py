@@ -1,0 +1,168 @@
+"""Volumes: slice by slice through the model, the class maximum at once, back on the grid of the input.
+
+Peak memory beyond the input and the uint8 mask is that of a few batches of slices: it does not grow with
+their number. Several planes are averaged by way of the disk, see `fusion`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dinoseg.data.case import Case, Image
+from dinoseg.data.volume_cases import VolumeSlices
+from dinoseg.data.volumes import LabelVolume, Plane, Volume, to_canonical
+from dinoseg.data.volumes.slices import plane_axis
+from dinoseg.errors import DataError, UsageError
+from dinoseg.inference.engine import Options, Prepared, prepare, segment
+from dinoseg.inference.fusion import Fusion
+from dinoseg.inference.postprocessing import clean_mask
+from dinoseg.inference.prediction import Prediction
+from dinoseg.inference.streams import map_ahead
+from dinoseg.inference.volume_prediction import VolumePrediction
+from dinoseg.model import Segmenter
+from dinoseg.progress import Progress, Silent
+
+_READERS = 2
+
+
+@dataclass(frozen=True, eq=False)
+class _Work:
+    """A model, a canonical volume and how the one is applied to the other."""
+
+    model: Segmenter
+    volume: Volume
+    options: Options
+    progress: Progress
+
+    @property
+    def planes(self) -> tuple[Plane, ...]:
+        return self.options.planes or (self.model.settings.preprocessing.plane,)
+
+
+def segment_volume(
+    model: Segmenter,
+    volume: Volume,
+    options: Options | None = None,
+    *,
+    scratch: Path | None = None,
+    progress: Progress | None = None,
+) -> VolumePrediction:
+    """Segment a volume; the mask has the axes, directions and geometry of `volume`.
+
+    Args:
+        model: trained on volumes; left in eval mode.
+        volume: in the orientation of its file.
+        options: how; a window and flips are those of the slices.
+        scratch: folder for temporary files, which only several planes need (one byte for each voxel,
+            foreground class and plane); default: the system's.
+        progress: counts slices.
+
+    Raises:
+        DataError: the model was trained on images.
+        UsageError: probabilities are asked for.
+        OutputError: the disk of `scratch` is too small.
+    """
+    options = options or Options()
+    refuse_probabilities(options)
+    refuse_other_kind(model, volume.id, is_volume=True)
+    canonical = to_canonical(volume)
+    work = _Work(model, canonical.volume, replace(options, postprocess=False), progress or Silent())
+    label = LabelVolume(np.zeros(volume.geometry.shape, np.uint8), volume.geometry, volume.source, volume.id)
+    # A view: what is written into it lies in the input's own order.
+    target = canonical.orientation.apply(label).array
+    if len(work.planes) == 1:
+        _write_plane(work, work.planes[0], target)
+    else:
+        _write_fused(work, target, scratch)
+    prediction = VolumePrediction(
+        id=volume.id,
+        mask=label.array,
+        classes=dict(model.classes),
+        geometry=volume.geometry,
+        source=volume.source,
+        planes=work.planes,
+        preprocessing=model.settings.preprocessing,
+    )
+    if options.postprocess and model.postprocessing is not None:
+        clean_mask(prediction.mask, model.postprocessing, cell=prediction.voxel_volume, name=volume.id)
+    return prediction
+
+
+def refuse_probabilities(options: Options) -> None:
+    """Raise where probabilities of a volume are asked for.
+
+    Raises:
+        UsageError: they are.
+    """
+    if options.probabilities:
+        raise UsageError(
+            "probabilities are for images: of a volume they take a hundred times the space of its mask; "
+            "leave them out, or predict slices as images"
+        )
+
+
+def refuse_other_kind(model: Segmenter, name: object, *, is_volume: bool) -> None:
+    """Raise unless a model was trained on what it is asked about: volumes, or images.
+
+    Raises:
+        DataError: it was trained on the other.
+    """
+    if model.settings.preprocessing.for_volumes == is_volume:
+        return
+    if is_volume:
+        raise DataError(
+            f"{name} is a volume, and the model was trained on images (model.preprocessing.intensity is "
+            "null); use a model that was trained on volumes"
+        )
+    raise DataError(
+        f"{name} is an image, and the model was trained on volumes; use a model that was trained on images, "
+        "or give it the volume that the image is from"
+    )
+
+
+def take_plane(array: NDArray[np.uint8], plane: Plane, index: int) -> NDArray[np.uint8]:
+    """Slice `index` of a canonical mask (D, H, W), as a view."""
+    return array[(slice(None),) * plane_axis(plane) + (index,)]
+
+
+def _write_plane(work: _Work, plane: Plane, target: NDArray[np.uint8]) -> None:
+    with closing(_predict_slices(work, plane, work.options)) as found:
+        for index, prediction in enumerate(found):
+            take_plane(target, plane, index)[:] = prediction.mask
+
+
+def _write_fused(work: _Work, target: NDArray[np.uint8], scratch: Path | None) -> None:
+    shape = work.volume.geometry.shape
+    options = replace(work.options, probabilities=True)
+    with Fusion(shape, planes=work.planes, classes=len(work.model.classes), scratch=scratch) as fusion:
+        for plane in work.planes:
+            with closing(_predict_slices(work, plane, options)) as found:
+                for prediction in found:
+                    if prediction.probabilities is not None:
+                        fusion.add(plane, prediction.probabilities)
+        fusion.write_mask(target)
+
+
+def _predict_slices(work: _Work, plane: Plane, options: Options) -> Generator[Prediction, None, None]:
+    settings = work.model.settings.preprocessing.model_copy(update={"plane": plane})
+    slices = VolumeSlices(work.volume, settings)
+
+    def read(index: int) -> Prepared:
+        name = f"{work.volume.id}, {plane} slice {index}"
+        case = Case(name, slices.image(index), None, group=work.volume.id, source=work.volume.source)
+        prepared = prepare(work.model, case, options)
+        # Only its size is needed from here on, and a few batches of slices are waiting.
+        blank = Image(np.broadcast_to(np.float32(0), (1, *slices.size)))
+        return replace(prepared, case=replace(case, image=blank))
+
+    label = f"{work.volume.id}, {plane}"
+    with closing(map_ahead(read, range(len(slices)), workers=_READERS, ahead=options.batch_size)) as prepared:
+        found = segment(work.model, prepared, options)
+        for item in work.progress.track(found, total=len(slices), label=label):
+            yield item.prediction
