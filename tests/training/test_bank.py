@@ -13,7 +13,7 @@ import torch
 from PIL import Image as PillowImage
 from torch import Tensor
 
-import dinoseg.training.bank as bank_module
+import dinoseg.training.items as items_module
 from dinoseg.backbones import create_backbone
 from dinoseg.backbones.cache import DTYPES, EntryStore, FeatureCache
 from dinoseg.backbones.extractors import Backbone
@@ -32,7 +32,8 @@ from dinoseg.data.transforms import resize_image, resize_label, to_rgb
 from dinoseg.errors import LabelError
 from dinoseg.model import Segmenter
 from dinoseg.progress import Silent
-from dinoseg.training.bank import Batches, Sample, ViewBank, draw_epoch, read_digests
+from dinoseg.training.bank import Batches, Sample, ViewBank, draw_epoch
+from dinoseg.training.items import read_digests
 from tests.backbones.tiny import Notes
 from tests.training.folders import make_data
 
@@ -168,7 +169,7 @@ def test_a_second_build_computes_and_opens_nothing(setting: Setting, monkeypatch
     def refuse(*arguments: object) -> None:
         pytest.fail("an image was opened")
 
-    monkeypatch.setattr(bank_module, "read_case", refuse)
+    monkeypatch.setattr(items_module, "read_case", refuse)
     again = Notes()
     bank = setting.bank(SEES_PIXELS)
     bank.build(again)
@@ -193,7 +194,7 @@ def test_each_image_is_opened_once_for_all_its_views(
         opened[files.id] += 1
         return read_case(files, mapping)
 
-    monkeypatch.setattr(bank_module, "read_case", count)
+    monkeypatch.setattr(items_module, "read_case", count)
     setting.bank(SEES_PIXELS).build(Silent())
     assert set(opened.values()) == {1}
     assert len(opened) == 5

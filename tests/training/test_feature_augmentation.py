@@ -91,7 +91,11 @@ class Watched(DecoderTraining):
     """A training module whose decoder notes the features it is given."""
 
     def __init__(self, settings: TrainSettings) -> None:
-        bank: Any = SimpleNamespace(native_label=lambda position: torch.zeros(64, 64, dtype=torch.uint8))
+        bank: Any = SimpleNamespace(
+            native_label=lambda position: torch.zeros(64, 64, dtype=torch.uint8),
+            ignores=False,
+            subject=lambda position: position,
+        )
         super().__init__(make_glass(BINARY), settings, bank, bank)
         self.seen: list[Features] = []
         self.decoder.forward = self._note  # type: ignore[method-assign]

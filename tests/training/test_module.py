@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from dinoseg.config import TrainSettings
-from dinoseg.training.module import DecoderTraining
+from dinoseg.training.module import DecoderTraining, _dice
 from tests.inference.models import BINARY, THREE, make_glass
 
 
 def make_module(label: Tensor, classes: dict[int, str]) -> DecoderTraining:
-    bank: Any = SimpleNamespace(native_label=lambda position: label)
+    bank: Any = SimpleNamespace(native_label=lambda position: label, ignores=False)
     return DecoderTraining(make_glass(classes), TrainSettings(), bank, bank)
 
 
@@ -32,7 +32,8 @@ def ids(*rows: list[int]) -> Tensor:
 
 def scores(mask: Tensor, label: Tensor, classes: dict[int, str]) -> list[float]:
     module = make_module(label, classes)
-    return module._native_dice(logits_of(mask, 1 if len(classes) == 2 else len(classes)), 0).tolist()
+    overlap = module._native_overlap(logits_of(mask, 1 if len(classes) == 2 else len(classes)), 0)
+    return _dice(overlap).tolist()
 
 
 def test_dice_by_hand() -> None:
@@ -64,8 +65,8 @@ def test_the_epochs_score_is_the_mean_over_cases_and_classes() -> None:
     module = make_module(ids([1, 1, 0, 0], [1, 0, 0, 2]), THREE)
     logged: dict[str, float] = {}
     module.log = lambda name, value, **keywords: logged.update({name: float(value)})  # type: ignore[method-assign, assignment, misc]
-    for mask in (ids([1, 1, 2, 0], [0, 0, 2, 2]), ids([1, 1, 0, 0], [1, 0, 0, 2])):
-        module._dice.append(module._native_dice(logits_of(mask, 3), 0))
+    for case, mask in enumerate((ids([1, 1, 2, 0], [0, 0, 2, 2]), ids([1, 1, 0, 0], [1, 0, 0, 2]))):
+        module._overlaps[case] = module._native_overlap(logits_of(mask, 3), 0)
     module.on_validation_epoch_end()
     assert logged == {"val_dice": pytest.approx((0.8 + 0.5 + 1 + 1) / 4)}
     logged.clear()

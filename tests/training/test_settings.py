@@ -28,7 +28,8 @@ from dinoseg.config import (
 from dinoseg.data import open_dataset
 from dinoseg.data.augmentation import draw_view
 from dinoseg.model import Segmenter
-from dinoseg.training.bank import ViewBank, read_digests
+from dinoseg.training.bank import ViewBank
+from dinoseg.training.items import read_digests
 from dinoseg.training.module import DecoderTraining
 from tests.training.folders import make_data, read_decoder, read_rows, train_small
 
@@ -68,6 +69,10 @@ ELSEWHERE = {
     "train.wavelet_drop": "test_feature_augmentation.py: test_its_settings_are_those_of_wt_aug",
     "train.keep": "test_train.py: test_the_best_or_the_last_epoch_is_kept",
     "train.patience": "test_train.py: test_patience_counts_epochs",
+    "train.foreground_share": "test_volumes.py: test_slices_with_a_class_come_more_often",
+    "model.preprocessing.intensity": "test_volumes.py: test_each_setting_of_volumes_changes_the_bank",
+    "model.preprocessing.context": "test_volumes.py: test_each_setting_of_volumes_changes_the_bank",
+    "model.preprocessing.plane": "test_volumes.py: test_each_setting_of_volumes_changes_the_bank",
     "cache.folder": "below: every run has its own",
     "model.backbone.name": "test_train.py: an argument",
     "model.decoder": "test_model.py: test_every_decoder_setting_changes_the_decoder",

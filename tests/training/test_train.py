@@ -15,9 +15,9 @@ import torch
 from PIL import Image as PillowImage
 
 import dinoseg.config.presets as presets
-import dinoseg.training.bank as bank_module
 import dinoseg.training.checkpoints as checkpoints_module
 import dinoseg.training.fitting as fitting
+import dinoseg.training.items as items_module
 from dinoseg.config import LossName, RunSettings, from_yaml, preset
 from dinoseg.data import Dataset, content_digest, open_dataset, read_case
 from dinoseg.data.splits import Splits, load_splits, save_splits
@@ -90,9 +90,9 @@ def rate(monkeypatch: pytest.MonkeyPatch, scores: Sequence[float]) -> None:
     """Let the validation Dice of each epoch be the given one; the last goes on."""
 
     def give(self: DecoderTraining, logits: torch.Tensor, position: int) -> torch.Tensor:
-        return torch.tensor([scores[min(self.current_epoch, len(scores) - 1)]])
+        return torch.tensor([[scores[min(self.current_epoch, len(scores) - 1)], 2.0]])
 
-    monkeypatch.setattr(DecoderTraining, "_native_dice", give)
+    monkeypatch.setattr(DecoderTraining, "_native_overlap", give)
 
 
 class Interruption(Exception):
@@ -317,7 +317,7 @@ def test_test_cases_are_never_read(
         read.add(files.id)
         return read_case(files, mapping)
 
-    monkeypatch.setattr(bank_module, "read_case", note)
+    monkeypatch.setattr(items_module, "read_case", note)
     train_small(data, tmp_path / "run", tmp_path / "cache")
     names = lists_of(data)
     assert read == {*names["train"], *names["val"]}
@@ -329,7 +329,7 @@ def test_a_second_run_opens_no_image(
     def refuse(*arguments: object) -> None:
         pytest.fail("an image was opened")
 
-    monkeypatch.setattr(bank_module, "read_case", refuse)
+    monkeypatch.setattr(items_module, "read_case", refuse)
     notes = Notes()
     train_small(data, tmp_path / "run", cache, progress=notes)
     assert same_weights(tmp_path / "run", finished.root)
@@ -344,7 +344,7 @@ def test_every_file_is_hashed_once_in_a_run(
         read.append(path)
         return content_digest(path)
 
-    monkeypatch.setattr(bank_module, "content_digest", note)
+    monkeypatch.setattr(items_module, "content_digest", note)
     train_small(data, tmp_path / "run", cache, changes={"train.epochs": 1})
     names = lists_of(data)
     assert len(read) == len(set(read)) == 2 * len([*names["train"], *names["val"]])

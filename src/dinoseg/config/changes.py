@@ -14,6 +14,7 @@ from dinoseg.config.settings import DecoderSettings, Method, Settings
 from dinoseg.errors import ConfigError
 
 EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")  # YAML 1.1 reads 1e-4 as text
+_TAGS = {*get_args(Method), "window", "percentiles", "range"}
 S = TypeVar("S", bound=Settings)
 T = TypeVar("T")
 
@@ -101,8 +102,8 @@ def _check(adapter: TypeAdapter[T], values: Any, known: Sequence[str] = ()) -> T
 
 
 def _describe(item: Any, known: Sequence[str]) -> str:
-    # The name of the method within `model.decoder` is no part of the key that a person writes.
-    parts = [str(part) for part in item["loc"] if part not in get_args(Method)]
+    # Names of methods and kinds of intensities are no part of the key that a person writes.
+    parts = [str(part) for part in item["loc"] if part not in _TAGS]
     where = ".".join(parts) or "settings"
     if item["type"] == "extra_forbidden":
         return _describe_unknown(where, known)

@@ -1,10 +1,12 @@
-"""The bank: every training image in a fixed number of views, its features computed once."""
+"""The bank: every training image or slice in a fixed number of views, its features computed once."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -13,13 +15,14 @@ from torch import Tensor
 from dinoseg.backbones.cache import FeatureCache, entry_key
 from dinoseg.backbones.features import Features
 from dinoseg.config import AugmentationSettings
-from dinoseg.data import CaseFiles, LabelMapping, content_digest, read_case
+from dinoseg.data import CaseFiles, LabelMapping
 from dinoseg.data.augmentation import View, apply_to_image, apply_to_label, draw_view
 from dinoseg.data.case import Case, LabelMap
 from dinoseg.data.transforms import resize_image, resize_label, to_rgb
 from dinoseg.errors import LabelError
 from dinoseg.model import Segmenter
 from dinoseg.progress import Progress
+from dinoseg.training.items import list_items
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Batch:
         features: maps of B images.
         label: (B, S, S), uint8 class ids.
         pixels: (B, 3, S, S), normalised; only where the method looks at the image.
-        positions: index of each image in its bank.
+        positions: index of each image or slice in its bank.
     """
 
     features: Features
@@ -50,28 +53,24 @@ class Batch:
 
 @dataclass(frozen=True)
 class Sample:
-    """One view of one image of the bank."""
+    """One view of one image or slice of the bank."""
 
     position: int
     view: int
 
 
-def read_digests(cases: Sequence[CaseFiles]) -> dict[Path, str]:
-    """sha256 of every image and mask of some cases; each file is read once."""
-    return {path: content_digest(path) for case in cases for path in (case.image, case.label) if path}
-
-
 class ViewBank:
-    """Views of labelled images with their features, remembered on disk.
+    """Views of labelled images, or of slices of volumes, with their features, remembered on disk.
 
     Args:
-        cases: image and mask files.
+        cases: image and mask files; all slices of a volume are in the bank.
         mapping: from mask values to class ids.
         model: gives preprocessing; its backbone is asked through `cache`.
         cache: remembers features; labels and pixels of the views lie in the same store.
         digests: of all files of `cases`, from `read_digests`.
         augmentation: how views are drawn; None for validation.
-        views: per image; the first is the image as it is.
+        views: per image or slice; the first is the image as it is.
+        min_bank: more views than that where they are needed for the bank to hold so many.
         seed: of the views.
     """
 
@@ -85,18 +84,18 @@ class ViewBank:
         digests: Mapping[Path, str],
         augmentation: AugmentationSettings | None,
         views: int,
+        min_bank: int = 0,
         seed: int,
     ) -> None:
-        self.cases = tuple(cases)
-        self.views = views
-        self._mapping = mapping
+        self.ignores = mapping.ignore is not None
+        self._items = list_items(cases, mapping, model.settings.preprocessing, digests)
+        self.views = max(views, -(-min_bank // len(self)))
         self._model = model
         self._cache = cache
         self._store = cache.store
-        self._images = [digests[case.image] for case in self.cases]
-        self._labels = [digests[_mask_of(case)] for case in self.cases]
+        self._images, self._labels = self._items.images, self._items.labels
         self._drawn = [
-            [draw_view(augmentation, case=image, index=index, seed=seed) for index in range(views)]
+            [draw_view(augmentation, case=image, index=index, seed=seed) for index in range(self.views)]
             for image in self._images
         ]
         self._preprocessing = repr((model.size, model.backbone.mean, model.backbone.std))
@@ -104,14 +103,26 @@ class ViewBank:
         self._table = f"{mapping.kind}:{mapping.threshold}:{table}"
 
     def __len__(self) -> int:
-        return len(self.cases)
+        return len(self._items.images)
+
+    def subject(self, position: int) -> int:
+        """Index of the case that an image or slice belongs to."""
+        return self._items.subjects[position]
+
+    @cached_property
+    def foreground(self) -> Tensor:
+        """Whether each image or slice shows a class, (len(self),), bool."""
+        owned: dict[int, list[str]] = {}
+        for subject, label in zip(self._items.subjects, self._items.labels, strict=True):
+            owned.setdefault(subject, []).append(label)
+        return torch.cat([self._find_foreground(subject, labels) for subject, labels in owned.items()])
 
     def build(self, progress: Progress) -> None:
-        """Compute what is not remembered yet, image by image."""
+        """Compute what is not remembered yet, image by image; a volume is read once."""
         missing = {position: views for position in range(len(self)) if (views := self._missing(position))}
         if not missing:
             return
-        label = f"features of {len(missing)} images × {self.views} views"
+        label = f"features of {len(missing)} {self._items.unit} × {self.views} views"
         for position in progress.track(missing, total=len(missing), label=label):
             case = self._read(position)
             for view in missing[position]:
@@ -131,16 +142,21 @@ class ViewBank:
         )
 
     def native_label(self, position: int) -> Tensor:
-        """Class ids (H, W), uint8, at the image's own size."""
+        """Class ids (H, W), uint8, at the own size of the image or slice."""
         key = entry_key("native label", self._labels[position], self._table)
         return self._remember(key, lambda: torch.from_numpy(_label_of(self._read(position)).array))
+
+    def _find_foreground(self, subject: int, labels: Sequence[str]) -> Tensor:
+        key = entry_key("foreground", *labels, self._table)
+        return self._remember(key, lambda: self._items.read_foreground(subject))
 
     def _tell_left_out(self, progress: Progress) -> None:
         left_out = sum(len(self._missing(position)) for position in range(len(self)))
         if left_out:
             progress.note(
                 f"the feature cache is full at {self._store.limit / 1e9:g} GB: {left_out} of "
-                f"{len(self) * self.views} views are computed anew each time; raise --set cache.limit_gb"
+                f"{len(self) * self.views} views are computed anew each time; "
+                "raise --set cache.limit_gb"
             )
 
     def _missing(self, position: int) -> list[int]:
@@ -183,7 +199,7 @@ class ViewBank:
         return entry["value"]
 
     def _read(self, position: int) -> Case:
-        return read_case(self.cases[position], self._mapping)
+        return self._items.read(position)
 
     def _view(self, sample: Sample) -> View:
         return self._drawn[sample.position][sample.view]
@@ -202,7 +218,13 @@ class ViewBank:
 
 
 def draw_epoch(
-    bank: ViewBank, *, count: int | None = None, min_samples: int = 0, seed: int, epoch: int
+    bank: ViewBank,
+    *,
+    count: int | None = None,
+    min_samples: int = 0,
+    foreground_share: float = 0.0,
+    seed: int,
+    epoch: int,
 ) -> list[Sample]:
     """The samples of one epoch, in order, each in a random view.
 
@@ -210,14 +232,33 @@ def draw_epoch(
         bank: what is drawn from.
         count: so many samples, by as many passes over the images as that takes; the last is cut off.
         min_samples: without `count`: every image once, or as many times as reach so many samples.
+        foreground_share: at least so many of the samples show a class: where too few do, those that do
+            come more often, and the others in turn.
         seed: of the run.
         epoch: from 0; every epoch has its own order.
     """
     generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
     passes = max(1, -(-(min_samples if count is None else count) // len(bank)))
-    order = torch.cat([torch.randperm(len(bank), generator=generator) for _ in range(passes)])[:count]
+    order = _draw_passes(torch.arange(len(bank)), passes * len(bank), generator)[:count]
+    if foreground_share > 0 and 0 < bank.foreground.sum() < foreground_share * len(bank):
+        order = _draw_foreground(bank.foreground, len(order), foreground_share, generator)
     views = torch.randint(bank.views, order.shape, generator=generator)
     return [Sample(int(position), int(view)) for position, view in zip(order, views, strict=True)]
+
+
+def _draw_passes(positions: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """`count` of some positions: each in turn in a random order, again and again."""
+    passes = -(-count // len(positions))
+    turns = [positions[torch.randperm(len(positions), generator=generator)] for _ in range(passes)]
+    return torch.cat(turns)[:count] if turns else positions[:0]
+
+
+def _draw_foreground(shown: Tensor, count: int, share: float, generator: torch.Generator) -> Tensor:
+    wanted = math.ceil(share * count)
+    with_class = _draw_passes(shown.nonzero().flatten(), wanted, generator)
+    without = _draw_passes((~shown).nonzero().flatten(), count - wanted, generator)
+    order = torch.cat([with_class, without])
+    return order[torch.randperm(count, generator=generator)]
 
 
 class Batches:
@@ -237,10 +278,4 @@ class Batches:
 def _label_of(case: Case) -> LabelMap:
     if case.label is None:
         raise LabelError(f"{case.source} has no mask; training and evaluation need one for every image")
-    return case.label
-
-
-def _mask_of(case: CaseFiles) -> Path:
-    if case.label is None:
-        raise LabelError(f"{case.image} has no mask; training and evaluation need one for every image")
     return case.label

@@ -10,8 +10,11 @@ from typing import Any, Literal
 from dinoseg.config import (
     BackboneSettings,
     ModelSettings,
+    PercentileIntensity,
+    PreprocessingSettings,
     RunSettings,
     TrainSettings,
+    WindowIntensity,
     decoder_settings,
     override,
     preset_preprocessing,
@@ -57,7 +60,7 @@ def compose_settings(
     model_settings = ModelSettings(
         backbone=BackboneSettings(name=anchor_backbone(str(backbone))),
         decoder=decoder_settings(method),
-        preprocessing=preset_preprocessing(preset, method),
+        preprocessing=_choose_preprocessing(dataset, preset, method),
         classes=dataset.classes,
     )
     arguments = override(
@@ -74,7 +77,18 @@ def compose_settings(
     )
     settings = override(arguments, changes or {})
     _require_arguments(arguments, settings)
+    _require_intensity(dataset, settings)
     return settings
+
+
+def describe_intensity(dataset: Dataset, settings: RunSettings) -> str:
+    """One line that says how the intensities of volumes are read and why, or "" for images."""
+    intensity = settings.model.preprocessing.intensity
+    if intensity is None:
+        return ""
+    values = ", ".join(f"{key} {value}" for key, value in intensity.model_dump(mode="json").items())
+    names = ", ".join(dataset.channel_names) or "not named"
+    return f"intensities of the volumes (channels: {names}): {values} (model.preprocessing.intensity)"
 
 
 def _require_arguments(arguments: RunSettings, settings: RunSettings) -> None:
@@ -86,6 +100,23 @@ def _require_arguments(arguments: RunSettings, settings: RunSettings) -> None:
                 f"setting {key!r} cannot be changed here; it comes from the data (dataset.yaml) or from "
                 "an option of its own, see `dinoseg train --help`"
             )
+
+
+def _choose_preprocessing(dataset: Dataset, preset: str, method: str) -> PreprocessingSettings:
+    """That of the preset; for volumes with a CT window where dataset.json says CT, else percentiles."""
+    chosen = preset_preprocessing(preset, method)
+    if not dataset.is_volumes:
+        return chosen
+    ct = dataset.channel_names[:1] and dataset.channel_names[0].strip().lower() == "ct"
+    return chosen.model_copy(update={"intensity": WindowIntensity() if ct else PercentileIntensity()})
+
+
+def _require_intensity(dataset: Dataset, settings: RunSettings) -> None:
+    if settings.model.preprocessing.for_volumes == dataset.is_volumes:
+        return
+    given = "null" if dataset.is_volumes else "set"
+    kind = "volumes, which need one" if dataset.is_volumes else "images, which have none"
+    raise ConfigError(f"setting 'model.preprocessing.intensity' is {given}, and {dataset.root} holds {kind}")
 
 
 def _recipe(preset: str, method: str, seed: int, shots: int | None) -> TrainSettings:

@@ -23,14 +23,16 @@ from dinoseg.data import CaseFiles, Dataset, open_dataset
 from dinoseg.data.labels import require_foreground
 from dinoseg.data.shots import draw_shots, tell_absent_classes
 from dinoseg.data.splits import Splits, check_splits, resolve_splits
+from dinoseg.data.volume_cases import note_channels
 from dinoseg.errors import SplitError
 from dinoseg.model import Segmenter
 from dinoseg.progress import Progress, Silent
-from dinoseg.training.bank import ViewBank, read_digests
+from dinoseg.training.bank import ViewBank
 from dinoseg.training.checkpoints import AtomicCheckpointIO, create_checkpoints, read_checkpoint
-from dinoseg.training.composition import compose_settings, require_device
+from dinoseg.training.composition import compose_settings, describe_intensity, require_device
 from dinoseg.training.guards import call_quietly, interruptible, isolated
 from dinoseg.training.history import History, draw_learning_curve
+from dinoseg.training.items import read_digests
 from dinoseg.training.module import DecoderTraining
 from dinoseg.training.run_folder import RunFolder
 
@@ -137,6 +139,7 @@ def train_run(
     folder.refuse_older(resume=resume, overwrite=overwrite)
     chosen = _choose_cases(dataset, splits, settings)
     tell_absent_classes(dataset, chosen.splits.train, progress)
+    _tell_volumes(dataset, settings, chosen, progress)
     frozen = open_backbone(settings, accept_license=accept_license, progress=progress)
     model = _fresh_model(settings, frozen, device)
     folder.open(settings, resume=resume, overwrite=overwrite)
@@ -154,7 +157,12 @@ def find_splits(dataset: Dataset, settings: RunSettings) -> Splits:
     """
     first = settings.shots if settings.shots_from == "first" else None
     splits = resolve_splits(
-        dataset, path=settings.splits, seed=settings.train.seed, keep_first=first, unit=settings.shot_unit
+        dataset,
+        path=settings.splits,
+        seed=settings.train.seed,
+        keep_first=first,
+        unit=settings.shot_unit,
+        fold=settings.fold,
     )
     check_splits(dataset, splits)
     return splits
@@ -214,6 +222,17 @@ def _choose_cases(dataset: Dataset, splits: Splits, settings: RunSettings) -> _C
     return _Chosen(dataset, splits, train_cases, tuple(files[name] for name in splits.val))
 
 
+def _tell_volumes(dataset: Dataset, settings: RunSettings, chosen: _Chosen, progress: Progress) -> None:
+    if not dataset.is_volumes:
+        return
+    progress.note(describe_intensity(dataset, settings))
+    first = chosen.train[0]
+    channels = max(len(first.images), len(first.channel_indices))
+    seen = note_channels(channels, settings.model.preprocessing)
+    if seen:
+        progress.note(seen)
+
+
 def digest_content(cases: Sequence[CaseFiles], digests: Mapping[Path, str] | None = None) -> str:
     """Hash of all images, masks and groups of some cases.
 
@@ -222,7 +241,7 @@ def digest_content(cases: Sequence[CaseFiles], digests: Mapping[Path, str] | Non
         digests: of all these files where they are known already, from `read_digests`.
     """
     known = read_digests(cases) if digests is None else digests
-    paths = [path for case in cases for path in (case.image, case.label) if path is not None]
+    paths = [path for case in cases for path in (*case.images, case.label) if path is not None]
     return entry_key(*(case.group for case in cases), *(known[path] for path in paths))
 
 
@@ -284,10 +303,17 @@ def _build_banks(
     place = settings.cache.folder or read_settings().home / "features"
     store = EntryStore(place, limit_gb=settings.cache.limit_gb)
     cache = FeatureCache(_compute_on(model), model.backbone.digest, store, dtype=settings.cache.dtype)
-    views = max(recipe.views, -(-recipe.min_bank // len(chosen.train))) if recipe.augmentation else 1
     create = partial(ViewBank, digests=chosen.digests, seed=recipe.seed)
     labels = chosen.dataset.labels
-    train_bank = create(chosen.train, labels, model, cache, augmentation=recipe.augmentation, views=views)
+    train_bank = create(
+        chosen.train,
+        labels,
+        model,
+        cache,
+        augmentation=recipe.augmentation,
+        views=recipe.views if recipe.augmentation else 1,
+        min_bank=recipe.min_bank if recipe.augmentation else 0,
+    )
     train_bank.build(progress)
     if not chosen.val:
         progress.note("no validation cases: the last epoch is kept and nothing can stop early")

@@ -11,11 +11,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dinoseg.config import LossName
+from dinoseg.training.masked_losses import create_masked_loss
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
-def create_loss(name: LossName, outputs: int) -> Loss:
+def create_loss(name: LossName, outputs: int, *, ignore: bool = False) -> Loss:
     """The loss of a training run.
 
     Args:
@@ -24,10 +25,13 @@ def create_loss(name: LossName, outputs: int) -> Loss:
             "half_dice_half_cross_entropy" (half of it and half of a Dice term over all classes
             of the whole batch, background included, as in DINO-AugSeg); "focal" (gamma 2).
         outputs: K, channels of the logits.
+        ignore: the labels hold `IGNORE_ID` where nobody decided: these pixels count for nothing.
 
     Returns:
         A function of logits (B, K, H, W) and ids (B, H, W), uint8, giving a scalar.
     """
+    if ignore:
+        return create_masked_loss(name)
     if name == "focal":
         return _focal(outputs)
     if name == "cross_entropy":

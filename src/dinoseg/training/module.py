@@ -11,6 +11,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from dinoseg.config import TrainSettings
+from dinoseg.data.case import IGNORE_ID
 from dinoseg.errors import RunError
 from dinoseg.model import Segmenter
 from dinoseg.training.bank import Batch, Batches, Sample, ViewBank, draw_epoch
@@ -35,10 +36,10 @@ class DecoderTraining(lightning.LightningModule):
         self._model = (model,)  # in a tuple: not a submodule, so not in the checkpoint
         self._train_bank = train_bank
         self._val_bank = val_bank
-        self._loss = create_loss(settings.loss, model.settings.outputs)
+        self._loss = create_loss(settings.loss, model.settings.outputs, ignore=train_bank.ignores)
         self._train_losses: list[Tensor] = []
         self._seen = 0
-        self._dice: list[Tensor] = []
+        self._overlaps: dict[int, Tensor] = {}
 
     def train_dataloader(self) -> Batches:
         """The batches of the current epoch, this process's share of them."""
@@ -48,6 +49,7 @@ class DecoderTraining(lightning.LightningModule):
             self._train_bank,
             count=None if steps is None else steps * settings.batch_size * world,
             min_samples=settings.min_epoch_samples,
+            foreground_share=settings.foreground_share if self._for_volumes else 0.0,
             seed=settings.seed,
             epoch=self.current_epoch,
         )
@@ -55,7 +57,7 @@ class DecoderTraining(lightning.LightningModule):
         return Batches(self._train_bank, samples[rank::world][:share], settings.batch_size)
 
     def val_dataloader(self) -> Batches | list[Any]:
-        """All validation images, unaugmented, in order."""
+        """All validation images, or all slices of the validation volumes, unaugmented, in order."""
         if self._val_bank is None:
             return []
         samples = [Sample(position, 0) for position in range(len(self._val_bank))]
@@ -92,18 +94,21 @@ class DecoderTraining(lightning.LightningModule):
         return loss
 
     def validation_step(self, batch: Batch, index: int) -> None:
-        """Loss at the training size, Dice of every case and class at native size."""
+        """Loss at the training size, overlap of every case and class at native size."""
         logits = self.decoder(batch.features, batch.pixels)
         loss = self._loss(logits, batch.label)
         self.log("val_loss", loss, batch_size=len(batch.positions))
         for row, position in enumerate(batch.positions):
-            self._dice.append(self._native_dice(logits[row : row + 1], position))
+            overlap = self._native_overlap(logits[row : row + 1], position)
+            subject = self._val_bank.subject(position)  # type: ignore[union-attr]
+            before = self._overlaps.get(subject)
+            self._overlaps[subject] = overlap if before is None else before + overlap
 
     def on_validation_epoch_end(self) -> None:
-        """Mean Dice over cases and foreground classes."""
-        if self._dice:
-            self.log("val_dice", torch.stack(self._dice).mean())
-        self._dice.clear()
+        """Mean Dice over cases and foreground classes; of a volume it is that of all its slices together."""
+        if self._overlaps:
+            self.log("val_dice", _dice(torch.stack(list(self._overlaps.values()))).mean())
+        self._overlaps.clear()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimiser and schedule of the settings; Lightning asks for the rate after every step."""
@@ -125,17 +130,25 @@ class DecoderTraining(lightning.LightningModule):
         ]
         return torch.stack(losses).sum() / sum(weights)
 
-    def _native_dice(self, logits: Tensor, position: int) -> Tensor:
-        """Dice per foreground class, (classes - 1,), of one case at its own size; 1 where both are empty."""
+    @property
+    def _for_volumes(self) -> bool:
+        return self._model[0].settings.preprocessing.for_volumes
+
+    def _native_overlap(self, logits: Tensor, position: int) -> Tensor:
+        """Pixels in common, and of both masks, per foreground class: (classes - 1, 2), at the own size."""
         model, bank = self._model[0], self._val_bank
         target = bank.native_label(position).to(logits.device)  # type: ignore[union-attr]
         size = (int(target.shape[0]), int(target.shape[1]))
         mask = model.mask(logits, size)[0]
-        scores = [_dice(mask == index, target == index) for index in model.classes if index != 0]
-        return torch.stack(scores)
+        if bank.ignores:  # type: ignore[union-attr]
+            mask[target == IGNORE_ID] = IGNORE_ID  # as in the target: of no class
+        pairs = [(mask == index, target == index) for index in model.classes if index != 0]
+        counts = [torch.stack([(ours & theirs).sum(), ours.sum() + theirs.sum()]) for ours, theirs in pairs]
+        return torch.stack(counts)
 
 
-def _dice(prediction: Tensor, target: Tensor) -> Tensor:
-    total = prediction.sum() + target.sum()
-    overlap = 2.0 * (prediction & target).sum() / total.clamp(min=1)
-    return torch.where(total > 0, overlap, torch.ones_like(overlap))
+def _dice(overlaps: Tensor) -> Tensor:
+    """Dice from pixels in common and of both masks (…, 2); 1 where both are empty."""
+    common, total = overlaps.unbind(-1)
+    dice = 2.0 * common / total.clamp(min=1)
+    return torch.where(total > 0, dice, torch.ones_like(dice))
