@@ -25,6 +25,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does
 
 import torch
 
+from accuracy import Lines
 from dinoseg.cli.devices import keep_freed_memory
 from dinoseg.data import open_dataset, read_case
 from dinoseg.data.splits import load_splits
@@ -40,8 +41,7 @@ SHARED = ROOT / "../shared"
 BACKBONE = SHARED / "weights/vit-tiny-in1k"
 RESULTS = ROOT / "benchmarks/results/few_labels.csv"
 METHODS = ("linear", "segdino-v1", "segdino-v2", "dino-unet", "dino-augseg")
-CHANGES = {"train.epochs": 20, "train.validate_every": 20}
-OF_METHOD: dict[str, dict[str, Any]] = {"segdino-v2": {"model.decoder.width": 128}}
+CHANGES = {"train.epochs": 20, "train.validate_every": 20, "segdino-v2:model.decoder.width": 128}
 PEER_STEPS = 1000  # as many as ours: 20 epochs of 50 batches
 
 
@@ -84,21 +84,20 @@ def main() -> None:
 
 def run(setting: Setting, arguments: argparse.Namespace) -> None:
     data, out = SHARED / "data" / setting.data, arguments.runs / setting.name
-    found: list[Repeats] = []
-    for method in arguments.methods:
-        curve = learn_curve(
-            data,
-            methods=[method],
-            shots=[setting.shots],
-            backbone=str(BACKBONE),
-            out=out / method,
-            draws=arguments.draws,
-            changes={**CHANGES, **OF_METHOD.get(method, {}), **setting.changes},
-            resume=True,
-        )
-        found.append(curve.repeats[0])
-        add_row(describe(setting, found[-1]))
-    add_row(run_peer(setting, found[0], data, out / "peer"))
+    curve = learn_curve(
+        data,
+        methods=arguments.methods,
+        shots=[setting.shots],
+        backbone=str(BACKBONE),
+        out=out / "curve",
+        draws=arguments.draws,
+        changes={**CHANGES, **setting.changes},
+        resume=True,
+        progress=Lines(setting.name),
+    )
+    for repeats in curve.repeats:
+        add_row(describe(setting, repeats))
+    add_row(run_peer(setting, curve.repeats[0], data, out / "peer"))
 
 
 def describe(setting: Setting, repeats: Repeats) -> dict[str, Any]:
