@@ -41,7 +41,8 @@ SHARED = ROOT / "../shared"
 BACKBONE = SHARED / "weights/vit-tiny-in1k"
 RESULTS = ROOT / "benchmarks/results/few_labels.csv"
 METHODS = ("linear", "segdino-v1", "segdino-v2", "dino-unet", "dino-augseg")
-CHANGES = {"train.epochs": 20, "train.validate_every": 20, "segdino-v2:model.decoder.width": 128}
+CHANGES = {"train.epochs": 20, "train.validate_every": 20}
+OF_METHOD: dict[str, dict[str, Any]] = {"segdino-v2": {"segdino-v2:model.decoder.width": 128}}
 PEER_STEPS = 1000  # as many as ours: 20 epochs of 50 batches
 
 
@@ -84,6 +85,9 @@ def main() -> None:
 
 def run(setting: Setting, arguments: argparse.Namespace) -> None:
     data, out = SHARED / "data" / setting.data, arguments.runs / setting.name
+    of_methods = {
+        key: value for method in arguments.methods for key, value in OF_METHOD.get(method, {}).items()
+    }
     curve = learn_curve(
         data,
         methods=arguments.methods,
@@ -91,7 +95,7 @@ def run(setting: Setting, arguments: argparse.Namespace) -> None:
         backbone=str(BACKBONE),
         out=out / "curve",
         draws=arguments.draws,
-        changes={**CHANGES, **setting.changes},
+        changes={**CHANGES, **setting.changes, **of_methods},
         resume=True,
         progress=Lines(setting.name),
     )
