@@ -49,8 +49,8 @@ def test_equals_the_released_program(name: str) -> None:
     decoder = create(case, features)
     for index, maps in enumerate(decoder.adapt(features, image)):
         assert difference(maps, case.outputs[f"adapter{index + 1}"]) <= TOLERANCE
-    for index, maps in enumerate(decoder.skips(features, image)):
-        assert difference(maps, case.outputs[f"skip{index}"]) <= TOLERANCE
+    for index, maps in enumerate(decoder.project(features, image)):
+        assert difference(decoder.enlarge[index](maps), case.outputs[f"skip{index}"]) <= TOLERANCE
     finest = "logits0" if case.settings["deep_supervision"] else "logits"
     assert difference(decoder(features, image), case.outputs[finest]) <= TOLERANCE
     assert case.outputs[finest].std() > 100 * TOLERANCE

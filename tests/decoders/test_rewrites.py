@@ -9,9 +9,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dinoseg.backbones.features import Features
-from dinoseg.decoders import Decoder, SegDINOv1, SegDINOv2
-from dinoseg.decoders.rewrites import conv3x3_after_resize
-from tests.decoders.plain import plain_v1, plain_v2
+from dinoseg.decoders import Decoder, DinoAugSeg, DinoUNet, SegDINOv1, SegDINOv2
+from dinoseg.decoders.norms import InstanceNorm
+from dinoseg.decoders.rewrites import conv3x3_after_doubling, conv3x3_after_resize
+from tests.decoders.plain import plain_dino_augseg, plain_dino_unet, plain_v1, plain_v2
 
 GRIDS = [(3, 5), (4, 4), (1, 1)]
 RELATIVE = 1e-4
@@ -90,3 +91,83 @@ def test_convolving_before_resizing_equals_after(size: tuple[int, int]) -> None:
     resized = F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
     expected = F.conv2d(resized, weight, padding=1)
     torch.testing.assert_close(conv3x3_after_resize(maps, weight, size), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("grid", [(1, 1), (1, 3), (4, 5)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_convolving_before_doubling_equals_after(grid: tuple[int, int], bias: bool) -> None:
+    torch.manual_seed(0)
+    parts = [torch.randn(2, width, *grid, requires_grad=True) for width in (5, 3)]
+    doublings = [torch.nn.ConvTranspose2d(5, 4, 2, 2), torch.nn.ConvTranspose2d(3, 6, 2, 2)]
+    conv = torch.nn.Conv2d(10, 7, 3, padding=1, bias=bias)
+    plain = conv(torch.cat([each(part) for each, part in zip(doublings, parts, strict=True)], dim=1))
+    ours = conv3x3_after_doubling(parts, doublings, conv.weight, conv.bias)
+    torch.testing.assert_close(ours, plain, rtol=1e-4, atol=1e-5)
+    inputs = [*parts, *conv.parameters(), *doublings[0].parameters(), *doublings[1].parameters()]
+    weights = torch.randn(plain.shape)
+    for found, expected in zip(
+        torch.autograd.grad((ours * weights).sum(), inputs),
+        torch.autograd.grad((plain * weights).sum(), inputs),
+        strict=True,
+    ):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def make_dino_unet() -> tuple[DinoUNet, Features, Tensor]:
+    decoder = DinoUNet((16,) * 4, 2, features_per_stage=(4, 6, 8, 10), fapm_rank=8, spm_width=4, heads=2)
+    randomise(decoder)
+    generator = torch.Generator().manual_seed(3)
+    levels = tuple(torch.randn(2, 16, 4, 6, generator=generator).requires_grad_() for _ in range(4))
+    image = torch.randn(2, 3, 64, 96, generator=generator)
+    return decoder, Features(levels, (16,) * 4, (64, 96), (64, 96)), image
+
+
+def make_dino_augseg() -> tuple[DinoAugSeg, Features]:
+    decoder = DinoAugSeg((8, 16, 24, 32), 2, final_width=6, heads=2)
+    randomise(decoder)
+    generator = torch.Generator().manual_seed(3)
+    levels = tuple(
+        torch.randn(2, width, 128 // stride, 64 // stride, generator=generator).requires_grad_()
+        for width, stride in ((8, 4), (16, 8), (24, 16), (32, 32))
+    )
+    return decoder, Features(levels, (4, 8, 16, 32), (120, 64), (128, 64))
+
+
+def test_dino_unet_equals_its_plain_form() -> None:
+    decoder, features, image = make_dino_unet()
+    decoder.eval().double()
+    # in float64: a network of twenty norms multiplies the last digits of float32
+    features, image = features.map(Tensor.double), image.double()
+    torch.testing.assert_close(decoder(features, image), plain_dino_unet(decoder, features, image))
+    ours = results(lambda: decoder(features, image), decoder, features)
+    check_equal(ours, results(lambda: plain_dino_unet(decoder, features, image), decoder, features))
+
+
+def test_dino_augseg_equals_its_plain_form() -> None:
+    decoder, features = make_dino_augseg()
+    decoder.eval()
+    torch.testing.assert_close(decoder(features), plain_dino_augseg(decoder, features), rtol=1e-4, atol=1e-4)
+    ours = results(lambda: decoder(features), decoder, features)
+    check_equal(ours, results(lambda: plain_dino_augseg(decoder, features), decoder, features))
+
+
+def test_dino_augseg_equals_its_plain_form_in_training() -> None:
+    decoder, features = make_dino_augseg()
+    decoder.double().train()
+    features = features.map(Tensor.double)
+    torch.testing.assert_close(decoder(features), plain_dino_augseg(decoder, features))
+
+
+@pytest.mark.parametrize("memory", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_instance_norm_is_torch_s_own_wherever_the_channels_lie(batch: int, memory: Any) -> None:
+    """Also far from zero, where a sum of squares would lose what is left of it."""
+    norm = InstanceNorm(6)
+    randomise(norm)  # type: ignore[arg-type]
+    maps = 20 + torch.randn(batch, 6, 40, 30, generator=torch.Generator().manual_seed(1))
+    found = norm(maps.contiguous(memory_format=memory))
+    expected = F.instance_norm(
+        maps.double(), weight=norm.weight.double(), bias=norm.bias.double(), eps=norm.eps
+    )
+    torch.testing.assert_close(found.double(), expected, rtol=0, atol=2e-5)
+    assert found.is_contiguous(memory_format=memory)

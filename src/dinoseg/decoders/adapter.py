@@ -57,10 +57,11 @@ class Adapter(nn.Module):
             queries = interaction(queries, centres, grids, level)
         pyramid = unflatten(queries, grids)
         finest = finest + self.up(pyramid[0])
+        frozen = [level.contiguous(memory_format=torch.channels_last) for level in features.levels]
         return [
-            norm(level + reach(frozen, stride, target, _grid(level)))
-            for norm, level, frozen, stride, target in zip(
-                self.norms, [finest, *pyramid], features.levels, features.strides, PYRAMID, strict=True
+            norm(level + reach(maps, stride, target, _grid(level)))
+            for norm, level, maps, stride, target in zip(
+                self.norms, [finest, *pyramid], frozen, features.strides, PYRAMID, strict=True
             )
         ]
 
@@ -198,17 +199,17 @@ def flatten(maps: Tensor) -> Tensor:
 
 
 def unflatten(queries: Tensor, grids: Sequence[Grid]) -> list[Tensor]:
-    """(B, Q, C) -> maps (B, C, h, w), one per grid."""
+    """(B, Q, C) -> maps (B, C, h, w), one per grid, views with the channels last in memory."""
     parts = torch.split(queries, [height * width for height, width in grids], dim=1)
+    # (B, h*w, C) -> (B, h, w, C) -> (B, C, h, w), with the channels last in memory as before
     return [
-        part.transpose(1, 2).reshape(part.shape[0], part.shape[2], *grid)
-        for part, grid in zip(parts, grids, strict=True)
+        torch.unflatten(part, 1, grid).permute(0, 3, 1, 2) for part, grid in zip(parts, grids, strict=True)
     ]
 
 
 def _conv_norm(before: int, after: int, *, stride: int = 1) -> tuple[nn.Module, nn.Module, nn.Module]:
     conv = nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False)
-    return conv, nn.BatchNorm2d(after), nn.ReLU()
+    return conv, nn.BatchNorm2d(after), nn.ReLU(inplace=True)
 
 
 def _grid(maps: Tensor) -> Grid:

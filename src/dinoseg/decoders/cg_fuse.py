@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dinoseg.decoders.base import resize
+from dinoseg.decoders.rewrites import conv3x3_after_doubling
 from dinoseg.errors import UsageError
 
 BASE = 10000.0  # of the rotary positions
@@ -68,7 +71,8 @@ class CrossAttention(nn.Module):
         )
         # (B, heads, N, d) -> (B, N, C)
         joined = self.project(attended.transpose(1, 2).flatten(2)) + asking
-        attended_maps: Tensor = joined.transpose(1, 2).reshape(maps.shape)  # (B, N, C) -> (B, C, h, w)
+        # (B, N, C) -> (B, h, w, C) -> (B, C, h, w), with the channels last in memory as before
+        attended_maps: Tensor = torch.unflatten(joined, 1, maps.shape[-2:]).permute(0, 3, 1, 2)
         return attended_maps
 
     def _split(self, tokens: Tensor) -> Tensor:
@@ -84,6 +88,13 @@ class ConvNorm(nn.Sequential):
         super().__init__(
             nn.Conv2d(before, after, 3, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU(inplace=True)
         )
+
+    def after_doubling(self, maps: Tensor, doubling: nn.ConvTranspose2d) -> Tensor:
+        """(B, C, h, w) -> (B, after, 2h, 2w): of what a 2x2 transposed convolution makes of the maps."""
+        conv, norm, activation = self
+        enlarged = conv3x3_after_doubling([maps], [doubling], cast(nn.Conv2d, conv).weight, None)
+        activated: Tensor = activation(norm(enlarged))
+        return activated
 
 
 def rotate(tokens: Tensor) -> Tensor:

@@ -58,15 +58,16 @@ class DeformableAttention(nn.Module):
         values = self.value(tokens)
         # (B, h*w, heads*d) -> (B*heads, d, h, w)
         values = values.transpose(1, 2).reshape(batch * self.heads, -1, height, width)
-        offsets = self.offsets(queries).view(batch, count, self.heads, POINTS, 2)
-        places = centres.view(1, count, 1, 1, 2) + offsets / offsets.new_tensor([width, height])
-        # (B, Q, heads, P, 2) -> (B*heads, Q, P, 2), -1..1 as grid_sample wants it
-        places = (2 * places - 1).transpose(1, 2).reshape(-1, count, POINTS, 2)
+        # Points before queries, so that sums over four points run along rows of thousands.
+        # (B, Q, heads*P*2) -> (B*heads, P, Q, 2), -1..1 as grid_sample wants it
+        offsets = self.offsets(queries).view(batch, count, self.heads, POINTS, 2).permute(0, 2, 3, 1, 4)
+        scale = offsets.new_tensor([2 / width, 2 / height])
+        places = torch.addcmul(2 * centres - 1, offsets, scale).flatten(0, 1)
         sampled = F.grid_sample(values, places, padding_mode="zeros", align_corners=False)
-        weights = self.weights(queries).view(batch, count, self.heads, POINTS).softmax(dim=-1)
-        # (B, Q, heads, P) -> (B*heads, 1, Q, P)
-        weights = weights.transpose(1, 2).reshape(-1, 1, count, POINTS)
-        mixed = (sampled * weights).sum(dim=-1)
+        # (B, Q, heads*P) -> (B*heads, 1, P, Q)
+        weights = self.weights(queries).view(batch, count, self.heads, POINTS).permute(0, 2, 3, 1)
+        weights = weights.softmax(dim=2).reshape(-1, 1, POINTS, count)
+        mixed = (sampled * weights).sum(dim=2)
         # (B*heads, d, Q) -> (B, heads*d, Q) -> (B, Q, heads*d)
         result: Tensor = self.project(mixed.view(batch, -1, count).transpose(1, 2))
         return result

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import ClassVar
+from typing import ClassVar, cast
 
+import torch
 from torch import Tensor, nn
 
 from dinoseg.backbones.features import Features
@@ -83,12 +84,18 @@ class DinoAugSeg(Decoder):
 
     def decode(self, features: Features, image: Tensor | None) -> Tensor:
         """Logits (B, K, padded height, padded width)."""
-        aligned = tuple(align(level) for align, level in zip(self.align, features.levels, strict=True))
+        # The channels stay last in memory all the way: the attention has them there anyway.
+        aligned = tuple(
+            align(level.contiguous(memory_format=torch.channels_last))
+            for align, level in zip(self.align, features.levels, strict=True)
+        )
         levels = to_pyramid(replace(features, levels=aligned)).levels
         fused = levels[-1]
         for fuse, level in zip(reversed(self.cg_fuse), reversed(levels[:-1]), strict=True):
             fused = fuse(fused, level)
-        return resize(self.classify(self.mix(self.up(fused))), features.padded)
+        first, second = self.mix
+        mixed = second(cast(ConvNorm, first).after_doubling(fused, self.up))
+        return resize(self.classify(mixed), features.padded)
 
 
 def _pyramid_widths(channels: Sequence[int]) -> tuple[int, ...]:

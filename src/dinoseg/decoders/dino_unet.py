@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import ClassVar
+from typing import ClassVar, cast
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -13,7 +14,7 @@ from dinoseg.backbones.features import Features
 from dinoseg.decoders.adapter import EXTRA_EXTRACTORS, Adapter
 from dinoseg.decoders.base import Decoder
 from dinoseg.decoders.fapm import FAPM
-from dinoseg.decoders.unet import Enlarge, UNetDecoder
+from dinoseg.decoders.unet import DOUBLINGS, Enlarge, UNetDecoder
 from dinoseg.errors import UsageError
 
 COARSEST = 32  # pixels per cell of the coarsest map; the image is padded to a multiple
@@ -137,7 +138,7 @@ class DinoUNet(Decoder):
     def decode(self, features: Features, image: Tensor | None) -> Tensor:
         """Logits (B, K, padded height, padded width)."""
         height, width = features.padded
-        return self.unet(self.skips(features, image))[0][..., :height, :width]  # type: ignore[no-any-return]
+        return self._logits(features, image)[0][..., :height, :width]
 
     def decode_all(self, features: Features, image: Tensor | None) -> list[Tensor]:
         """Logits of every stage, for deep supervision; only the first without it.
@@ -147,13 +148,20 @@ class DinoUNet(Decoder):
             of the n-th covers the pixels from (i, j) * 2**n on.
         """
         height, width = features.size
-        logits = self.unet(self.skips(features, image))
+        logits = self._logits(features, image)
         return [each[..., : -(-height // 2**n), : -(-width // 2**n)] for n, each in enumerate(logits)]
 
-    def skips(self, features: Features, image: Tensor | None) -> list[Tensor]:
-        """What the U-Net starts from: maps (B, F_s, ., .) of strides 1, 2, 4, 8."""
-        projected = self.fapm(self.adapt(features, image))
-        return [enlarge(level) for enlarge, level in zip(self.enlarge, projected, strict=True)]
+    def project(self, features: Features, image: Tensor | None) -> list[Tensor]:
+        """What the U-Net starts from, yet to be enlarged: maps (B, F_s, ., .) of strides 4, 8, 16, 32."""
+        projected: list[Tensor] = self.fapm(self.adapt(features, image))
+        return projected
+
+    def _logits(self, features: Features, image: Tensor | None) -> list[Tensor]:
+        *levels, coarsest = self.project(features, image)
+        *enlarge, last = [cast(Enlarge, each) for each in self.enlarge]
+        halves = [each(level, DOUBLINGS - 1) for each, level in zip(enlarge, levels, strict=True)]
+        logits: list[Tensor] = self.unet(halves, [each.twice for each in enlarge], last(coarsest))
+        return logits
 
     def adapt(self, features: Features, image: Tensor | None) -> list[Tensor]:
         """The adapter's maps (B, C, ., .) of strides 4, 8, 16, 32."""
@@ -173,4 +181,6 @@ def _pad(image: Tensor | None, features: Features) -> Tensor:
         -(-padded // COARSEST) * COARSEST - size
         for padded, size in zip(features.padded, features.size, strict=True)
     )
-    return F.pad(image, (0, right, 0, bottom), mode="replicate") if bottom or right else image
+    padded = F.pad(image, (0, right, 0, bottom), mode="replicate") if bottom or right else image
+    # Everything after it keeps the channels last: the queries of the adapter have them there anyway.
+    return padded.contiguous(memory_format=torch.channels_last)

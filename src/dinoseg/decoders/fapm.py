@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -52,8 +53,8 @@ class Projection(nn.Module):
     def forward(self, level: Tensor, shared: Tensor) -> Tensor:
         """(B, C, h, w) and (B, rank, h, w) -> (B, F, h, w)."""
         gamma, beta = self.film(shared).chunk(2, dim=1)
-        modulated = gamma * self.specific(level) + beta
-        refined = F.leaky_relu(self.norm(self.project(modulated)), SLOPE)
+        modulated = torch.addcmul(beta, gamma, self.specific(level))
+        refined = F.leaky_relu(self.norm(self.project(modulated)), SLOPE, inplace=True)
         result: Tensor = self.se(self.mix(self.separable(refined))) + self.shortcut(modulated)
         return result
 
@@ -70,7 +71,7 @@ class DepthwiseSeparable(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         """(B, F, h, w) -> (B, F, h, w)."""
         mixed: Tensor = self.pointwise(self.depthwise(maps))
-        return F.leaky_relu(self.norm(mixed), SLOPE)
+        return F.leaky_relu(self.norm(mixed), SLOPE, inplace=True)
 
 
 class SqueezeExcite(nn.Module):

@@ -5,12 +5,14 @@ The plain forms live in the tests, as oracles.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
+from typing import cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 
@@ -88,6 +90,37 @@ def _corner_aligned(size: int, target: int) -> NDArray[np.float32]:
     np.add.at(matrix, (rows, lower), 1 - (centres - lower))
     np.add.at(matrix, (rows, upper), centres - lower)
     return matrix.astype(np.float32)
+
+
+def conv3x3_after_doubling(
+    parts: Sequence[Tensor], doublings: Sequence[nn.ConvTranspose2d], weight: Tensor, bias: Tensor | None
+) -> Tensor:
+    """3x3 convolution (zero padding 1) of maps that 2x2 transposed convolutions of stride 2 enlarge first.
+
+    Nothing lies between the two, so they are one transposed convolution with a kernel of 4x4:
+    the fine maps are neither made nor concatenated, and half of the products are saved.
+
+    Args:
+        parts: maps (B, C_i, h, w).
+        doublings: one for each part, of widths C_i -> M_i.
+        weight: (K, M_1 + M_2 + ..., 3, 3).
+        bias: (K,), or none.
+
+    Returns:
+        (B, K, 2h, 2w).
+    """
+    # One more channel that is 1 carries the biases, so that they too end where the zero padding begins.
+    ones = parts[0].new_ones(1, 1, 1, 1).expand(parts[0].shape[0], 1, *parts[0].shape[2:])
+    biases = torch.cat([cast(Tensor, each.bias) for each in doublings])
+    outer = weight.flip(2, 3).transpose(0, 1)  # (M, K, 3, 3)
+    inner = [each.weight for each in doublings]  # (C_i, M_i, 2, 2)
+    # Both kernels slide over each other: (C, M, 2, 2) and (M, K, 3, 3) give (C, K, 4, 4).
+    kernels = [
+        F.conv_transpose2d(kernel, part)
+        for kernel, part in zip(inner, torch.split(outer, [each.shape[1] for each in inner]), strict=True)
+    ]
+    kernels.append(F.conv_transpose2d(biases.view(1, -1, 1, 1).expand(-1, -1, 2, 2), outer))
+    return F.conv_transpose2d(torch.cat([*parts, ones], dim=1), torch.cat(kernels), bias, stride=2, padding=1)
 
 
 def compose_1x1_3x3(outer: Tensor, inner: Tensor) -> Tensor:

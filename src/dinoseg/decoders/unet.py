@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dinoseg.decoders.norms import InstanceNorm
+from dinoseg.decoders.rewrites import conv3x3_after_doubling
 
 SLOPE = 0.01  # of LeakyReLU
 DOUBLINGS = 2  # strides 4, 8, 16, 32 become 1, 2, 4, 8
@@ -21,15 +22,18 @@ class Enlarge(nn.Module):
         super().__init__()
         self.twice = nn.ConvTranspose2d(width, width, 2, 2)
 
-    def forward(self, maps: Tensor) -> Tensor:
-        """(B, F, h, w) -> (B, F, 4h, 4w)."""
-        for _ in range(DOUBLINGS):
+    def forward(self, maps: Tensor, doublings: int = DOUBLINGS) -> Tensor:
+        """(B, F, h, w) -> (B, F, 4h, 4w), or less with fewer doublings."""
+        for _ in range(doublings):
             maps = self.twice(maps)
         return maps
 
 
 class UNetDecoder(nn.Module):
     """From the coarsest skip up: enlarge, concatenate the next finer skip, two convolutions.
+
+    The last doubling of a skip, the one of the coarser maps and the first convolution are linear and
+    follow each other: they are applied as one (`conv3x3_after_doubling`).
 
     Args:
         widths: channels of the skips, from fine to coarse; each half the size of the one before.
@@ -55,11 +59,21 @@ class UNetDecoder(nn.Module):
             }
         )
 
-    def forward(self, skips: Sequence[Tensor]) -> list[Tensor]:
-        """Skips (B, F_s, H/2^s, W/2^s), fine to coarse -> logits, fine to coarse, the first (B, K, H, W)."""
-        maps, logits = skips[-1], []
-        for stage, skip in enumerate(reversed(skips[:-1])):
-            maps = self.stages[stage](torch.cat([self.up[stage](maps), skip], dim=1))
+    def forward(
+        self, halves: Sequence[Tensor], enlarge: Sequence[nn.ConvTranspose2d], coarsest: Tensor
+    ) -> list[Tensor]:
+        """Logits, fine to coarse, the first (B, K, H, W).
+
+        Args:
+            halves: the skips before their last doubling, (B, F_s, H/2^(s+1), W/2^(s+1)), fine to coarse.
+            enlarge: their last doublings.
+            coarsest: (B, F, H/8, W/8).
+        """
+        maps, logits = coarsest, []
+        for stage, (half, last) in enumerate(zip(reversed(halves), reversed(enlarge), strict=True)):
+            first, second = cast(nn.Sequential, self.stages[stage])
+            doublings = [cast(nn.ConvTranspose2d, self.up[stage]), last]
+            maps = second(cast(ConvNorm, first).after_doubling([maps, half], doublings))
             if str(stage) in self.classify:
                 logits.append(self.classify[str(stage)](maps))
         return logits[::-1]
@@ -76,4 +90,11 @@ class ConvNorm(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """(B, C, h, w) -> (B, F, h, w)."""
-        return F.leaky_relu(self.norm(self.conv(maps)), SLOPE)
+        return self._finish(self.conv(maps))
+
+    def after_doubling(self, parts: Sequence[Tensor], doublings: Sequence[nn.ConvTranspose2d]) -> Tensor:
+        """Maps (B, C_i, h, w) -> (B, F, 2h, 2w): of what the transposed convolutions make of the parts."""
+        return self._finish(conv3x3_after_doubling(parts, doublings, self.conv.weight, self.conv.bias))
+
+    def _finish(self, maps: Tensor) -> Tensor:
+        return F.leaky_relu(self.norm(maps), SLOPE, inplace=True)
