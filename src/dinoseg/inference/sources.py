@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinoseg.data.case import Case, Image
+from dinoseg.data.dicom import read_series
 from dinoseg.data.folders import open_folder
 from dinoseg.data.formats import read_image
 from dinoseg.data.formats.decoding import SUFFIXES
@@ -101,8 +102,6 @@ def open_volume(source: str | Path | Volume, *, series: str | None = None) -> Vo
     path = Path(source)
     if volume_suffix(path):
         return read_volume(path)
-    from dinoseg.data.dicom.reading import read_series
-
     return read_series(path, series=series)
 
 

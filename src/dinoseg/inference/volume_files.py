@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dinoseg.data.volumes import Volume
-from dinoseg.errors import DataError, OutputError, UsageError
+from dinoseg.errors import DataError, LabelError, OutputError, UsageError
 from dinoseg.inference.engine import Options
 from dinoseg.inference.plan import Job
 from dinoseg.inference.report import Failure, PredictedFile
@@ -53,7 +53,10 @@ class VolumePipeline:
             )
         except (DataError, UsageError) as error:  # of this volume; what holds for all was checked before
             return Failure(job.source, str(error))
-        return _write(prediction, volume, job)
+        try:
+            return _write(prediction, volume, job)
+        except LabelError as error:  # a DICOM SEG of nothing
+            return Failure(job.source, str(error))
 
 
 def read_back(job: Job) -> PredictedFile:
@@ -85,13 +88,13 @@ def read_back(job: Job) -> PredictedFile:
 
 
 def _write(prediction: VolumePrediction, volume: Volume, job: Job) -> PredictedFile:
-    # Whether existing outputs may be replaced was settled before any work. The mask comes last: where
-    # it is, everything is.
+    # Whether existing outputs may be replaced was settled before any work. The mask comes first: it is
+    # the one that may not be possible.
+    prediction.save(job.mask, overwrite=True)
     if job.overlay is not None:
         prediction.save_overlay(job.overlay, volume, overwrite=True)
     if job.description is not None:
         prediction.save_description(job.description, overwrite=True)
-    prediction.save(job.mask, overwrite=True)
     return PredictedFile(
         source=job.source,
         mask=job.mask,

@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
+from dinoseg import __version__
 from dinoseg.config import PreprocessingSettings
+from dinoseg.data.dicom import SeriesReference, write_segmentation
 from dinoseg.data.volume_cases import VolumeSlices
 from dinoseg.data.volumes import (
     Geometry,
@@ -25,6 +27,7 @@ from dinoseg.errors import UsageError
 from dinoseg.inference.slice_pictures import draw_slices
 from dinoseg.outputs import atomic_path, write_json
 
+_SEGMENTATION = ".dcm"
 _PNG_EFFORT = 1  # of 9, as for images
 
 
@@ -40,6 +43,8 @@ class VolumePrediction:
         source: the file or folder.
         planes: in which it was cut.
         preprocessing: of the model; what overlays show intensities by.
+        method: of the model; a DICOM SEG names it.
+        reference: the DICOM series of the input, which a SEG points to; None for other inputs.
     """
 
     id: str
@@ -49,6 +54,8 @@ class VolumePrediction:
     source: Path
     planes: tuple[Plane, ...]
     preprocessing: PreprocessingSettings
+    method: str
+    reference: SeriesReference | None = None
 
     @property
     def spacing(self) -> tuple[float, float, float] | None:
@@ -86,13 +93,34 @@ class VolumePrediction:
         return LabelVolume(self.mask, self.geometry, self.source, self.id)
 
     def save(self, path: Path | str, *, overwrite: bool = False) -> None:
-        """Write the mask as .nii.gz, .nii, .nrrd or .mha with the geometry of the input.
+        """Write the mask as .nii.gz, .nii, .nrrd or .mha with the geometry of the input, or as .dcm.
+
+        A .dcm is a DICOM SEG: it is for DICOM input, and holds a segment for each class that occurs.
 
         Raises:
-            UsageError: `path` has another suffix.
+            UsageError: `path` has another suffix, or .dcm where the input was no DICOM series.
+            LabelError: a .dcm without a voxel of any class, or of a series without identifiers.
             OutputError: the file exists (without `overwrite`) or cannot be written.
+            DinosegError: a .dcm, and highdicom is not installed.
         """
-        write_label(Path(path), self.label(), overwrite=overwrite)
+        path = Path(path)
+        if path.suffix.lower() != _SEGMENTATION:
+            write_label(path, self.label(), overwrite=overwrite)
+            return
+        if self.reference is None:
+            raise UsageError(
+                f"{path} would be a DICOM SEG, which points to the slices of a DICOM series, and {self.id} "
+                "is none; write .nii.gz, .nrrd or .mha"
+            )
+        write_segmentation(
+            path,
+            self.label(),
+            reference=self.reference,
+            classes=self.classes,
+            algorithm_name=f"dinoseg {self.method}",
+            algorithm_version=__version__,
+            overwrite=overwrite,
+        )
 
     def describe(self) -> dict[str, Any]:
         """Shape, spacing, and voxels and ml of each class, for a JSON file."""

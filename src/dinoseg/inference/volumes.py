@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinoseg.data.case import Case, Image
+from dinoseg.data.dicom import DicomVolume
 from dinoseg.data.volume_cases import VolumeSlices
 from dinoseg.data.volumes import LabelVolume, Plane, Volume, to_canonical
 from dinoseg.data.volumes.slices import plane_axis
@@ -88,6 +89,8 @@ def segment_volume(
         source=volume.source,
         planes=work.planes,
         preprocessing=model.settings.preprocessing,
+        method=model.settings.decoder.method,
+        reference=volume.reference if isinstance(volume, DicomVolume) else None,
     )
     if options.postprocess and model.postprocessing is not None:
         clean_mask(prediction.mask, model.postprocessing, cell=prediction.voxel_volume, name=volume.id)
