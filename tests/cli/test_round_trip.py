@@ -203,6 +203,30 @@ def test_every_listed_default_is_accepted(setting: typing.Any) -> None:
     assert override(recipe, {setting.key.removeprefix("train."): setting.default}) == recipe
 
 
+def test_options_that_stand_for_settings(run: Run, data: Path, tmp_path: Path) -> None:
+    words = [*MODEL, *SMALL, "--shots", 3, "--precision", "bfloat16", "--batch-size", 2]
+    assert run("train", data, "--out", tmp_path / "run", *words).code == 0
+    training = run("info", tmp_path / "run", "--json").json["training"]
+    config = (tmp_path / "run" / "config.yaml").read_text(encoding="utf-8")
+    assert "precision: bfloat16" in config
+    assert training["train"]["batch_size"] == 2
+    ended = run("train", data, "--out", tmp_path / "twice", *words, "--set", "train.batch_size=2")
+    assert ended.code == 2
+    assert ended.error.startswith("train.batch_size is given with --set and with an option of its own")
+
+
+def test_precision_threads_and_batch_size_of_a_model(
+    run: Run, data: Path, trained: Path, tmp_path: Path
+) -> None:
+    words = ["--precision", "bfloat16", "--threads", 1, "--batch-size", 3]
+    assert run("evaluate", trained, data, "--split", "val", *words).code == 0
+    image = next((data / "images").iterdir())
+    assert run("predict", trained, image, "--out", tmp_path / "out", *words).code == 0
+    written = json.loads((tmp_path / "out" / "predictions.json").read_text(encoding="utf-8"))
+    assert written["model"]["precision"] == "bfloat16"
+    assert run("predict", trained, image, "--out", tmp_path / "no", "--precision", "float16").code == 2
+
+
 def test_info_topics(run: Run) -> None:
     assert "untrained-vitt16" in run("info", "backbones").out
     methods = {item["name"] for item in run("info", "methods", "--json").json["methods"]}

@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-from dinoseg.cli.options import AcceptLicense, Backbone, DataFolder, Debug, Device, Json, Overwrite, Splits
+from dinoseg.cli.options import (
+    AcceptLicense,
+    Backbone,
+    DataFolder,
+    Debug,
+    Device,
+    Json,
+    Overwrite,
+    Splits,
+    Threads,
+    TrainBatchSize,
+    TrainPrecision,
+)
 from dinoseg.cli.output import session
 from dinoseg.cli.spreads import tell_curve
 from dinoseg.cli.train import Preset, ScoredSplit, ShotsFrom, ShotUnit
@@ -47,9 +59,9 @@ def curve(
         ),
     ] = None,
     device: Device = "cpu",
-    threads: Annotated[
-        int | None, typer.Option(help="Cores to compute on; all if not given.", min=1, metavar="N")
-    ] = None,
+    precision: TrainPrecision = None,
+    batch_size: TrainBatchSize = None,
+    threads: Threads = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted curve.")] = False,
     overwrite: Overwrite = False,
     accept_license: AcceptLicense = False,
@@ -63,12 +75,15 @@ def curve(
     with session(
         as_json=as_json, debug=debug, resume="run the same command with --resume to go on"
     ) as output:
-        from dinoseg.cli.devices import check_device, limit_threads
-        from dinoseg.config import parse_assignments
+        from dinoseg.cli.devices import check_device, keep_freed_memory, limit_threads
+        from dinoseg.cli.settings import collect_changes
 
         numbers = parse_shots(shots)
-        changes = parse_assignments(assignments or [])
+        changes = collect_changes(
+            assignments, {"model.backbone.precision": precision, "train.batch_size": batch_size}
+        )
         limit_threads(threads)
+        keep_freed_memory()
         check_device(device)
         from dinoseg.training import learn_curve
 

@@ -18,6 +18,9 @@ from dinoseg.cli.options import (
     Method,
     Overwrite,
     Splits,
+    Threads,
+    TrainBatchSize,
+    TrainPrecision,
 )
 from dinoseg.cli.output import Output, session
 from dinoseg.cli.spreads import tell_draws
@@ -57,9 +60,9 @@ def train(
         ),
     ] = None,
     device: Device = "cpu",
-    threads: Annotated[
-        int | None, typer.Option(help="Cores to compute on; all if not given.", min=1, metavar="N")
-    ] = None,
+    precision: TrainPrecision = None,
+    batch_size: TrainBatchSize = None,
+    threads: Threads = None,
     draws: Annotated[
         int | None,
         typer.Option(
@@ -84,9 +87,11 @@ def train(
         as_json=as_json, debug=debug, resume="run the same command with --resume to go on"
     ) as output:
         from dinoseg.cli.devices import check_device, keep_freed_memory, limit_threads
-        from dinoseg.config import parse_assignments
+        from dinoseg.cli.settings import collect_changes
 
-        changes = parse_assignments(assignments or [])
+        changes = collect_changes(
+            assignments, {"model.backbone.precision": precision, "train.batch_size": batch_size}
+        )
         limit_threads(threads)
         keep_freed_memory()
         check_device(device)
