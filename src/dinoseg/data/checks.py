@@ -3,29 +3,45 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-from dinoseg.data.case_files import CaseFiles, shorten
+from dinoseg.data.case_files import CaseFiles
 from dinoseg.data.duplicates import find_exact, find_near, read_fingerprints
-from dinoseg.data.findings import ClassSummary, DataReport, Finding, Severity, sort_findings
+from dinoseg.data.findings import (
+    ClassSummary,
+    DataReport,
+    Finding,
+    Severity,
+    VolumeSummary,
+    list_cases,
+    sort_findings,
+)
 from dinoseg.data.histograms import LabelHistogram, MaskValues, merge_values, read_values
 from dinoseg.data.inspection import CaseFacts, CaseFailure, count_patches, inspect_case, iterate_lesions
 from dinoseg.data.labels import LabelMapping, format_value
-from dinoseg.data.layouts import Dataset, choose_classes, choose_mapping, find_empty
+from dinoseg.data.layouts import Dataset, choose_mapping, declared_mapping, make_dataset
 from dinoseg.data.splits import (
-    FILE_NAME,
     Splits,
     find_crossing_groups,
     find_repeated_cases,
+    find_split_file,
     resolve_splits,
 )
 from dinoseg.data.surveys import Survey, survey_data
+from dinoseg.data.volume_checks import (
+    check_volumes,
+    inspect_volumes,
+    summarise_classes,
+    summarise_volumes,
+)
+from dinoseg.data.volume_duplicates import find_equal
 from dinoseg.errors import DataError, FileFormatError, LabelError
 from dinoseg.progress import Progress, Silent
 
 _MAX_ASPECT = 8
-_NAMED = 5
 
 
 def check_dataset(
@@ -42,7 +58,7 @@ def check_dataset(
         root: a folder, or a CSV file.
         size: side in pixels that training will resize images to.
         patch: side in pixels of a patch of the backbone.
-        splits: a splits.json to check instead of the data set's own.
+        splits: a splits.json or splits_final.json (its first fold) to check instead of the data set's own.
         progress: shows the reading.
     """
     steps = progress or Silent()
@@ -57,19 +73,70 @@ def check_dataset(
     dataset, problems = _open(survey, histogram)
     findings += problems
     usable = [case for case in survey.cases if case.id not in broken]
-    facts, failures = _inspect(usable, dataset.labels, steps)
-    findings += [
-        Finding("error", failure.topic, failure.message) for failure in [*broken.values(), *failures]
-    ]
-    findings += _check_images(facts) + _check_labels(facts, dataset, size=size, patch=patch)
+    look = _look_at_volumes if survey.is_volumes else partial(_look_at_images, size=size, patch=patch)
+    seen = look(usable, dataset, steps)
+    failures = [*broken.values(), *seen.failures]
+    findings += [Finding("error", failure.topic, failure.message) for failure in failures]
+    findings += seen.findings
     if survey.split_problems and splits is None:
         chosen = None  # the layout's own splits are named as wrong already
     else:
         chosen, split_findings = _choose_splits(dataset, splits)
         findings += split_findings
-    findings += _check_leaks(dataset, chosen, {case.id for case in facts}, steps)
+    findings += _check_leaks(dataset, chosen, seen, steps)
     findings += _check_foreground(dataset, chosen)
-    return _summarise(dataset, histogram, facts, chosen, findings, size=size, patch=patch)
+    return _summarise(dataset, histogram, seen, chosen, findings)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What the images or volumes of a data set show.
+
+    Attributes:
+        ids: of the readable cases.
+        failures: of the others.
+        findings: what is odd.
+        classes: class id -> its numbers.
+        sizes: (height, width) of images, fewest pixels first.
+        kinds: kind of image -> number.
+        volumes: grids of volumes; None for images.
+        digests: case id -> hash of the voxels, for volumes.
+    """
+
+    ids: frozenset[str]
+    failures: Sequence[CaseFailure]
+    findings: Sequence[Finding]
+    classes: Mapping[int, ClassSummary]
+    sizes: Sequence[tuple[int, int]] = ()
+    kinds: Mapping[str, int] = field(default_factory=dict)
+    volumes: VolumeSummary | None = None
+    digests: Mapping[str, str] = field(default_factory=dict)
+
+
+def _look_at_images(
+    cases: Sequence[CaseFiles], dataset: Dataset, progress: Progress, *, size: int, patch: int
+) -> _Seen:
+    facts, failures = _inspect(cases, dataset.labels, progress)
+    return _Seen(
+        ids=frozenset(case.id for case in facts),
+        failures=failures,
+        findings=_check_images(facts) + _check_labels(facts, dataset, size=size, patch=patch),
+        classes=_summarise_classes(dataset, facts, size=size, patch=patch),
+        sizes=sorted((case.info.size for case in facts), key=lambda size: (size[0] * size[1], size)),
+        kinds=dict(Counter(f"{case.info.format} {case.info.mode}" for case in facts).most_common()),
+    )
+
+
+def _look_at_volumes(cases: Sequence[CaseFiles], dataset: Dataset, progress: Progress) -> _Seen:
+    facts, failures = inspect_volumes(cases, dataset.labels, progress)
+    return _Seen(
+        ids=frozenset(case.id for case in facts),
+        failures=failures,
+        findings=check_volumes(facts, dataset),
+        classes=summarise_classes(facts, dataset.classes),
+        volumes=summarise_volumes(facts),
+        digests={case.id: case.digest for case in facts},
+    )
 
 
 def _read_masks(
@@ -83,19 +150,19 @@ def _read_masks(
             masks.append(read_values(case.label))
         except FileFormatError as error:
             broken[case.id] = CaseFailure(case.id, "unreadable", str(error))
+        except LabelError as error:
+            broken[case.id] = CaseFailure(case.id, "label", str(error))
     return masks, broken
 
 
 def _open(survey: Survey, histogram: LabelHistogram) -> tuple[Dataset, list[Finding]]:
     try:
-        mapping = choose_mapping(survey.declaration, histogram, None)
-        classes = choose_classes(survey.declaration, mapping, survey.root)
+        mapping = choose_mapping(survey.declaration, histogram, declared_mapping(survey))
+        dataset = make_dataset(survey, mapping, histogram)
     except LabelError as error:
         unknown = Dataset(survey.root, survey.cases, {}, LabelMapping(), survey.layout)
         return unknown, [Finding("error", "label", str(error))]
-    empty = find_empty(survey.cases, histogram, mapping)
-    findings = [Finding("warning", "label", mapping.note)] if mapping.note else []
-    return Dataset(survey.root, survey.cases, classes, mapping, survey.layout, empty), findings
+    return dataset, [Finding("warning", "label", mapping.note)] if mapping.note else []
 
 
 def _inspect(
@@ -118,22 +185,20 @@ def _check_images(facts: Sequence[CaseFacts]) -> list[Finding]:
     dark = [case.id for case in facts if case.dark]
     long = [case.id for case in facts if max(case.info.size) > _MAX_ASPECT * min(case.info.size)]
     return [
-        *_list_cases("warning", "flat", flat, "the image is one flat colour"),
-        *_list_cases(
+        *list_cases("warning", "flat", flat, "the image is one flat colour"),
+        *list_cases(
             "warning",
             "dark",
             dark,
             "only 12 of 16 bits are used, so that the image looks black (multiply it by 16),",
         ),
-        *_list_cases(
-            "warning", "aspect", long, f"the image is more than {_MAX_ASPECT} times as long as wide"
-        ),
+        *list_cases("warning", "aspect", long, f"the image is more than {_MAX_ASPECT} times as long as wide"),
     ]
 
 
 def _check_labels(facts: list[CaseFacts], dataset: Dataset, *, size: int, patch: int) -> list[Finding]:
     empty = [case.id for case in dataset.cases if case.id in dataset.empty]
-    findings = _list_cases("info", "empty", empty, "the mask is empty")
+    findings = list_cases("info", "empty", empty, "the mask is empty")
     lesions = list(iterate_lesions(facts, size=size, patch=patch))
     small = [(area, case) for case, area in lesions if area < 1]
     if small:
@@ -154,12 +219,12 @@ def _check_specks(facts: Sequence[CaseFacts]) -> list[Finding]:
         return []
     count = sum(case.specks for case in facts)
     what = f"{count} specks of a few pixels beside large regions (probably debris, not counted above)"
-    return _list_cases("info", "specks", cases, what)
+    return list_cases("info", "specks", cases, what)
 
 
 def _choose_splits(dataset: Dataset, path: Path | None) -> tuple[Splits | None, list[Finding]]:
     own = any(case.split for case in dataset.cases)
-    if path is None and not own and not (dataset.root / FILE_NAME).is_file():
+    if path is None and not own and find_split_file(dataset.root) is None:
         advice = f"no splits yet; `dinoseg data split {dataset.root}` draws them by group"
         return None, [Finding("info", "split", advice)]
     try:
@@ -168,20 +233,22 @@ def _choose_splits(dataset: Dataset, path: Path | None) -> tuple[Splits | None, 
         return None, [Finding("error", "split", str(error))]
 
 
-def _check_leaks(
-    dataset: Dataset, splits: Splits | None, readable: set[str], progress: Progress
-) -> list[Finding]:
+def _check_leaks(dataset: Dataset, splits: Splits | None, seen: _Seen, progress: Progress) -> list[Finding]:
     findings = []
     parts = {case.id: case.group for case in dataset.cases}
     if splits:
         problems = find_repeated_cases(splits) + find_crossing_groups(dataset, splits)
         findings += [Finding("error", "leak", problem) for problem in problems]
         parts = splits.find_split()
-    cases = [case for case in dataset.cases if case.id in readable and case.id in parts]
-    prints = read_fingerprints(cases, progress=progress)
-    exact = find_exact(prints, parts)
-    same = {(pair.first, pair.second) for pair in exact}
-    near = [pair for pair in find_near(prints, parts) if (pair.first, pair.second) not in same]
+    if seen.volumes:
+        exact = find_equal({id_: digest for id_, digest in seen.digests.items() if id_ in parts}, parts)
+        near = []
+    else:
+        cases = [case for case in dataset.cases if case.id in seen.ids and case.id in parts]
+        prints = read_fingerprints(cases, progress=progress)
+        exact = find_exact(prints, parts)
+        same = {(pair.first, pair.second) for pair in exact}
+        near = [pair for pair in find_near(prints, parts) if (pair.first, pair.second) not in same]
     where = "stand in two splits" if splits else "stand in two groups; give them one in groups.csv"
     severity: Severity = "error" if splits else "warning"
     for pair in exact:
@@ -206,15 +273,10 @@ def _check_foreground(dataset: Dataset, splits: Splits | None) -> list[Finding]:
 def _summarise(
     dataset: Dataset,
     histogram: LabelHistogram,
-    facts: Sequence[CaseFacts],
+    seen: _Seen,
     splits: Splits | None,
     findings: list[Finding],
-    *,
-    size: int,
-    patch: int,
 ) -> DataReport:
-    sizes = sorted((case.info.size for case in facts), key=lambda size: (size[0] * size[1], size))
-    kinds = Counter(f"{case.info.format} {case.info.mode}" for case in facts)
     values = {format_value(value, colour=histogram.colour): n for value, n in histogram.pixels.items()}
     return DataReport(
         root=dataset.root,
@@ -222,14 +284,15 @@ def _summarise(
         cases=len(dataset.cases),
         groups=len({case.group for case in dataset.cases}),
         splits={name: len(ids) for name, ids in splits.items()} if splits else {},
-        smallest=sizes[0] if sizes else None,
-        largest=sizes[-1] if sizes else None,
-        image_kinds=dict(kinds.most_common()),
+        smallest=seen.sizes[0] if seen.sizes else None,
+        largest=seen.sizes[-1] if seen.sizes else None,
+        image_kinds=seen.kinds,
         mapping=dataset.labels.describe() if dataset.labels.kind != "unknown" else "",
         histogram=values,
-        classes=_summarise_classes(dataset, facts, size=size, patch=patch),
+        classes=seen.classes,
         empty=len(dataset.empty),
         findings=sort_findings(findings),
+        volumes=seen.volumes,
     )
 
 
@@ -250,11 +313,3 @@ def _summarise_classes(
             small_lesions=sum(bool(area < 1) for area in areas),
         )
     return summaries
-
-
-def _list_cases(severity: Severity, topic: str, ids: Iterable[str], what: str) -> list[Finding]:
-    names = list(ids)
-    if not names:
-        return []
-    cases = "1 case" if len(names) == 1 else f"{len(names)} cases"
-    return [Finding(severity, topic, f"{what} in {cases}: {shorten(names, limit=_NAMED)}")]
