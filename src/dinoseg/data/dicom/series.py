@@ -177,9 +177,7 @@ def stack_series(name: object, files: Sequence[Header]) -> Stack:
     patients = {file.patient for file in files}
     if len(patients) > 1:
         shown = ", ".join(sorted(patient or "without a name" for patient in patients))
-        raise FileFormatError(
-            f"{name} holds the slices of {len(patients)} patients ({shown}); part them first"
-        )
+        raise FileFormatError(f"{name} holds slices of {len(patients)} patients ({shown}); part them first")
     scouts = [file for file in files if file.localizer]
     if scouts:
         raise FileFormatError(
