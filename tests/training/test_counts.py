@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +42,7 @@ class Counts:
 
 
 @pytest.fixture
-def counts(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counts]:
+def counts(monkeypatch: pytest.MonkeyPatch) -> Counts:
     counts = Counts()
     counts.wrap(monkeypatch, Backbone, "forward", "backbone")
     counts.wrap(monkeypatch, decoding, "decode", "decode")
@@ -56,12 +55,12 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counts]:
         start(module)
 
     monkeypatch.setattr(DecoderTraining, "on_train_epoch_start", note)
-    yield counts
+    return counts
 
 
 @pytest.mark.parametrize("method", ["segdino-v1", "dino-unet"])
 def test_an_epoch_opens_no_image_and_asks_no_backbone(method: str, counts: Counts, tmp_path: Path) -> None:
-    """Neither in a training step nor in the validation after it, whether or not the decoder looks at pixels."""
+    """Neither in a step nor in the validation after it, whether the decoder looks at pixels or not."""
     data = write_phantoms(tmp_path / "data", kind="ultrasound", count=PICTURES, size=(48, 64))
     changes = {**SETTINGS, "cache.folder": str(tmp_path / "features")}
     train(data, method=method, backbone="untrained-vitt16", out=tmp_path / "first", changes=changes)
