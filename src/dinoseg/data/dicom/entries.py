@@ -19,6 +19,8 @@ from dinoseg.errors import FileFormatError
 MAX_ARCHIVE_BYTES = 64 << 30
 MAX_MEMBERS = 200_000
 
+_MAGIC_AT = 128
+_MAGIC = b"DICM"
 _ENCRYPTED = 0x1
 _ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
 
@@ -58,6 +60,27 @@ class Entry:
             else:
                 with self.archive.open(self.member) as member:
                     yield cast(BinaryIO, member)
+
+    def is_dicom(self) -> bool:
+        """Whether the first bytes are those of a DICOM file.
+
+        Raises:
+            FileFormatError: it cannot be read.
+        """
+        if self.size < _MAGIC_AT + len(_MAGIC):
+            return False
+        with self.open() as file:
+            return file.read(_MAGIC_AT + len(_MAGIC))[_MAGIC_AT:] == _MAGIC
+
+
+def holds_dicom(place: Path) -> bool:
+    """Whether a folder (with its sub-folders), a zip or a file is or holds a DICOM file; needs no pydicom.
+
+    Raises:
+        FileFormatError: nothing is there, or the zip is damaged or not safe.
+    """
+    with open_place(place) as entries:
+        return any(entry.is_dicom() for entry in entries)
 
 
 @contextmanager

@@ -8,15 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from dinoseg.data.dicom.entries import Entry
-from dinoseg.data.dicom.libraries import explaining, load_pydicom
+from dinoseg.data.dicom.libraries import explaining, load_pydicom, shorten
 from dinoseg.errors import FileFormatError
 
 # Objects with rows and columns, or without, that are no images to segment.
 NOT_IMAGES = frozenset({"SEG", "RTSTRUCT", "RTDOSE", "RTPLAN", "SR", "KO", "PR", "REG", "DOC"})
 
-_MAGIC_AT = 128
-_MAGIC = b"DICM"
 _DIRECTORY_CLASS = "1.2.840.10008.1.3.10"
+_LONGEST = 256  # characters; names and UIDs have at most 64
 _TAGS = [
     "ImageType",
     "SOPClassUID",
@@ -132,19 +131,16 @@ def read_dataset(entry: Entry, *, tags: list[str] | None = None, pixels: bool = 
         FileFormatError: it begins as DICOM, but cannot be read.
     """
     pydicom = load_pydicom()
-    if entry.size < _MAGIC_AT + len(_MAGIC):
+    if not entry.is_dicom():
         return None
     with entry.open() as file:
-        if file.read(_MAGIC_AT + len(_MAGIC))[_MAGIC_AT:] != _MAGIC:
-            return None
-        file.seek(0)
         return pydicom.dcmread(file, stop_before_pixels=not pixels, specific_tags=tags)
 
 
 def text(dataset: Any, keyword: str) -> str:
     """An element as text that prints, without surrounding spaces; empty where it is missing or empty."""
     value = str(dataset.get(keyword) or "")
-    return "".join(letter for letter in value if letter.isprintable()).strip()
+    return "".join(letter for letter in value[:_LONGEST] if letter.isprintable()).strip()
 
 
 def instance_uid(dataset: Any) -> str:
@@ -198,7 +194,7 @@ def _header(entry: Entry, dataset: Any) -> Header:
         if text(dataset, "Modality") not in NOT_IMAGES:
             planes = tuple(_list_planes(entry, dataset))
     except (ValueError, TypeError, OverflowError) as error:
-        problem = " ".join(str(error).split())
+        problem = shorten(str(error))
     return Header(
         entry=entry,
         series_uid=text(dataset, "SeriesInstanceUID"),

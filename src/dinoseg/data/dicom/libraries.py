@@ -12,6 +12,8 @@ from dinoseg.errors import DinosegError, FileFormatError
 
 INSTALL = 'pip install "dinoseg[dicom]"'
 
+_LONGEST = 300
+
 
 def load_pydicom(module: str = "pydicom") -> Any:
     """The module pydicom, or a part of it such as `pydicom.pixels`.
@@ -49,6 +51,12 @@ def explaining(name: object) -> Iterator[None]:
         raise FileFormatError(f"{name} {_explain(error)}") from error
 
 
+def shorten(message: str) -> str:
+    """`message` on one line, cut where it is very long: damaged files make libraries quote pages."""
+    line = " ".join(message.split())
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]} ..."
+
+
 def _load(module: str) -> Any:
     try:
         return importlib.import_module(module)
@@ -59,7 +67,7 @@ def _load(module: str) -> Any:
 
 
 def _explain(error: Exception) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = shorten(str(error)) or type(error).__name__
     if isinstance(error, MemoryError):
         return f"needs more memory than there is ({text})"
     if isinstance(error, OSError) and error.strerror:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from dinoseg import __version__
 from dinoseg.data.dicom.codes import find_code
 from dinoseg.data.dicom.headers import class_uid, count_frames, instance_uid, text
-from dinoseg.data.dicom.libraries import explaining, load_highdicom, load_pydicom
+from dinoseg.data.dicom.libraries import explaining, load_highdicom, load_pydicom, shorten
 from dinoseg.data.dicom.reference import SeriesReference
 from dinoseg.data.dicom.segmentation_reader import read_segmentation
 from dinoseg.data.volumes.geometry import CORNER_TOLERANCE, refuse_other_geometry
@@ -130,7 +130,7 @@ def _building(path: Path) -> Iterator[None]:
     except (DinosegError, OSError):
         raise
     except Exception as error:  # headers of the source that highdicom finds wrong, in many ways
-        reason = " ".join(str(error).split())
+        reason = shorten(str(error))
         raise OutputError(f"{path} could not be made a DICOM SEG ({reason}); write NIfTI instead") from error
 
 
@@ -264,5 +264,8 @@ def _check_written(
     for segment, number in segments.items():
         ids[segment] = number
     back = read_segmentation(temporary, reference)
-    if not np.array_equal(ids[back.array], label.array):
+    # Slice by slice: no second label in memory.
+    if not all(
+        np.array_equal(ids[ours], theirs) for ours, theirs in zip(back.array, label.array, strict=True)
+    ):
         raise OutputError(f"{path} was not written: read back, its voxels are not those of {label.id}")
