@@ -66,6 +66,17 @@ def test_a_hole_that_holds_another_class_is_not_filled() -> None:
     assert (ring[3:6, 3:6] == 2).all()
 
 
+def test_a_ring_in_one_slice_of_a_volume_is_open() -> None:
+    volume = np.zeros((3, 9, 9), np.uint8)
+    volume[1, 2:7, 2:7] = 1
+    volume[1, 4, 4] = 0
+    ring = volume[1].copy()
+    clean_mask(volume, _settings(fill_holes=True), cell=None)
+    assert volume[1, 4, 4] == 0
+    clean_mask(ring, _settings(2, fill_holes=True), cell=None)
+    assert ring[4, 4] == 1
+
+
 def test_sizes_are_in_millimetres_where_chosen_so() -> None:
     mask = np.zeros((4, 10, 10), np.uint8)
     mask[0, 0, :4] = 1  # 4 voxels

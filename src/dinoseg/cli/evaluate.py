@@ -18,16 +18,19 @@ from dinoseg.cli.options import (
     Device,
     Json,
     Overwrite,
+    Planes,
     Precision,
+    RawMasks,
     RunFolder,
     Splits,
     Threads,
+    parse_planes,
 )
 from dinoseg.cli.output import Output, session
-from dinoseg.errors import DataError
+from dinoseg.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from dinoseg.evaluation import ClassSummary, Evaluation
+    from dinoseg.evaluation import ClassSummary, Evaluation, PostprocessingChoice
     from dinoseg.evaluation.summary import MetricSummary
 
 Protocol = Literal["native", "paper"]
@@ -51,6 +54,15 @@ def evaluate(
         float | None,
         typer.Option(help="Of the NSD, in mm where the spacing is known, else px.", min=0, metavar="T"),
     ] = None,
+    planes: Planes = None,
+    choose: Annotated[
+        bool,
+        typer.Option(
+            "--choose-postprocessing",
+            help="First try on the split val what cleaning helps each class, and keep it with the model.",
+        ),
+    ] = False,
+    raw_masks: RawMasks = False,
     overwrite: Overwrite = False,
     backbone: BackbonePlace = None,
     device: Device = "cpu",
@@ -69,26 +81,38 @@ def evaluate(
     """
     with session(as_json=as_json, debug=debug, resume="run the same command again") as output:
         from dinoseg.cli.devices import check_device, limit_threads
+        from dinoseg.evaluation import choose_postprocessing
         from dinoseg.evaluation import evaluate as run_evaluation
 
         limit_threads(threads)
+        if choose and raw_masks:
+            raise UsageError("--choose-postprocessing and --no-postprocessing exclude each other")
+        how: dict[str, Any] = {
+            "splits": splits,
+            "backbone": backbone,
+            "accept_license": accept_license,
+            "device": check_device(device),
+            "precision": precision,
+            "batch_size": batch_size,
+            "progress": output.progress,
+        }
+        choice = choose_postprocessing(run, data, split=split, **how) if choose else None
         evaluation = run_evaluation(
             run,
             data,
             split=split,
             protocol=protocol,
-            splits=splits,
+            planes=parse_planes(planes),
+            postprocess=not raw_masks,
             tolerance=tolerance,
             out=out,
             overwrite=overwrite,
-            backbone=backbone,
-            accept_license=accept_license,
-            device=check_device(device),
-            precision=precision,
-            batch_size=batch_size,
-            progress=output.progress,
+            **how,
         )
         output.facts = {"run": run, "data": data, "split": split, **describe_evaluation(evaluation)}
+        if choice is not None:
+            output.facts["postprocessing"] = choice.classes
+            tell_choice(output, choice)
         tell_scores(output, evaluation, title=f"{run} on {data}, split {split}, protocol {protocol}")
         if evaluation.failures:
             output.problem(f"{len(evaluation.failures)} cases could not be read and are in no mean")
@@ -105,6 +129,23 @@ def describe_evaluation(evaluation: Evaluation) -> dict[str, Any]:
         "failures": evaluation.failures,
         "report": evaluation.report,
     }
+
+
+def tell_choice(output: Output, choice: PostprocessingChoice) -> None:
+    """Show what was chosen for each class, and what it did to the validation cases."""
+    from dinoseg.config import describe_steps
+
+    rows = [
+        (
+            found.class_name,
+            describe_steps(found.steps, choice.settings.size_unit),
+            f"{found.before:.4f}",
+            f"{found.after:.4f}",
+        )
+        for found in choice.classes
+    ]
+    title = f"postprocessing, chosen on {choice.cases} validation cases and kept with the model"
+    output.table(("class", "steps", "Dice before", "Dice after"), rows, title=title)
 
 
 def tell_scores(output: Output, evaluation: Evaluation, *, title: str) -> None:

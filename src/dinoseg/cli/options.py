@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -52,9 +52,26 @@ BackbonePlace = Annotated[
     str | None,
     typer.Option("--backbone", help="Another place of the same backbone's weights.", metavar="PATH"),
 ]
+Planes = Annotated[
+    str | None,
+    typer.Option(
+        help="How volumes are cut: axial, coronal, sagittal, or several with commas, which are averaged; "
+        "if not given, as trained.",
+        metavar="PLANE,...",
+    ),
+]
+RawMasks = Annotated[
+    bool,
+    typer.Option("--no-postprocessing", help="Leave masks as predicted, whatever was chosen for the model."),
+]
 Splits = Annotated[
     Path | None,
     typer.Option(help="A splits.json to use instead of the data's own split.", metavar="FILE"),
 ]
 RunFolder = Annotated[Path, typer.Argument(help="A run folder made by `dinoseg train`.", metavar="RUN")]
 DataFolder = Annotated[Path, typer.Argument(help="A folder of images and masks, or a CSV.", metavar="DATA")]
+
+
+def parse_planes(text: str | None) -> tuple[Any, ...] | None:
+    """The planes of `--planes`; which ones there are is checked where they are used."""
+    return None if text is None else tuple(plane.strip() for plane in text.split(",") if plane.strip())

@@ -1,9 +1,9 @@
-"""`dinoseg predict`: masks for images, folders and lists of them."""
+"""`dinoseg predict`: masks for images and volumes, folders and lists of them."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -15,11 +15,17 @@ from dinoseg.cli.options import (
     Device,
     Json,
     Overwrite,
+    Planes,
     Precision,
+    RawMasks,
     RunFolder,
     Threads,
+    parse_planes,
 )
 from dinoseg.cli.output import Output, session
+
+VolumeFormat = Literal["nifti", "nrrd", "mha", "dicom-seg"]
+LISTED = 10  # volumes whose numbers are shown
 
 if TYPE_CHECKING:
     from dinoseg.inference import PredictionReport
@@ -27,7 +33,10 @@ if TYPE_CHECKING:
 
 def predict(
     run: RunFolder,
-    sources: Annotated[list[Path], typer.Argument(help="Images or folders of images.", metavar="INPUT...")],
+    sources: Annotated[
+        list[Path],
+        typer.Argument(help="Images, volumes, DICOM series, or folders of them.", metavar="INPUT..."),
+    ],
     out: Annotated[Path, typer.Option(help="Where the masks go.", metavar="DIR")],
     window: Annotated[
         int | None,
@@ -40,6 +49,15 @@ def predict(
         bool, typer.Option("--probabilities", help="Write the class probabilities as well.")
     ] = False,
     no_overlays: Annotated[bool, typer.Option("--no-overlays", help="Write no overlay pictures.")] = False,
+    planes: Planes = None,
+    volume_format: Annotated[
+        VolumeFormat | None,
+        typer.Option("--format", help="Of the masks of volumes; that of the input if not given."),
+    ] = None,
+    series: Annotated[
+        str | None, typer.Option(help="UID of the DICOM series, where there are several.", metavar="UID")
+    ] = None,
+    raw_masks: RawMasks = False,
     overwrite: Overwrite = False,
     resume: Annotated[bool, typer.Option("--resume", help="Leave out what is there already.")] = False,
     backbone: BackbonePlace = None,
@@ -50,7 +68,7 @@ def predict(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Predict a mask for each image, at its own size.
+    """Predict a mask for each image or volume, at its own size.
 
     A broken file is named and the others go on; the exit code is then 3.
 
@@ -73,6 +91,10 @@ def predict(
             batch_size=batch_size,
             overlays=not no_overlays,
             probabilities=probabilities,
+            planes=parse_planes(planes),
+            volume_format=volume_format,
+            series=series,
+            postprocess=not raw_masks,
             overwrite=overwrite,
             resume=resume,
             backbone=backbone,
@@ -90,6 +112,11 @@ def _tell(output: Output, report: PredictionReport) -> None:
     skipped = sum(file.skipped for file in report.files)
     words = f", of which {skipped} were there already" if skipped else ""
     output.line(f"{len(report.files)} masks in {report.out / 'masks'}{words}, {report.seconds:.1f} s")
+    for file in [file for file in report.files if file.volumes_ml is not None][:LISTED]:
+        listed = [
+            f"{report.classes[index]} {ml:.2f} ml" for index, ml in (file.volumes_ml or {}).items() if index
+        ]
+        output.line(f"{file.source}: {', '.join(listed)}")
     if any(file.overlay for file in report.files):
         output.line(f"pictures to look at: {report.out / 'overlays'}")
     if report.failures:

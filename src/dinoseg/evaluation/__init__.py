@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dinoseg.evaluation.evaluator import Evaluation, evaluate
     from dinoseg.evaluation.metrics import ClassScore, score_case
+    from dinoseg.evaluation.postprocessing import PostprocessingChoice, choose_postprocessing
     from dinoseg.evaluation.report import write_report
     from dinoseg.evaluation.statistics import bootstrap_interval, paired_test
     from dinoseg.evaluation.summary import ClassSummary, summarise
@@ -16,7 +17,9 @@ __all__ = [
     "ClassScore",
     "ClassSummary",
     "Evaluation",
+    "PostprocessingChoice",
     "bootstrap_interval",
+    "choose_postprocessing",
     "evaluate",
     "paired_test",
     "score_case",
@@ -28,7 +31,9 @@ _HOMES = {
     "ClassScore": "metrics",
     "ClassSummary": "summary",
     "Evaluation": "evaluator",
+    "PostprocessingChoice": "postprocessing",
     "bootstrap_interval": "statistics",
+    "choose_postprocessing": "postprocessing",
     "evaluate": "evaluator",
     "paired_test": "statistics",
     "score_case": "metrics",

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from dinoseg.backbones.extractors import Precision
 from dinoseg.data.case_files import CaseFiles, shorten
 from dinoseg.data.layouts import Dataset, open_dataset
+from dinoseg.data.volumes import Plane
 from dinoseg.errors import DataError, UsageError
 from dinoseg.evaluation.definitions import protocol_lines
-from dinoseg.evaluation.examples import Picture, choose_examples, describe, draw_example
+from dinoseg.evaluation.examples import Picture, choose_examples, describe
 from dinoseg.evaluation.metrics import DEFAULT_TOLERANCE, ClassScore, Unit, score_case
 from dinoseg.evaluation.report import Failure, refuse_report, write_report
-from dinoseg.evaluation.selection import ALL, refuse_other_classes, select_cases
+from dinoseg.evaluation.selection import ALL, refuse_other_classes, refuse_other_kind, select_cases
 from dinoseg.evaluation.summary import ClassSummary, Protocol, headline, refuse_mixed_units, summarise
 from dinoseg.evaluation.views import View, stream_views
+from dinoseg.evaluation.volume_views import VolumeView, stream_volume_views
+from dinoseg.inference.engine import Options
 from dinoseg.inference.predictor import open_model
 from dinoseg.model import Segmenter
 from dinoseg.progress import Progress, Silent
@@ -59,6 +62,8 @@ def evaluate(
     split: str = "test",
     protocol: Protocol = "native",
     splits: Path | str | None = None,
+    planes: Sequence[Plane] | None = None,
+    postprocess: bool = True,
     tolerance: float | None = None,
     out: Path | str | None = None,
     batch_size: int = 8,
@@ -72,6 +77,8 @@ def evaluate(
 ) -> Evaluation:
     """Score a model on the cases of a split: Dice, IoU, HD95, ASSD and NSD per class.
 
+    A volume is one case, scored in 3D on the grid of its file.
+
     Args:
         model: a run folder, or a Segmenter. With a run folder its own splits are used, and cases
             that it was trained on are refused.
@@ -80,6 +87,9 @@ def evaluate(
         protocol: "native" scores at the size of the images and counts every case; "paper" scores
             as the published programs do and is not comparable with it.
         splits: a splits.json to use instead.
+        planes: how volumes are cut, as in `predict`; default: as in training.
+        postprocess: clean masks as was chosen on validation for this model, if it was; the paper
+            protocol never does.
         tolerance: of the NSD; default 1 mm where the spacing is known, else 2 px.
         out: folder for a report (four files); nothing is written without.
         batch_size: images that the model sees at once.
@@ -100,6 +110,8 @@ def evaluate(
     """
     if protocol not in PROTOCOLS:
         raise UsageError(f"protocol {protocol!r} is not accepted; choose {' or '.join(PROTOCOLS)}")
+    planes = None if planes is None else tuple(planes)
+    options = Options(batch_size=batch_size, planes=planes, postprocess=postprocess)
     out = None if out is None else Path(out)
     if out is not None:
         refuse_report(out, overwrite=overwrite)
@@ -115,8 +127,9 @@ def evaluate(
         precision=precision,
         progress=progress,
     )
+    refuse_other_kind(segmenter, dataset, protocol=protocol, planes=planes)
     refuse_other_classes(segmenter.classes, dataset)
-    work = _Work(segmenter, dataset, protocol, tolerance, batch_size)
+    work = _Work(segmenter, dataset, protocol, tolerance, options)
     evaluation = _score(work, files, seed, progress)
     if out is None:
         return evaluation
@@ -132,31 +145,43 @@ class _Work:
     dataset: Dataset
     protocol: Protocol
     tolerance: float | None
-    batch_size: int
+    options: Options
 
     def tolerance_in(self, unit: Unit) -> float:
         return DEFAULT_TOLERANCE[unit] if self.tolerance is None else self.tolerance
+
+    def views(
+        self, files: Iterable[CaseFiles], failures: list[Failure], progress: Progress
+    ) -> Iterator[View] | Iterator[VolumeView]:
+        model, mapping, options = self.model, self.dataset.labels, self.options
+        if self.dataset.is_volumes:
+            return stream_volume_views(
+                model, files, mapping, options=options, failures=failures, progress=progress
+            )
+        return stream_views(model, files, mapping, protocol=self.protocol, options=options, failures=failures)
+
+    @property
+    def cleaning(self) -> str:
+        """What is done to the masks, in words."""
+        if self.protocol == "paper" or not self.options.postprocess or self.model.postprocessing is None:
+            return "none"
+        return self.model.postprocessing.describe(self.model.classes)
 
 
 def _score(work: _Work, files: Sequence[CaseFiles], seed: int, progress: Progress) -> Evaluation:
     failures: list[Failure] = []
     scores: list[ClassScore] = []
     shown = progress.track(files, total=len(files), label="evaluate")
-    views = stream_views(
-        work.model,
-        shown,
-        work.dataset.labels,
-        protocol=work.protocol,
-        batch_size=work.batch_size,
-        failures=failures,
-    )
-    for view in views:
+    for view in work.views(shown, failures, progress):
         scores += _score_view(work, view)
         refuse_mixed_units([scores[0], scores[-1]])
+        del view  # of volumes, before the next one is read
     for failure in failures:
         progress.note(f"{failure.case} failed and is in no mean: {failure.message}")
     if not scores:
         raise DataError(f"no case could be scored: {shorten(failure.message for failure in failures)}")
+    if work.dataset.is_volumes and scores[0].unit == "px":
+        progress.note("the files say nothing of the size of a voxel: distances are in voxels (px), not mm")
     return Evaluation(
         scores=tuple(scores),
         summaries=tuple(summarise(scores, seed=seed, protocol=work.protocol)),
@@ -167,7 +192,7 @@ def _score(work: _Work, files: Sequence[CaseFiles], seed: int, progress: Progres
     )
 
 
-def _score_view(work: _Work, view: View) -> list[ClassScore]:
+def _score_view(work: _Work, view: View | VolumeView) -> list[ClassScore]:
     return score_case(
         view.prediction,
         view.target,
@@ -205,6 +230,7 @@ def _write(
             "Data": str(work.dataset.root),
             "Split": f"{part} ({len(files)} cases)",
             "Protocol": work.protocol,
+            "Postprocessing": work.cleaning,
             "Seed of the intervals": str(seed),
         },
         classes=work.model.classes,
@@ -218,15 +244,8 @@ def _draw_pictures(work: _Work, scores: Sequence[ClassScore], files: Sequence[Ca
     """Predict the few chosen cases once more, so that no mask had to be kept."""
     examples = {example.case: example for example in choose_examples(scores)}
     again = [item for item in files if item.id in examples]
-    views = stream_views(
-        work.model,
-        again,
-        work.dataset.labels,
-        protocol=work.protocol,
-        batch_size=work.batch_size,
-        failures=[],
-    )
-    pictures = {view.case.id: _draw_picture(work, view) for view in views}
+    views = work.views(again, [], Silent())
+    pictures = {view.case.id: view.draw(work.model.classes) for view in views}
     return [
         Picture(
             role=example.role,
@@ -237,9 +256,3 @@ def _draw_pictures(work: _Work, scores: Sequence[ClassScore], files: Sequence[Ca
         for example in examples.values()
         if example.case in pictures
     ]
-
-
-def _draw_picture(work: _Work, view: View) -> bytes:
-    return draw_example(
-        view.image(), view.target, view.prediction, classes=work.model.classes, spacing=view.spacing
-    )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dinoseg.data.case_files import CaseFiles, shorten
 from dinoseg.data.layouts import Dataset
 from dinoseg.data.splits import FILE_NAME, NAMES, Splits, load_splits, resolve_splits
-from dinoseg.errors import LabelError, SplitError, UsageError
+from dinoseg.data.volumes import Plane
+from dinoseg.errors import DataError, LabelError, SplitError, UsageError
+from dinoseg.model import Segmenter
 
 ALL = "all"
 
@@ -66,6 +68,27 @@ def refuse_other_classes(model: Mapping[int, str], dataset: Dataset) -> None:
             f"{dataset.root} has the classes {dict(dataset.classes)}, the model {dict(model)}; "
             "declare the classes of the model in dataset.yaml"
         )
+
+
+def refuse_other_kind(
+    model: Segmenter, dataset: Dataset, *, protocol: str, planes: Sequence[Plane] | None
+) -> None:
+    """Raise unless model, options and data set are all for volumes, or all for images.
+
+    Raises:
+        DataError: the model was trained on the other.
+        UsageError: the protocol is for images, or the planes are for volumes.
+    """
+    given = "volumes" if dataset.is_volumes else "images"
+    trained = "volumes" if model.settings.preprocessing.for_volumes else "images"
+    if given != trained:
+        raise DataError(
+            f"{dataset.root} holds {given}, and the model was trained on {trained}; name another of the two"
+        )
+    if dataset.is_volumes and protocol == "paper":
+        raise UsageError("protocol paper is that of programs for images; volumes are scored with native")
+    if planes is not None and not dataset.is_volumes:
+        raise UsageError(f"planes are for volumes, and {dataset.root} holds images; leave them out")
 
 
 def _trained_with(dataset: Dataset, run: Path | None) -> Splits | None:

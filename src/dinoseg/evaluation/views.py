@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -10,12 +11,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dinoseg.data.case import Case
+from dinoseg.data.case import IGNORE_ID, Case
 from dinoseg.data.case_files import CaseFiles
 from dinoseg.data.cases import read_case
 from dinoseg.data.labels import LabelMapping
 from dinoseg.data.transforms import resize_image, resize_label
 from dinoseg.errors import DataError, LabelError, UsageError
+from dinoseg.evaluation.examples import draw_example
 from dinoseg.evaluation.report import Failure
 from dinoseg.evaluation.summary import Protocol
 from dinoseg.inference.engine import Options, Prepared, prepare, segment
@@ -49,6 +51,15 @@ class View:
         resized: NDArray[np.float32] = resize_image(torch.from_numpy(self.case.image.array), size).numpy()
         return resized
 
+    @property
+    def cell(self) -> float | None:
+        """Area of a pixel in mm²; None where it is not known."""
+        return None if self.spacing is None else math.prod(self.spacing)
+
+    def draw(self, classes: Mapping[int, str]) -> bytes:
+        """JPEG of the case: target filled, prediction as a line."""
+        return draw_example(self.image(), self.target, self.prediction, classes=classes, spacing=self.spacing)
+
 
 def stream_views(
     model: Segmenter,
@@ -56,7 +67,7 @@ def stream_views(
     mapping: LabelMapping,
     *,
     protocol: Protocol,
-    batch_size: int,
+    options: Options,
     failures: list[Failure],
 ) -> Iterator[View]:
     """Yield a view of each case in order, reading ahead while the model computes.
@@ -66,10 +77,9 @@ def stream_views(
         files: of cases with labels.
         mapping: mask values -> class ids.
         protocol: "native", or "paper" for the grid of the model.
-        batch_size: cases that the model sees at once.
+        options: how the model is applied; the paper protocol takes the batch size only.
         failures: cases that cannot be read are appended here.
     """
-    options = Options(batch_size=batch_size)
 
     def read(item: CaseFiles) -> Prepared | Failure:
         try:
@@ -77,10 +87,23 @@ def stream_views(
         except (DataError, UsageError) as error:
             return Failure(item.id, str(error))
 
-    with closing(map_ahead(read, files, workers=_READERS, ahead=batch_size)) as found:
+    with closing(map_ahead(read, files, workers=_READERS, ahead=options.batch_size)) as found:
         prepared = _set_aside(found, failures)
         make_views = _views_of_paper if protocol == "paper" else _views_at_native_size
-        yield from make_views(model, prepared, options)
+        for view in make_views(model, prepared, options):
+            if mapping.ignore is not None:
+                leave_out(view.prediction, view.target)
+            yield view
+
+
+def leave_out(prediction: NDArray[np.uint8], target: NDArray[np.uint8]) -> None:
+    """Make background of both masks, in place, where the target says that nobody decided."""
+    planes = ((prediction, target),) if target.ndim == 2 else zip(prediction, target, strict=True)
+    for predicted, wanted in planes:
+        undecided = wanted == IGNORE_ID
+        if undecided.any():
+            predicted[undecided] = 0
+            wanted[undecided] = 0
 
 
 def _read_labelled(files: CaseFiles, mapping: LabelMapping) -> Case:

@@ -27,8 +27,7 @@ class Components:
         numbers: (N,), component of each label of each slice, all slices in a row.
         starts: position in `numbers` of each slice's first label.
         sizes: voxels of each component.
-        enclosed: whether a component touches no side of the grid; those of a single slice have
-            only its four edges as sides.
+        enclosed: whether a component touches no side of the grid.
     """
 
     take: Callable[[int], Mask]
@@ -56,12 +55,13 @@ class Components:
         return np.asarray(table[labels])
 
 
-def find_components(take: Callable[[int], Mask], depth: int) -> Components:
+def find_components(take: Callable[[int], Mask], depth: int, *, flat: bool = False) -> Components:
     """Find the components of a mask that is given slice by slice.
 
     Args:
         take: gives slice `index`, (H, W).
         depth: number of slices.
+        flat: it is an image: its one slice has edges only, nothing lies open above or below it.
     """
     sizes, edges, outside = [np.zeros(0, np.int64)], [np.zeros((2, 0), np.int64)], [np.zeros(0, np.int64)]
     starts: list[int] = []
@@ -72,7 +72,7 @@ def find_components(take: Callable[[int], Mask], depth: int) -> Components:
         sizes.append(np.bincount(labels.ravel(), minlength=count + 1)[1:])
         if previous is not None:
             edges.append(_touching(previous, labels, count) + np.array([[starts[-2]], [total]]))
-        outside.append(_at_the_side(labels, count, whole=depth > 1 and index in (0, depth - 1)) + total)
+        outside.append(_at_the_side(labels, count, whole=not flat and index in (0, depth - 1)) + total)
         total, previous = total + count, labels
     numbers, found = _join(np.concatenate(edges, axis=1), total)
     open_ = np.zeros(found, bool)

@@ -38,7 +38,7 @@ def clean_mask(
     for class_id, step in settings.classes.items():
         box = find_box(volume, class_id) if step.steps else None
         if box is not None:
-            _clean_class(volume[box], class_id, step, unit)
+            _clean_class(volume[box], class_id, step, unit, flat=mask.ndim == 2)
 
 
 def keep_components(components: Components, step: ClassPostprocessing, cell: float) -> NDArray[np.bool_]:
@@ -77,12 +77,12 @@ def take_class(volume: Ids, class_id: int, index: int) -> Mask:
     return found
 
 
-def find_holes(take: Callable[[int], Mask], depth: int) -> Components:
+def find_holes(take: Callable[[int], Mask], depth: int, *, flat: bool) -> Components:
     """The components of everything else, of which the `enclosed` ones are holes."""
-    return find_components(lambda index: ~take(index), depth)
+    return find_components(lambda index: ~take(index), depth, flat=flat)
 
 
-def _clean_class(volume: Ids, class_id: int, step: ClassPostprocessing, cell: float) -> None:
+def _clean_class(volume: Ids, class_id: int, step: ClassPostprocessing, cell: float, *, flat: bool) -> None:
     take = partial(take_class, volume, class_id)
     if step.minimum_size > 0 or step.largest_component:
         components = find_components(take, len(volume))
@@ -90,7 +90,7 @@ def _clean_class(volume: Ids, class_id: int, step: ClassPostprocessing, cell: fl
         for index in range(len(volume)) if removed.any() else ():
             volume[index][components.select(index, removed)] = 0
     if step.fill_holes:
-        holes = find_holes(take, len(volume))
+        holes = find_holes(take, len(volume), flat=flat)
         for index in range(len(volume)) if holes.enclosed.any() else ():
             plane = volume[index]
             plane[holes.select(index, holes.enclosed) & (plane == 0)] = class_id

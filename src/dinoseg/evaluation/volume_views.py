@@ -1,0 +1,123 @@
+"""From files of volumes to prediction and target on the native grid; one volume is in memory at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dinoseg.data.case_files import CaseFiles
+from dinoseg.data.labels import LabelMapping
+from dinoseg.data.volume_cases import VolumeCase, VolumeSlices, read_volume_case
+from dinoseg.data.volumes import LabelVolume
+from dinoseg.data.volumes.slices import plane_axis
+from dinoseg.errors import DataError, LabelError, UsageError
+from dinoseg.evaluation.examples import draw_example
+from dinoseg.evaluation.report import Failure
+from dinoseg.evaluation.views import leave_out
+from dinoseg.inference.engine import Options
+from dinoseg.inference.volume_prediction import VolumePrediction
+from dinoseg.inference.volumes import segment_volume
+from dinoseg.model import Segmenter
+from dinoseg.progress import Progress
+
+Ids = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class VolumeView:
+    """One volume as it is scored.
+
+    Attributes:
+        case: in the orientation of its file.
+        found: the prediction, on the same grid.
+        target: (D, H, W) class ids, without the ones to ignore.
+    """
+
+    case: VolumeCase
+    found: VolumePrediction
+    target: Ids
+
+    @property
+    def prediction(self) -> Ids:
+        """(D, H, W) class ids."""
+        return self.found.mask
+
+    @property
+    def spacing(self) -> tuple[float, ...] | None:
+        """Of a voxel in mm along (D, H, W); None where the file does not say."""
+        return self.found.spacing
+
+    @property
+    def cell(self) -> float | None:
+        """Volume of a voxel in mm³; None where the file does not say."""
+        return self.found.voxel_volume
+
+    def draw(self, classes: Mapping[int, str]) -> bytes:
+        """JPEG of the slice that tells most: where target and prediction differ most, else the fullest."""
+        turn = self.case.orientation
+        upright = turn.apply(self.case.image)
+        slices = VolumeSlices(upright, self.found.preprocessing)
+        axis = plane_axis(self.found.preprocessing.plane)
+        target, prediction = (
+            np.moveaxis(self._turn(array), axis, 0) for array in (self.target, self.prediction)
+        )
+        index = find_telling_slice(target, prediction)
+        return draw_example(
+            slices.image(index).array,
+            np.ascontiguousarray(target[index]),
+            np.ascontiguousarray(prediction[index]),
+            classes=classes,
+            spacing=tuple(length for place, length in enumerate(upright.spacing) if place != axis),
+        )
+
+    def _turn(self, ids: Ids) -> Ids:
+        label = LabelVolume(ids, self.case.image.geometry, self.case.source, self.case.id)
+        return self.case.orientation.apply(label).array
+
+
+def find_telling_slice(target: Ids, prediction: Ids) -> int:
+    """Index along the first axis where two masks differ most; where they never do, the fullest one."""
+    wrong = [int(np.count_nonzero(one != two)) for one, two in zip(target, prediction, strict=True)]
+    shown = wrong if any(wrong) else [int(np.count_nonzero(plane)) for plane in target]
+    return int(np.argmax(shown))
+
+
+def stream_volume_views(
+    model: Segmenter,
+    files: Iterable[CaseFiles],
+    mapping: LabelMapping,
+    *,
+    options: Options,
+    failures: list[Failure],
+    progress: Progress,
+) -> Iterator[VolumeView]:
+    """Yield a view of each volume in order; let go of one before asking for the next.
+
+    Args:
+        model: put in eval mode.
+        files: of cases with labels.
+        mapping: label values -> class ids.
+        options: how the model is applied.
+        failures: cases that cannot be read are appended here.
+        progress: counts the slices of each volume.
+    """
+    for item in files:
+        try:
+            yield _view(model, item, mapping, options, progress)
+        except (DataError, UsageError) as error:
+            failures.append(Failure(item.id, str(error)))
+
+
+def _view(
+    model: Segmenter, item: CaseFiles, mapping: LabelMapping, options: Options, progress: Progress
+) -> VolumeView:
+    case = read_volume_case(item, mapping)
+    if case.label is None:
+        raise LabelError(f"{item.image} has no label to score against; add one or leave the case out")
+    found = segment_volume(model, case.image, options, progress=progress)
+    if mapping.ignore is not None:
+        leave_out(found.mask, case.label.array)
+    return VolumeView(case, found, case.label.array)
