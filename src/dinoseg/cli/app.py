@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from dinoseg.cli import curve, data, demo, doctor, evaluate, importing, info, predict, train, weights
+from dinoseg.cli import convert, curve, data, demo, doctor, evaluate, importing, info, predict, train, weights
 from dinoseg.cli.output import one_line, report_error
 
 # Plain help: rich's costs another 70 ms at every --help.
@@ -30,6 +30,7 @@ app.command("curve")(curve.curve)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
 app.add_typer(data.app, name="data")
+app.command("convert")(convert.convert)
 app.add_typer(weights.app, name="weights")
 app.command("info")(info.info)
 app.command("doctor")(doctor.doctor)

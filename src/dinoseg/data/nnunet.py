@@ -88,7 +88,10 @@ def read_raw_declaration(path: Path) -> Declaration:
     ignore = ignored[0] if ignored else None
     if any(len(group) != 1 for group in values.values()):
         return _declare_regions(values, ignore, names, path)
-    return _declare_classes({group[0]: name for name, group in values.items()}, ignore, names, path)
+    classes = {group[0]: name for name, group in values.items()}
+    if len(classes) < len(values):
+        raise LabelError(f"{path} gives two names to one label; every name needs a value of its own")
+    return _declare_classes(classes, ignore, names, path)
 
 
 def _pair(images: Path, labels: Path, channel_names: Sequence[str], split: str | None) -> RawCases:
