@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dinoseg.data.case_files import CaseFiles, shorten
 from dinoseg.data.layouts import Dataset
-from dinoseg.data.splits import FILE_NAME, NAMES, Splits, load_splits, resolve_splits
+from dinoseg.data.splits import FILE_NAME, NAMES, Splits, find_split_file, load_splits, resolve_splits
 from dinoseg.data.volumes import Plane
 from dinoseg.errors import DataError, LabelError, SplitError, UsageError
 from dinoseg.model import Segmenter
@@ -111,7 +111,7 @@ def _trained_with(dataset: Dataset, run: Path | None) -> Splits | None:
 
 
 def _known_splits(dataset: Dataset, split: str, path: Path | None) -> Splits:
-    written = path is not None or (dataset.root / FILE_NAME).is_file()
+    written = path is not None or find_split_file(dataset.root) is not None
     laid_out = any(case.split == split for case in dataset.cases)
     if not (written or laid_out):
         raise SplitError(

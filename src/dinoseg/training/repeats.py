@@ -105,7 +105,7 @@ def prepare(request: Request, kind: Literal["draws", "curve"], progress: Progres
     require_device(request.device)
     dataset = open_dataset(request.data)
     settings = {method: _try_settings(request, dataset, method) for method in request.methods}
-    splits = _choose_splits(request, dataset, settings[request.methods[0]].splits)
+    splits = _choose_splits(request, dataset, settings[request.methods[0]])
     split = _choose_split(request, splits, dataset)
     digests, parameters = _try_models(request, settings, progress)
     files = dataset.find(dict.fromkeys((*splits.train, *splits.val, *dict(splits.items())[split])))
@@ -259,14 +259,15 @@ def _changes_of(request: Request, method: str) -> dict[str, Any]:
     return general | own
 
 
-def _choose_splits(request: Request, dataset: Dataset, path: Path | None) -> Splits:
+def _choose_splits(request: Request, dataset: Dataset, settings: RunSettings) -> Splits:
     """One split for all runs: a split that is drawn would otherwise follow the seed of each."""
     splits = resolve_splits(
         dataset,
-        path=path,
+        path=settings.splits,
         seed=request.seed,
         keep_first=max(request.shots) if request.shots_from == "first" else None,
         unit=request.shot_unit,
+        fold=settings.fold,
     )
     check_splits(dataset, splits)
     for shots in request.shots:
