@@ -91,7 +91,7 @@ DecoderSettings = Annotated[
 class WindowIntensity(Settings):
     """CT: windows in Hounsfield units; three of them are the three channels."""
 
-    kind: Literal["window"] = "window"
+    kind: Literal["window"] = Field("window", description="CT, in Hounsfield units")
     windows: tuple[tuple[float, float], ...] = Field(
         ((40.0, 400.0),), description="one or three of (centre, width)"
     )
@@ -106,7 +106,9 @@ class WindowIntensity(Settings):
 class PercentileIntensity(Settings):
     """MR and unknown: between two percentiles of each volume and channel."""
 
-    kind: Literal["percentiles"] = "percentiles"
+    kind: Literal["percentiles"] = Field(
+        "percentiles", description="MR and unknown: of each volume and channel"
+    )
     low: float = Field(0.5, ge=0, le=100, description="percentile that becomes 0")
     high: float = Field(99.5, ge=0, le=100, description="percentile that becomes 1")
     region: Literal["foreground", "all"] = Field(
@@ -123,7 +125,7 @@ class PercentileIntensity(Settings):
 class RangeIntensity(Settings):
     """A fixed range for every volume."""
 
-    kind: Literal["range"] = "range"
+    kind: Literal["range"] = Field("range", description="the same for every volume")
     minimum: float = Field(0.0, description="value that becomes 0")
     maximum: float = Field(255.0, description="value that becomes 1")
 
