@@ -25,8 +25,9 @@ import torch
 
 from dinoseg.cli.devices import keep_freed_memory
 from dinoseg.data import open_dataset
-from dinoseg.data.splits import Splits, save_splits
+from dinoseg.data.splits import Splits, make_splits, save_splits
 from dinoseg.evaluation import evaluate
+from dinoseg.model import METHODS
 from dinoseg.outputs import write_csv
 from dinoseg.training import train
 
@@ -49,6 +50,8 @@ class Experiment:
     shots: int | None = None
     seed: int = 0
     released_protocol: bool = False  # random 800/200 split, the epoch chosen on the scored 200
+    shots_from: Literal["random", "first"] = "random"
+    draw_split: bool = False  # 70/10/20 by group, where the data set has no split of its own
 
 
 def list_experiments() -> list[Experiment]:
@@ -84,7 +87,23 @@ def list_experiments() -> list[Experiment]:
                    {"train.validate_every": 10}, shots=shots, seed=seed)
         for shots in (5, 40) for seed in (0, 1, 2)
     ]  # fmt: skip
-    return full + few
+    return full + few + list_volume_experiments()
+
+
+def list_volume_experiments() -> list[Experiment]:
+    """Every method on volumes: slices of MR, scored in 3D. segdino-v2 at width 128, for the time it takes."""
+    short = {"train.views": 1, "train.min_bank": 0, "train.epochs": 10, "train.validate_every": 10}
+    shots = {"train.epochs": 20, "train.validate_every": 20}
+    found = []
+    for method in METHODS:
+        width = {"model.decoder.width": 128} if method == "segdino-v2" else {}
+        found += [
+            Experiment(f"hippocampus-{method}", "Dataset004_Hippocampus", method, "default",
+                       {**short, **width}, draw_split=True),
+            Experiment(f"acdc-7-{method}", "acdc", method, "default", {**shots, **width}, shots=7,
+                       shots_from="first"),
+        ]  # fmt: skip
+    return found
 
 
 def main() -> None:
@@ -116,7 +135,8 @@ def run(experiment: Experiment, runs: Path) -> dict[str, Any]:
         out=out,
         preset=experiment.preset,  # type: ignore[arg-type]
         shots=experiment.shots,
-        splits=draw_split(data, experiment.seed, runs) if experiment.released_protocol else None,
+        shots_from=experiment.shots_from,
+        splits=choose_split(experiment, data, runs),
         seed=experiment.seed,
         changes=experiment.changes,
         resume=True,
@@ -125,7 +145,8 @@ def run(experiment: Experiment, runs: Path) -> dict[str, Any]:
     seconds = time.perf_counter() - started
     split: Literal["test", "val"] = "val" if experiment.released_protocol else "test"
     scores = evaluate(out, data, split=split, out=out / "report" / split, overwrite=True)
-    paper = evaluate(out, data, split=split, protocol="paper")
+    volumes = open_dataset(data).is_volumes  # the papers' protocol squashes images; volumes keep their grid
+    paper = None if volumes else evaluate(out, data, split=split, protocol="paper")
     return {
         "name": experiment.name,
         "data": experiment.data,
@@ -134,7 +155,10 @@ def run(experiment: Experiment, runs: Path) -> dict[str, Any]:
         "shots": experiment.shots or "",
         "epochs": model_epochs(out),
         **describe(scores.headline),
-        "dice_at_256": round(mean(paper.headline, "dice"), 4),
+        "dice_at_256": round(mean(paper.headline, "dice"), 4) if paper else "",
+        "unit": scores.unit,
+        "nsd": round(mean(scores.headline, "nsd"), 4),
+        "dice_by_class": "/".join(f"{mean(row, 'dice'):.3f}" for row in scores.summaries[:-1]),
         "trained_parameters": sum(parameter.numel() for parameter in model.decoder.parameters()),
         "features_s": round(progress.seconds("features"), 1),
         "epoch_s": median_epoch(out),
@@ -153,7 +177,7 @@ def describe(summary: Any) -> dict[str, Any]:
         "dice_low": round(dice.interval.low, 4),
         "dice_high": round(dice.interval.high, 4),
         "iou": round(mean(summary, "iou"), 4),
-        "hd95_px": round(mean(summary, "hd95"), 1),
+        "hd95": round(mean(summary, "hd95"), 1),
         "missed": summary.missed,
         "false_alarms": summary.false_alarms,
     }
@@ -177,6 +201,17 @@ def read_metrics(run: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def choose_split(experiment: Experiment, data: Path, runs: Path) -> Path | None:
+    """A splits.json for data without a split, or for the released program's protocol."""
+    if experiment.released_protocol:
+        return draw_split(data, experiment.seed, runs)
+    if not experiment.draw_split:
+        return None
+    path = runs / f"split-{data.name}.json"
+    save_splits(path, make_splits(open_dataset(data), seed=experiment.seed), overwrite=True)
+    return path
+
+
 def draw_split(data: Path, seed: int, runs: Path) -> Path:
     """A random 800/200 split without test: what the released program does with its "test" images."""
     ids = [case.id for case in open_dataset(data).cases]
@@ -192,7 +227,8 @@ def add_row(row: dict[str, Any]) -> None:
     rows: list[dict[str, Any]] = []
     if RESULTS.is_file():
         with RESULTS.open(encoding="utf-8") as file:
-            rows = [old for old in csv.DictReader(file) if old["name"] != row["name"]]
+            rows = [{key: old.get(key, "") for key in row}
+                    for old in csv.DictReader(file) if old["name"] != row["name"]]  # fmt: skip
     write_csv(RESULTS, [*rows, row], overwrite=True)
 
 
