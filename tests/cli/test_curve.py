@@ -93,6 +93,9 @@ def test_options_of_draws_do_not_stand_alone(run: Run, data: Path, tmp_path: Pat
     assert (ended.code, "say of how many with --shots K" in ended.error) == (2, True)
     ended = run(*usual, "--shots", 2, "--split", "val")
     assert (ended.code, "--split says what --draws scores" in ended.error) == (2, True)
+    for words in (["--shots-from", "first"], ["--shot-unit", "group"]):
+        ended = run(*usual, *words)
+        assert (ended.code, f"{words[0]} says how shots are taken" in ended.error) == (2, True)
     assert not (tmp_path / "d").exists()
 
 

@@ -204,6 +204,7 @@ def test_other_settings_are_no_resumption(
             UsageError,
             "'unet:train.lr' is for 'unet', not among the methods: s",
         ),
+        ({"changes": {"linear:fold": 1}}, UsageError, "'fold' is 0, 1, .* all share one split"),
         # A setting that only the first method has: told before hours are spent on it.
         (
             {"methods": ["segdino-v1", "linear"], "changes": {"model.decoder.features": 8}},

@@ -219,6 +219,8 @@ def test_the_same_first_cases_in_every_draw_are_told(data: Path, cache: Path, tm
         ({"split": "train"}, UsageError, "'train' is not accepted"),
         ({"changes": {"train.lrr": 1}}, ConfigError, r"'train\.lrr' is unknown"),
         ({"changes": {"shots": 3}}, ConfigError, "'shots' cannot be changed here"),
+        # All draws would be the same, and reported as if they were not.
+        ({"changes": {"train.seed": 7}}, ConfigError, r"'train\.seed' cannot be changed here"),
         ({"changes": {"model.decoder.heads": 5}, "method": "dino-unet"}, UsageError, "5"),
         ({"device": "mps"}, UsageError, "cpu or cuda"),
         ({"seed": 2**32 - 1}, ConfigError, r"train\.seed"),
@@ -260,7 +262,7 @@ def test_an_older_folder_is_refused_or_replaced(
     (tmp_path / "photos" / "runs").mkdir(parents=True)
     with pytest.raises(OutputError, match="holds runs, which no series of runs wrote"):
         draw_small(data, tmp_path / "photos", cache, overwrite=True)
-    with pytest.raises(OutputError, match="is not empty"):
+    with pytest.raises(OutputError, match=r"holds no series of runs to resume \(no plan\.json\)"):
         draw_small(data, tmp_path / "photos", cache, resume=True)
 
 

@@ -230,7 +230,7 @@ def test_resuming_nothing_starts(tmp_path: Path) -> None:
 
 def test_resuming_what_is_no_run_is_refused(tmp_path: Path) -> None:
     (tmp_path / "photo.png").write_text("mine")
-    with pytest.raises(OutputError, match="is not empty"):
+    with pytest.raises(OutputError, match=r"holds no run to resume \(no config\.yaml\); choose"):
         RunFolder(tmp_path).open(make_settings(), resume=True, overwrite=False)
     assert list(files(tmp_path)) == ["photo.png"]
 

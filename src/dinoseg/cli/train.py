@@ -96,6 +96,7 @@ def train(
         keep_freed_memory()
         check_device(device)
         _refuse_lone_options(shots, draws, split)
+        _refuse_lone_choices(shots, shots_from, shot_unit)
         common: dict[str, Any] = {
             "method": method,
             "backbone": backbone,
@@ -134,6 +135,13 @@ def _refuse_lone_options(shots: int | None, draws: int | None, split: str | None
         raise UsageError(
             "--split says what --draws scores; score a single run with `dinoseg evaluate RUN DATA --split`"
         )
+
+
+def _refuse_lone_choices(shots: int | None, shots_from: str, shot_unit: str) -> None:
+    given = {"--shots-from": shots_from != "random", "--shot-unit": shot_unit != "case"}
+    for option, chosen in given.items():
+        if chosen and shots is None:
+            raise UsageError(f"{option} says how shots are taken; say how many with --shots K")
 
 
 def describe_model(model: Segmenter) -> dict[str, Any]:

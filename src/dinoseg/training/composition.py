@@ -28,7 +28,7 @@ from dinoseg.training.run_folder import anchor, anchor_backbone
 
 ARGUMENTS = (
     *("data", "preset", "splits", "shots", "shots_from", "shot_unit"),
-    *("model.backbone.name", "model.decoder.method", "model.classes"),
+    *("model.backbone.name", "model.decoder.method", "model.classes", "train.seed"),
 )
 
 

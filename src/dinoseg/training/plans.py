@@ -60,8 +60,12 @@ def refuse_older(out: Path, *, resume: bool, overwrite: bool) -> None:
     planned = (out / PLAN).is_file()
     if overwrite:
         _find_foreign(out, planned=planned)
-    elif not (resume and planned):
+    elif not resume:
         raise OutputError(f"{out} is not empty; continue with --resume, start anew with --overwrite")
+    elif not planned:
+        raise OutputError(
+            f"{out} is not empty and holds no series of runs to resume (no {PLAN}); choose another --out"
+        )
 
 
 def open_plan(out: Path, plan: Plan, splits: Splits, *, resume: bool, overwrite: bool) -> None:

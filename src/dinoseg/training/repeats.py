@@ -105,6 +105,7 @@ def prepare(request: Request, kind: Literal["draws", "curve"], progress: Progres
     require_device(request.device)
     dataset = open_dataset(request.data)
     settings = {method: _try_settings(request, dataset, method) for method in request.methods}
+    _refuse_own_folds(settings)
     splits = _choose_splits(request, dataset, settings[request.methods[0]])
     split = _choose_split(request, splits, dataset)
     digests, parameters = _try_models(request, settings, progress)
@@ -257,6 +258,15 @@ def _changes_of(request: Request, method: str) -> dict[str, Any]:
                 f"setting {key!r} is for {name!r}, not among the methods: {', '.join(request.methods)}"
             )
     return general | own
+
+
+def _refuse_own_folds(settings: Mapping[str, RunSettings]) -> None:
+    folds = {item.fold for item in settings.values()}
+    if len(folds) > 1:
+        raise UsageError(
+            f"setting 'fold' is {', '.join(map(str, sorted(folds)))}, depending on the method; all share one "
+            "split: --set fold=N without a method's name"
+        )
 
 
 def _choose_splits(request: Request, dataset: Dataset, settings: RunSettings) -> Splits:

@@ -103,6 +103,11 @@ class RunFolder:
         """Raise `OutputError` if the folder holds something and no flag says what to do with it."""
         if overwrite or (resume and self.config.is_file()) or not self._holds_something():
             return
+        if resume:
+            raise OutputError(
+                f"{self.root} is not empty and holds no run to resume (no {self.config.name}); "
+                "choose another --out"
+            )
         raise OutputError(f"{self.root} is not empty; continue with --resume, start anew with --overwrite")
 
     def record_splits(self, splits: Splits) -> None:
