@@ -181,7 +181,7 @@ def _average(model: Segmenter, votes: Sequence[Tensor], size: tuple[int, int]) -
 
 
 def _classify(model: Segmenter, case: Case, scores: Tensor, options: Options) -> Segmented:
-    mask = scores.argmax(dim=1).to(torch.uint8)
+    mask = scores.max(dim=1).indices.to(torch.uint8)
     return _finish(model, case, mask, scores if options.probabilities else None, options)
 
 
