@@ -142,7 +142,7 @@ def test_predict_names_a_broken_file_and_goes_on(run: Run, data: Path, trained: 
     assert ended.error.startswith("1 of 2 files could not be read")
     mask = np.asarray(PillowImage.open(out / "masks" / "good.png"))
     assert mask.shape == (40, 50)
-    assert (out / "overlays" / "good.png").is_file()
+    assert (out / "overlays" / "good.jpg").is_file()
 
 
 def test_predict_by_windows_without_overlays(run: Run, data: Path, trained: Path, tmp_path: Path) -> None:

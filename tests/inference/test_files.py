@@ -46,7 +46,7 @@ def test_one_folder(glass: Segmenter, draw: Draw, tmp_path: Path) -> None:
     out = tmp_path / "out"
     report = predict_files(glass, [tmp_path / "in"], out, overlays=True, probabilities=True, batch_size=3)
     stems = ["a", "b", "sub/a", "sub/v1.2"]
-    expected = [f"{kind}/{stem}.png" for kind in ("masks", "overlays") for stem in stems]
+    expected = [name for stem in stems for name in (f"masks/{stem}.png", f"overlays/{stem}.jpg")]
     expected += [f"probabilities/{stem}.npz" for stem in stems]
     assert _tree(out) == sorted([*expected, "predictions.json"])
     assert report.exit_code == 0
@@ -177,7 +177,7 @@ def test_nothing_to_do(glass: Segmenter, tmp_path: Path) -> None:
         predict_files(glass, [tmp_path / "in"], tmp_path / "out")
 
 
-@pytest.mark.parametrize("existing", ["masks/b.png", "overlays/a.png", "predictions.json"])
+@pytest.mark.parametrize("existing", ["masks/b.png", "overlays/a.jpg", "predictions.json"])
 def test_existing_outputs_are_refused_before_any_work(
     glass: Segmenter, draw: Draw, tmp_path: Path, existing: str
 ) -> None:
@@ -200,7 +200,7 @@ def test_resume_does_what_is_missing(glass: Segmenter, draw: Draw, tmp_path: Pat
     out = tmp_path / "out"
     first = predict_files(glass, [tmp_path / "in"], out)
     (out / "masks" / "1.png").unlink()
-    (out / "overlays" / "3.png").unlink()
+    (out / "overlays" / "3.jpg").unlink()
     times = {path: path.stat().st_mtime_ns for path in out.rglob("*.png")}
     glass.backbone.batches.clear()
     again = predict_files(glass, [tmp_path / "in"], out, resume=True)
@@ -299,7 +299,7 @@ def test_number_of_workers_does_not_change_the_outputs(glass: Segmenter, draw: D
         draw(f"{index}.png", (11, 13), seed=index)
     for workers in (1, 4):
         predict_files(glass, [tmp_path / "in"], tmp_path / f"out{workers}", workers=workers, batch_size=3)
-    names = [name for name in _tree(tmp_path / "out1") if name.endswith(".png")]
+    names = [name for name in _tree(tmp_path / "out1") if not name.endswith(".json")]
     assert len(names) == 20
     for name in names:
         assert (tmp_path / "out1" / name).read_bytes() == (tmp_path / "out4" / name).read_bytes()

@@ -12,7 +12,13 @@ from dinoseg.data.case import Image
 from dinoseg.data.formats import read_label
 from dinoseg.errors import OutputError, UsageError
 from dinoseg.inference import Prediction
-from dinoseg.inference.overlays import contour_width, draw_legend, draw_overlay, palette
+from dinoseg.inference.overlays import (
+    _near_other_class,
+    contour_width,
+    draw_legend,
+    draw_overlay,
+    palette,
+)
 
 
 def _prediction(size: tuple[int, int] = (60, 80), classes: int = 3) -> Prediction:
@@ -100,6 +106,36 @@ def test_overlay_fills_draws_and_leaves_the_rest() -> None:
     assert picture[20, 20] == pytest.approx(0.75 * 127.5 + 0.25 * colour, abs=1)  # fill
     assert picture[9, 20] == pytest.approx([45, 45, 45], abs=1)  # dark rim outside
     assert (picture[:8] == 128).all()
+
+
+@pytest.mark.parametrize("side", [30, 300, 900])
+def test_only_what_is_near_a_class_is_touched_and_as_by_the_whole_picture(side: int) -> None:
+    """Drawing within a box around the classes gives the picture that drawing everywhere gives."""
+    rng = np.random.default_rng(side)
+    image = Image(rng.random((3, side, side), dtype=np.float32))
+    mask = np.zeros((side, side), dtype=np.uint8)
+    mask[side // 3 : side // 2, : side // 4] = 1
+    mask[side // 2 - 2, side // 5 : side // 2] = 2
+    picture = 255 * image.array.transpose(1, 2, 0)
+    colours = palette(3).astype(np.float32)
+    width = contour_width((side, side))
+    inside = mask > 0
+    picture[inside] = 0.75 * picture[inside] + 0.25 * colours[mask[inside]]
+    contour = inside & _near_other_class(mask, width)
+    picture[contour] = colours[mask[contour]]
+    picture[~inside & _near_other_class(mask, max(1, width // 2))] *= 0.35
+    assert np.abs(draw_overlay(image, mask) - picture).max() <= 1
+
+
+def test_pictures_are_jpeg_or_png(tmp_path: Path) -> None:
+    prediction = _prediction()
+    for name in ("a.png", "a.jpg"):
+        prediction.save_overlay(tmp_path / name, _grey())
+        with PillowImage.open(tmp_path / name) as picture:
+            written = np.asarray(picture).astype(int)
+        assert np.abs(written - prediction.overlay(_grey())).mean() < (0.5 if name == "a.png" else 3)
+    with pytest.raises(UsageError, match=r"must end in \.png"):
+        prediction.save_overlay(tmp_path / "a.bmp", _grey())
 
 
 def test_no_contour_along_the_border_of_the_image() -> None:

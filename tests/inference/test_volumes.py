@@ -307,7 +307,7 @@ def test_files_of_volumes(glass3d: Segmenter, tmp_path: Path) -> None:
     expected = [
         *masks,
         *(f"masks/{stem}.json" for stem in stems),
-        *(f"overlays/{stem}.png" for stem in stems),
+        *(f"overlays/{stem}.jpg" for stem in stems),
     ]
     assert _tree(out) == sorted([*expected, "predictions.json"])
     wanted = predict(glass3d, volume)
@@ -421,5 +421,5 @@ def test_an_image_and_a_volume_of_one_name_are_refused(
 ) -> None:
     draw("a.png")
     save_nifti(tmp_path / "in/a.nii.gz", make_volume())
-    with pytest.raises(LayoutError, match=r"would both become .*overlays/a.png"):
+    with pytest.raises(LayoutError, match=r"would both become .*overlays/a.jpg"):
         predict_files(glass3d, [tmp_path / "in"], tmp_path / "out")

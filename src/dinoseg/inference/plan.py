@@ -34,7 +34,7 @@ class Job:
     Attributes:
         source: the file, or the folder or zip of a series.
         mask: PNG of an image; of a volume .nii.gz, .nii, .nrrd, .mha or .dcm.
-        overlay: PNG.
+        overlay: JPEG.
         probabilities: .npz, of images only.
         description: JSON beside the mask of a volume; None for images.
     """
@@ -75,7 +75,7 @@ def plan_jobs(
 ) -> Plan:
     """Find the images and volumes and name their outputs.
 
-    An image `ROOT/sub/frame.jpg` becomes `out/masks/sub/frame.png`, `out/overlays/sub/frame.png`
+    An image `ROOT/sub/frame.jpg` becomes `out/masks/sub/frame.png`, `out/overlays/sub/frame.jpg`
     and `out/probabilities/sub/frame.npz`; ROOT is the folder that was given, or the deepest
     folder that all given files and folders have in common. A volume `ROOT/sub/ct.nrrd` becomes
     `out/masks/sub/ct.nrrd` with `ct.json` beside it, in its own format where that holds labels, else
@@ -154,7 +154,7 @@ def _make_job(source: Path, name: Path, out: Path, *, overlays: bool, probabilit
     return Job(
         source=source,
         mask=out / "masks" / folder / f"{stem}.png",
-        overlay=out / "overlays" / folder / f"{stem}.png" if overlays else None,
+        overlay=out / "overlays" / folder / f"{stem}.jpg" if overlays else None,
         probabilities=out / "probabilities" / folder / f"{stem}.npz" if probabilities else None,
     )
 
@@ -172,7 +172,7 @@ def _make_volume_job(
     return Job(
         source=source,
         mask=place / f"{stem}{_mask_suffix(source, volume_format)}",
-        overlay=out / "overlays" / name.parent / f"{stem}.png" if overlays else None,
+        overlay=out / "overlays" / name.parent / f"{stem}.jpg" if overlays else None,
         probabilities=None,
         description=place / f"{stem}.json",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,9 @@ from dinoseg.inference.overlays import draw_legend, draw_overlay, palette
 from dinoseg.inference.sources import to_image
 from dinoseg.outputs import atomic_path
 
-_PNG_EFFORT = 1  # of 9: pictures are written while the model computes, on the same cores
+# Masks and pictures are written while the model computes, on the same cores.
+_PNG_EFFORT = 1  # of 9
+_JPEG: Mapping[str, int] = {"quality": 92, "subsampling": 0}  # thin coloured contours stay sharp
 
 
 @dataclass(frozen=True)
@@ -105,14 +108,28 @@ class Prediction:
         legend: bool = False,
         overwrite: bool = False,
     ) -> None:
-        """Write `overlay(image)` as PNG.
+        """Write `overlay(image)` as JPEG or PNG; a JPEG takes a twentieth of the time.
 
         Raises:
-            UsageError: as for `overlay`, or `path` does not end in .png.
+            UsageError: as for `overlay`, or `path` ends neither in .jpg nor in .png.
             OutputError: the file exists (without `overwrite`) or cannot be written.
         """
-        picture = PillowImage.fromarray(self.overlay(image, legend=legend))
-        _write_png(Path(path), picture, overwrite=overwrite)
+        write_picture(Path(path), self.overlay(image, legend=legend), overwrite=overwrite)
+
+
+def write_picture(path: Path, pixels: NDArray[np.uint8], *, overwrite: bool = False) -> None:
+    """Write (H, W, 3) bytes to look at, in the format that the name asks for.
+
+    Raises:
+        UsageError: `path` ends neither in .jpg nor in .png.
+        OutputError: the file exists (without `overwrite`) or cannot be written.
+    """
+    picture = PillowImage.fromarray(pixels)
+    if path.suffix.lower() not in (".jpg", ".jpeg"):
+        _write_png(path, picture, overwrite=overwrite)
+        return
+    with atomic_path(path, overwrite=overwrite) as temporary:
+        picture.save(temporary, format="JPEG", **_JPEG)
 
 
 def _to_palette(prediction: Prediction) -> PillowImage.Image:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image as PillowImage
 
 from dinoseg import __version__
 from dinoseg.config import PreprocessingSettings
@@ -24,11 +23,11 @@ from dinoseg.data.volumes import (
     write_label,
 )
 from dinoseg.errors import UsageError
+from dinoseg.inference.prediction import write_picture
 from dinoseg.inference.slice_pictures import draw_slices
-from dinoseg.outputs import atomic_path, write_json
+from dinoseg.outputs import write_json
 
 _SEGMENTATION = ".dcm"
-_PNG_EFFORT = 1  # of 9, as for images
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,15 +170,10 @@ class VolumePrediction:
         )
 
     def save_overlay(self, path: Path | str, volume: Volume, *, overwrite: bool = False) -> None:
-        """Write `overlay(volume)` as PNG.
+        """Write `overlay(volume)` as JPEG or PNG.
 
         Raises:
-            UsageError: as for `overlay`, or `path` does not end in .png.
+            UsageError: as for `overlay`, or `path` ends neither in .jpg nor in .png.
             OutputError: the file exists (without `overwrite`) or cannot be written.
         """
-        path = Path(path)
-        if path.suffix.lower() != ".png":
-            raise UsageError(f"{path} must end in .png, the format it is written in")
-        picture = PillowImage.fromarray(self.overlay(volume))
-        with atomic_path(path, overwrite=overwrite) as temporary:
-            picture.save(temporary, format="PNG", compress_level=_PNG_EFFORT)
+        write_picture(Path(path), self.overlay(volume), overwrite=overwrite)
