@@ -298,7 +298,8 @@ def test_number_of_workers_does_not_change_the_outputs(glass: Segmenter, draw: D
     for index in range(10):
         draw(f"{index}.png", (11, 13), seed=index)
     for workers in (1, 4):
-        predict_files(glass, [tmp_path / "in"], tmp_path / f"out{workers}", workers=workers, batch_size=3)
+        out = tmp_path / f"out{workers}"
+        assert predict_files(glass, [tmp_path / "in"], out, workers=workers, batch_size=3).failures == ()
     names = [name for name in _tree(tmp_path / "out1") if not name.endswith(".json")]
     assert len(names) == 20
     for name in names:

@@ -89,6 +89,7 @@ def evaluate(
             raise UsageError("--choose-postprocessing and --no-postprocessing exclude each other")
         how: dict[str, Any] = {
             "splits": splits,
+            "planes": parse_planes(planes),
             "backbone": backbone,
             "accept_license": accept_license,
             "device": check_device(device),
@@ -102,7 +103,6 @@ def evaluate(
             data,
             split=split,
             protocol=protocol,
-            planes=parse_planes(planes),
             postprocess=not raw_masks,
             tolerance=tolerance,
             out=out,
@@ -144,7 +144,7 @@ def tell_choice(output: Output, choice: PostprocessingChoice) -> None:
         )
         for found in choice.classes
     ]
-    title = f"postprocessing, chosen on {choice.cases} validation cases and kept with the model"
+    title = f"postprocessing chosen on {choice.cases} validation cases and kept with the model"
     output.table(("class", "steps", "Dice before", "Dice after"), rows, title=title)
 
 

@@ -12,6 +12,7 @@ from dinoseg.backbones.extractors import Precision
 from dinoseg.config import ClassPostprocessing, PostprocessingSettings
 from dinoseg.data.case_files import CaseFiles, shorten
 from dinoseg.data.layouts import Dataset, open_dataset
+from dinoseg.data.volumes import Plane
 from dinoseg.errors import DataError, UsageError
 from dinoseg.evaluation.cleaning import CANDIDATES, Trial, try_candidates
 from dinoseg.evaluation.report import Failure
@@ -70,6 +71,7 @@ def choose_postprocessing(
     *,
     split: str = SPLIT,
     splits: Path | str | None = None,
+    planes: Sequence[Plane] | None = None,
     batch_size: int = 8,
     backbone: str | Path | None = None,
     accept_license: bool = False,
@@ -87,6 +89,7 @@ def choose_postprocessing(
         data: folder or CSV of images or volumes with labels, or one that was opened already.
         split: "val"; any other is refused.
         splits: a splits.json to use instead of the run's.
+        planes: how volumes are cut; choose with those that will be predicted with.
         batch_size: images or slices that the model sees at once.
         backbone: another place of the backbone's weights.
         accept_license: accept the licence of the backbone's weights.
@@ -107,6 +110,8 @@ def choose_postprocessing(
         )
     if isinstance(run, Segmenter):
         raise UsageError("postprocessing is stored in a run folder; give its path instead of a model")
+    planes = None if planes is None else tuple(planes)
+    options = Options(batch_size=batch_size, planes=planes, postprocess=False)
     progress = progress or Silent()
     dataset = data if isinstance(data, Dataset) else open_dataset(data, progress=progress)
     files = select_cases(dataset, SPLIT, splits=Path(splits) if splits else None, run=Path(run))
@@ -118,21 +123,20 @@ def choose_postprocessing(
         precision=precision,
         progress=progress,
     )
-    refuse_other_kind(model, dataset, protocol="native", planes=None)
+    refuse_other_kind(model, dataset, protocol="native", planes=planes)
     refuse_other_classes(model.classes, dataset)
-    choice = _choose(model, dataset, files, batch_size, progress)
+    choice = _choose(model, dataset, files, options, progress)
     cleans = any(step.steps for step in choice.settings.classes.values())
     store_postprocessing(run, choice.settings if cleans else None)
     return choice
 
 
 def _choose(
-    model: Segmenter, dataset: Dataset, files: Sequence[CaseFiles], batch_size: int, progress: Progress
+    model: Segmenter, dataset: Dataset, files: Sequence[CaseFiles], options: Options, progress: Progress
 ) -> PostprocessingChoice:
     failures: list[Failure] = []
     trials: dict[int, list[Trial]] = {class_id: [] for class_id in model.classes if class_id}
     cells: list[float | None] = []
-    options = Options(batch_size=batch_size, postprocess=False)
     for view in _stream(model, dataset, files, options, failures, progress):
         cells.append(view.cell)
         _refuse_mixed(cells)
