@@ -12,9 +12,15 @@ import pytest
 from numpy.typing import NDArray
 
 from dinoseg.data import Dataset, open_dataset
-from dinoseg.data.shots import draw_shots, find_absent_classes, refuse_shots, tell_absent_classes
+from dinoseg.data.shots import (
+    draw_shots,
+    find_absent_classes,
+    refuse_empty_shots,
+    refuse_shots,
+    tell_absent_classes,
+)
 from dinoseg.data.splits import resolve_splits
-from dinoseg.errors import SplitError
+from dinoseg.errors import LabelError, SplitError
 from dinoseg.progress import Silent
 from tests.data.samples import blob, picture, save, write_lines
 
@@ -116,6 +122,14 @@ def test_first_keeps_the_order_of_the_list(dataset: Dataset) -> None:
     assert draw_shots(dataset, listed, 3, seed=7, first=True) == ("c9", "c2", "c17")
     # The first groups by their first line, each with all its lines.
     assert draw_shots(dataset, listed, 2, first=True, unit="group") == ("c9", "c8", "c2", "c1")
+
+
+def test_shots_that_are_all_background_are_refused(dataset: Dataset) -> None:
+    refuse_empty_shots(dataset, ["c8", "c9"])
+    with pytest.raises(
+        LabelError, match=r"first 2 training cases shows a class \(c8; c12\).*--shots-from random"
+    ):
+        refuse_empty_shots(dataset, ["c8", "c12"])
 
 
 def test_an_impossible_number_lists_what_is_there(dataset: Dataset) -> None:

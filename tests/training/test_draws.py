@@ -13,10 +13,19 @@ import pytest
 from PIL import Image as PillowImage
 
 import dinoseg.training.repeats as repeats_module
+from dinoseg.data import open_dataset
 from dinoseg.data.splits import load_splits
-from dinoseg.errors import ConfigError, DinosegError, OutputError, RunError, SplitError, UsageError
+from dinoseg.errors import (
+    ConfigError,
+    DinosegError,
+    LabelError,
+    OutputError,
+    RunError,
+    SplitError,
+    UsageError,
+)
 from dinoseg.evaluation import evaluate
-from dinoseg.training import Draws, train_draws
+from dinoseg.training import Draws, learn_curve, train_draws
 from dinoseg.training.spread import find_spread
 from tests.backbones.tiny import Notes
 from tests.training.folders import make_data
@@ -209,6 +218,41 @@ def test_the_same_first_cases_in_every_draw_are_told(data: Path, cache: Path, tm
     assert any("the spread is that of the seed" in note for note in notes.notes)
 
 
+def list_first(data: Path, here: Path, *, empty: bool) -> list[str]:
+    """Copy the data without a val split; train.txt begins with a case without (or with) a lesion."""
+    shutil.copytree(data, here)
+    (here / "groups.csv").unlink()
+    dataset = open_dataset(here)
+    lines = [case.id for case in dataset.cases if case.split != "test"]
+    lines.sort(key=lambda name: (name in dataset.empty) != empty)
+    (here / "splits" / "val.txt").unlink()
+    (here / "splits" / "train.txt").write_text("\n".join(lines) + "\n")
+    return lines
+
+
+def test_empty_first_shots_are_refused_before_the_first_run(data: Path, cache: Path, tmp_path: Path) -> None:
+    lines = list_first(data, tmp_path / "data", empty=True)
+    with pytest.raises(LabelError, match=rf"^no mask of the first 1 training cases .*{lines[0]}"):
+        draw_small(tmp_path / "data", tmp_path / "out", cache, shots=1, shots_from="first")
+    assert not (tmp_path / "out").exists()
+
+
+def test_more_first_shots_than_a_drawn_split_kept_are_told(data: Path, cache: Path, tmp_path: Path) -> None:
+    list_first(data, tmp_path / "data", empty=False)
+    wanted: dict[str, Any] = {"methods": ["linear"], "backbone": "untrained-vitt16", "draws": 1}
+    wanted |= {
+        "out": tmp_path / "out",
+        "changes": {**TINY, "cache.folder": str(cache)},
+        "shots_from": "first",
+    }
+    learn_curve(tmp_path / "data", shots=[2], **wanted)
+    with pytest.raises(RunError, match=r"keeps the first 2 shots in train .* ask for 2 at most"):
+        learn_curve(tmp_path / "data", shots=[2, 9], resume=True, **wanted)
+    assert (
+        len(learn_curve(tmp_path / "data", shots=[1, 2], resume=True, **{**wanted, "draws": 1}).repeats) == 2
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "kind", "words"),
     [
@@ -253,6 +297,7 @@ def test_an_older_folder_is_refused_or_replaced(
     with pytest.raises(OutputError, match="is not empty; continue with --resume"):
         draw_small(tmp_path / "nowhere", drawn.root, cache)
     root = shutil.copytree(drawn.root, tmp_path / "out")
+    (root / ".0f3a.tmp-plan.json").write_text("left behind")
     draw_small(data, root, cache, overwrite=True, draws=1, seed=5)
     assert [row["seed"] for row in read_table(root / "draws.csv")] == ["5"]
     assert not (root / "draw-1").exists()

@@ -134,6 +134,13 @@ def test_a_new_folder_is_made(tmp_path: Path) -> None:
     assert started(tmp_path / "empty").config.is_file()
 
 
+@pytest.mark.parametrize("resume", [False, True])
+def test_what_a_killed_writer_left_is_no_run(tmp_path: Path, resume: bool) -> None:
+    (tmp_path / ".0f3a.tmp-config.yaml").write_text("half")
+    RunFolder(tmp_path).open(make_settings(), resume=resume, overwrite=False)
+    assert (tmp_path / "config.yaml").is_file()
+
+
 def test_an_older_run_is_refused_and_left_alone(tmp_path: Path) -> None:
     folder = started(tmp_path / "run")
     before = files(folder.root)

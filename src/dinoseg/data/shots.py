@@ -9,7 +9,7 @@ import numpy as np
 
 from dinoseg.data.case_files import CaseFiles, shorten
 from dinoseg.data.layouts import Dataset
-from dinoseg.errors import SplitError
+from dinoseg.errors import LabelError, SplitError
 from dinoseg.progress import Progress
 
 
@@ -62,6 +62,19 @@ def refuse_shots(
     if not 1 <= shots <= len(members):
         raise SplitError(
             f"{shots} shots; the training split holds 1 to {len(members)} ({unit}s): {shorten(members)}"
+        )
+
+
+def refuse_empty_shots(dataset: Dataset, case_ids: Sequence[str]) -> None:
+    """Raise unless one of these cases shows a class: the first of a list may all be background.
+
+    Raises:
+        LabelError: none does, or a mask holds a value without a class.
+    """
+    if not any(_classes_of(dataset, case) for case in dataset.find(case_ids)):
+        raise LabelError(
+            f"no mask of the first {len(case_ids)} training cases shows a class ({shorten(list(case_ids))}): "
+            "nothing can be learned; take more with --shots, or draw them with --shots-from random"
         )
 
 

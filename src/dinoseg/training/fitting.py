@@ -21,7 +21,7 @@ from dinoseg.backbones.weights_settings import read_settings
 from dinoseg.config import RunSettings
 from dinoseg.data import CaseFiles, Dataset, open_dataset
 from dinoseg.data.labels import require_foreground
-from dinoseg.data.shots import draw_shots, tell_absent_classes
+from dinoseg.data.shots import draw_shots, refuse_empty_shots, tell_absent_classes
 from dinoseg.data.splits import Splits, check_splits, resolve_splits
 from dinoseg.data.volume_cases import note_channels
 from dinoseg.errors import SplitError
@@ -209,6 +209,8 @@ def _choose_cases(dataset: Dataset, splits: Splits, settings: RunSettings) -> _C
             unit=settings.shot_unit,
             first=settings.shots_from == "first",
         )
+        if settings.shots_from == "first":
+            refuse_empty_shots(dataset, drawn)
         splits = Splits(
             train=drawn, val=splits.val, test=splits.test, seed=settings.train.seed, unit=splits.unit
         )

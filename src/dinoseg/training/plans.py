@@ -55,7 +55,7 @@ class Plan:
 
 def refuse_older(out: Path, *, resume: bool, overwrite: bool) -> None:
     """Raise `OutputError` if `out` holds something that is neither to be resumed nor to be deleted."""
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+    if not out.exists() or (out.is_dir() and all(is_temporary(path) for path in out.iterdir())):
         return
     planned = (out / PLAN).is_file()
     if overwrite:
@@ -105,11 +105,21 @@ def _require_same(out: Path, plan: Plan, splits: Splits) -> None:
         raise RunError(
             f"{out} was started with {before['draws']} draws, now {plan.draws}; ask for as many, or {AGAIN}"
         )
-    _require_same_values(out, _comparable(before), _comparable(now, before["methods"]))
-    if (out / SPLITS).is_file() and load_splits(out / SPLITS) != splits:
+    values = _comparable(before), _comparable(now, before["methods"])
+    if not (out / SPLITS).is_file() or load_splits(out / SPLITS) == splits:
+        _require_same_values(out, *values)
+        return
+    # The content is that of the cases of the splits, and differs with them.
+    _require_same_values(out, *({**each, "content": None} for each in values))
+    most = max(before["shots"])
+    if max(plan.shots) > most and any(item.shots_from == "first" for item in plan.settings.values()):
         raise RunError(
-            f"{out / SPLITS} has other cases than the data now; restore its splits to resume, or {AGAIN}"
+            f"{out} keeps the first {most} shots in train and draws val from the rest; {max(plan.shots)} "
+            f"would take cases from val; ask for {most} at most, or {AGAIN}"
         )
+    raise RunError(
+        f"{out / SPLITS} has other cases than the data now; restore its splits to resume, or {AGAIN}"
+    )
 
 
 def _require_same_values(out: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

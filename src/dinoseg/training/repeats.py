@@ -11,7 +11,7 @@ import torch
 
 from dinoseg.config import RunSettings
 from dinoseg.data import Dataset, open_dataset
-from dinoseg.data.shots import refuse_shots
+from dinoseg.data.shots import draw_shots, refuse_empty_shots, refuse_shots
 from dinoseg.data.splits import Splits, check_splits, resolve_splits
 from dinoseg.errors import DinosegError, SplitError, UsageError
 from dinoseg.evaluation import evaluate
@@ -282,6 +282,9 @@ def _choose_splits(request: Request, dataset: Dataset, settings: RunSettings) ->
     check_splits(dataset, splits)
     for shots in request.shots:
         refuse_shots(dataset, splits.train, shots, unit=request.shot_unit)
+    if request.shots_from == "first":
+        fewest = draw_shots(dataset, splits.train, min(request.shots), unit=request.shot_unit, first=True)
+        refuse_empty_shots(dataset, fewest)
     return splits
 
 

@@ -170,7 +170,10 @@ class RunFolder:
             raise RunError(f"{self.config} is damaged ({error}); start anew with --overwrite") from error
 
     def _holds_something(self) -> bool:
-        return self.root.exists() and (not self.root.is_dir() or any(self.root.iterdir()))
+        """Whether anything is there but what a writer that was killed left behind."""
+        if not self.root.is_dir():
+            return self.root.exists()
+        return not all(is_temporary(path) for path in self.root.iterdir())
 
     def _clear(self) -> None:
         foreign = (
