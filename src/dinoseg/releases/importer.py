@@ -18,6 +18,7 @@ from dinoseg.config import (
     Settings,
     decoder_settings,
     override,
+    preset_preprocessing,
 )
 from dinoseg.decoders import Decoder
 from dinoseg.errors import OutputError, RunError, UsageError
@@ -30,8 +31,6 @@ from dinoseg.releases.misfits import find_misfits
 from dinoseg.releases.names import Parts, guess_method, sort_tensors
 from dinoseg.releases.shapes import Found, infer_decoder
 
-#: Side in px of the released programs' input.
-SIZES: Mapping[str, int] = {"segdino-v1": 256, "segdino-v2": 256, "dino-unet": 512, "dino-augseg": 768}
 #: A backbone that each was published on.
 PUBLISHED_ON: Mapping[str, str] = {
     "segdino-v1": "dinov3_vits16",
@@ -93,7 +92,8 @@ def import_checkpoint(
     found = _infer(parts, method, source)
     spec = describe_backbone(backbone)
     _require_widths(found, spec, backbone, source)
-    settings = _settle(found, spec, classes, SIZES[method] if size is None else size, source)
+    published = preset_preprocessing("paper", method).size
+    settings = _settle(found, spec, classes, published if size is None else size, source)
     settings = _change(settings, changes or {}, progress)
     _refuse_misfits(parts, _expect(settings.decoder, spec.channels, found.outputs), method, source)
     decoder = _fill(settings, spec, _fold_pair(parts.decoder, found))
