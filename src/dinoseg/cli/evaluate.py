@@ -80,11 +80,12 @@ def evaluate(
     Example: dinoseg evaluate runs/kvasir data/kvasir --split test --out runs/kvasir/report
     """
     with session(as_json=as_json, debug=debug, resume="run the same command again") as output:
-        from dinoseg.cli.devices import check_device, limit_threads
+        from dinoseg.cli.devices import check_device, keep_freed_memory, limit_threads
         from dinoseg.evaluation import choose_postprocessing
         from dinoseg.evaluation import evaluate as run_evaluation
 
         limit_threads(threads)
+        keep_freed_memory()
         if choose and raw_masks:
             raise UsageError("--choose-postprocessing and --no-postprocessing exclude each other")
         how: dict[str, Any] = {

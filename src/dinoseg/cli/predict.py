@@ -77,10 +77,11 @@ def predict(
     with session(
         as_json=as_json, debug=debug, resume="run the same command with --resume to go on"
     ) as output:
-        from dinoseg.cli.devices import check_device, limit_threads
+        from dinoseg.cli.devices import check_device, keep_freed_memory, limit_threads
         from dinoseg.inference import predict_files
 
         limit_threads(threads)
+        keep_freed_memory()
         report = predict_files(
             run,
             sources,

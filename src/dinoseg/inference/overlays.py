@@ -24,7 +24,7 @@ _COLOURS = (
     (0, 114, 178),  # blue
     (213, 94, 0),  # vermilion
 )
-_FILL = 0.25  # share of the class colour inside
+_FILL = 4  # one part in so many is the colour of the class, inside
 _GOLDEN = 0.6180339887  # of the colour circle: later hues fall between the earlier ones
 _RIM = 0.35  # brightness of the thin dark rim around each contour
 
@@ -107,14 +107,20 @@ def _box(mask: NDArray[np.uint8], *, margin: int) -> tuple[slice, slice] | None:
 
 def _draw_classes(picture: NDArray[np.uint8], mask: NDArray[np.uint8], width: int) -> None:
     """Change `picture` in place: fill, then contour, then rim."""
-    colours = palette(int(mask.max()) + 1)
+    # In small integers, and every mask as full as the picture: ten times as fast as picking pixels.
+    tint = np.take(palette(int(mask.max()) + 1), mask, axis=0)  # (h, w) -> (h, w, 3)
     inside = mask > 0
-    fill = np.float32(1 - _FILL) * picture[inside] + (np.float32(_FILL) * colours)[mask[inside]]
-    picture[inside] = np.rint(fill)
+    fill = (picture.astype(np.uint16) * (_FILL - 1) + tint + _FILL // 2) // _FILL
+    np.copyto(picture, fill.astype(np.uint8), where=_per_channel(inside))
     contour = inside & _near_other_class(mask, width)
-    picture[contour] = colours[mask[contour]]
+    np.copyto(picture, tint, where=_per_channel(contour))
     rim = ~inside & _near_other_class(mask, max(1, width // 2))
     picture[rim] = np.rint(np.float32(_RIM) * picture[rim])
+
+
+def _per_channel(area: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(h, w) -> (h, w, 3)."""
+    return np.repeat(area[..., None], 3, axis=2)
 
 
 def _near_other_class(mask: NDArray[np.uint8], width: int) -> NDArray[np.bool_]:
