@@ -423,3 +423,40 @@ def test_an_image_and_a_volume_of_one_name_are_refused(
     save_nifti(tmp_path / "in/a.nii.gz", make_volume())
     with pytest.raises(LayoutError, match=r"would both become .*overlays/a.jpg"):
         predict_files(glass3d, [tmp_path / "in"], tmp_path / "out")
+
+
+# --- channels ----------------------------------------------------------------------------------------
+
+
+def _two(volume: Volume) -> Volume:
+    return replace(volume, array=np.concatenate([volume.array, 999 - volume.array]))
+
+
+def test_channels_in_one_file_or_in_several(tmp_path: Path) -> None:
+    model = make_glass(intensity=UNITS, channels=2)
+    both = _two(make_volume())
+    wanted = predict(model, both).mask
+    folder = tmp_path / "in"
+    for number in (0, 1):
+        channel = replace(both, array=both.array[number : number + 1])
+        save_nifti(folder / f"a_000{number}.nii.gz", channel)
+    stacked = nibabel.Nifti1Image(both.array.transpose(3, 2, 1, 0), both.affine[:, [2, 1, 0, 3]])
+    nibabel.save(stacked, folder / "b.nii.gz")
+    found = predict(model, folder)
+    assert [item.id for item in found] == ["a_0000", "b"]
+    for item in found:
+        np.testing.assert_array_equal(item.mask, wanted)
+    report = predict_files(model, [folder], tmp_path / "out", overlays=False)
+    assert [file.mask.name for file in report.files] == ["a_0000.nii.gz", "b.nii.gz"]
+    np.testing.assert_array_equal(read_label(report.files[0].mask).array, wanted)
+
+
+def test_another_number_of_channels_is_refused(glass3d: Segmenter, tmp_path: Path) -> None:
+    two = make_glass(intensity=UNITS, channels=2)
+    with pytest.raises(DataError, match=r"made.nii.gz has 1 channels, and the model was trained on 2"):
+        predict(two, make_volume())
+    with pytest.raises(DataError, match="has 2 channels, and the model was trained on 1"):
+        predict(glass3d, _two(make_volume()))
+    alone = save_nifti(tmp_path / "a_0000.nii.gz", make_volume())
+    with pytest.raises(DataError, match=r"a_0001\.nii\.gz does not exist; the model was trained on 2"):
+        predict(two, alone)

@@ -72,6 +72,7 @@ ELSEWHERE = {
     "train.foreground_share": "test_volumes.py: test_slices_with_a_class_come_more_often",
     "model.preprocessing.intensity": "test_volumes.py: test_each_setting_of_volumes_changes_the_bank",
     "model.preprocessing.context": "test_volumes.py: test_each_setting_of_volumes_changes_the_bank",
+    "model.preprocessing.channels": "inference/test_volumes.py: test_another_number_of_channels_is_refused",
     "model.preprocessing.plane": "test_volumes.py: test_each_setting_of_volumes_changes_the_bank",
     "cache.folder": "below: every run has its own",
     "model.backbone.name": "test_train.py: an argument",

@@ -31,7 +31,9 @@ from dinoseg.config import (
 from dinoseg.data import open_dataset
 from dinoseg.data.case import IGNORE_ID
 from dinoseg.data.volume_cases import VolumeSlices, read_volume_case
-from dinoseg.errors import ConfigError, SplitError
+from dinoseg.data.volumes import read_volume
+from dinoseg.errors import ConfigError, DataError, SplitError
+from dinoseg.inference import predict
 from dinoseg.model import Segmenter, load
 from dinoseg.progress import Silent
 from dinoseg.training.bank import Sample, ViewBank, draw_epoch
@@ -354,3 +356,17 @@ def test_settings_survive_the_file() -> None:
     settings = from_yaml(PreprocessingSettings, text)
     assert settings.intensity == WindowIntensity(windows=((40, 400), (50, 100), (600, 1500)))
     assert from_yaml(PreprocessingSettings, settings.model_dump_json()) == settings
+
+
+@pytest.mark.usefixtures("quick")
+def test_channels_are_counted_and_asked_for_again(cache: Path, tmp_path: Path) -> None:
+    data = make_raw(tmp_path / "raw", 5, channels=("T1", "T2"))
+    model = train_small(data, tmp_path / "run", cache, changes={"train.epochs": 1})
+    assert model.settings.preprocessing.channels == 2
+    found = predict(model, data / "imagesTr")
+    assert [item.id for item in found] == [f"c{number}_0000" for number in range(1, 6)]
+    alone = read_volume(data / "imagesTr" / "c1_0000.nii.gz")
+    with pytest.raises(DataError, match="has 1 channels, and the model was trained on 2"):
+        predict(model, alone)
+    with pytest.raises(ConfigError, match=r"'model.preprocessing.channels' cannot be changed here"):
+        train_small(data, tmp_path / "no", cache, changes={"model.preprocessing.channels": 1})

@@ -14,7 +14,7 @@ from dinoseg.errors import UsageError
 # Those that have an option of their own, and those that the data decide.
 NOT_SETTABLE = frozenset(
     {"data", "preset", "splits", "shots", "shots_from", "shot_unit", "train.seed"}
-    | {"model.backbone.name", "model.decoder.method", "model.classes"}
+    | {"model.backbone.name", "model.decoder.method", "model.classes", "model.preprocessing.channels"}
 )
 
 

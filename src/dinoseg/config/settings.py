@@ -156,6 +156,7 @@ class PreprocessingSettings(Settings):
     plane: Literal["axial", "coronal", "sagittal"] = Field(
         "axial", description="of volumes: how they are cut"
     )
+    channels: int = Field(1, ge=1, description="of volumes: how many each has; read from the data")
 
     @model_validator(mode="after")
     def _require_three_channels(self) -> PreprocessingSettings:

@@ -55,6 +55,11 @@ class CaseFiles:
         """Every file of the image."""
         return self.channels or (self.image,)
 
+    @property
+    def channel_count(self) -> int:
+        """Channels of the image where it is a volume."""
+        return max(len(self.images), len(self.channel_indices))
+
 
 def stem_of(path: Path) -> str:
     """The name without the extension of an image or volume; composed characters, as macOS has others."""

@@ -120,6 +120,7 @@ def predict_files(
         precision=precision,
         progress=progress,
     )
+    plan = plan.without_companions(loaded.settings.preprocessing.channels)
     origin = {"model": describe_model(loaded), "settings": _describe_options(options, loaded)}
     if resume:
         refuse_other_origin(plan, out, origin)

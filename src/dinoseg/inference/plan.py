@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from dinoseg.data.volumes import LABEL_SUFFIXES, volume_stem, volume_suffix
 from dinoseg.errors import LayoutError, OutputError, UsageError
+from dinoseg.inference.channels import is_companion
 from dinoseg.inference.report import SUMMARY, Failure
 from dinoseg.inference.sources import find_sources, is_series, is_volume, no_images, normalise
 from dinoseg.outputs import refuse_existing
@@ -63,6 +64,12 @@ class Plan:
 
     jobs: tuple[Job, ...]
     failures: tuple[Failure, ...]
+
+    def without_companions(self, channels: int) -> Plan:
+        """Return the plan for a model of so many channels: one job where a volume is several files."""
+        if channels == 1:
+            return self
+        return replace(self, jobs=tuple(job for job in self.jobs if not is_companion(job.source)))
 
 
 def plan_jobs(

@@ -12,6 +12,7 @@ from dinoseg.backbones.extractors import Precision
 from dinoseg.data.case import Case
 from dinoseg.data.volumes import Plane, Volume
 from dinoseg.errors import UsageError
+from dinoseg.inference.channels import drop_companions
 from dinoseg.inference.engine import Options, Prepared, prepare, segment
 from dinoseg.inference.prediction import Prediction
 from dinoseg.inference.sources import Source, expand, is_many, is_volume, open_case, open_volume
@@ -89,6 +90,7 @@ def predict(
         precision=precision,
         progress=progress,
     )
+    items = drop_companions(items, loaded.settings.preprocessing.channels)
     found = _predict_items(loaded, items, options, series=series)
     predictions = list((progress or Silent()).track(found, total=len(items), label="predict"))
     return predictions if is_many(source) else predictions[0]
@@ -166,7 +168,8 @@ def _predict_items(
         for index in indices:
             item = items[index]
             if isinstance(item, str | Path | Volume):
-                yield segment_volume(model, open_volume(item, series=series), options)
+                channels = model.settings.preprocessing.channels
+                yield segment_volume(model, open_volume(item, channels=channels, series=series), options)
 
 
 def _predict_images(

@@ -17,8 +17,9 @@ from dinoseg.data.folders import open_folder
 from dinoseg.data.formats import read_image
 from dinoseg.data.formats.decoding import SUFFIXES
 from dinoseg.data.volumes import SUFFIXES as VOLUME_SUFFIXES
-from dinoseg.data.volumes import Volume, read_volume, volume_suffix
+from dinoseg.data.volumes import Volume, volume_suffix
 from dinoseg.errors import LayoutError, UsageError
+from dinoseg.inference.channels import read_all_channels
 
 Source: TypeAlias = "str | Path | NDArray[Any] | Image | Case | Volume"
 
@@ -85,11 +86,12 @@ def is_volume(source: Source) -> bool:
     return isinstance(source, Volume)
 
 
-def open_volume(source: str | Path | Volume, *, series: str | None = None) -> Volume:
+def open_volume(source: str | Path | Volume, *, channels: int = 1, series: str | None = None) -> Volume:
     """Read a volume in the orientation of its file.
 
     Args:
         source: a file, or a folder or zip with a DICOM series; a volume is returned as it is.
+        channels: of the model; see `read_all_channels`.
         series: UID of the series, needed where there are several.
 
     Raises:
@@ -101,7 +103,7 @@ def open_volume(source: str | Path | Volume, *, series: str | None = None) -> Vo
         return source
     path = Path(source)
     if volume_suffix(path):
-        return read_volume(path)
+        return read_all_channels(path, channels)
     return read_series(path, series=series)
 
 

@@ -47,7 +47,8 @@ class VolumePipeline:
 
     def _run_job(self, job: Job) -> PredictedFile | Failure:
         try:
-            volume = open_volume(job.source, series=self.series)
+            channels = self.model.settings.preprocessing.channels
+            volume = open_volume(job.source, channels=channels, series=self.series)
             prediction = segment_volume(
                 self.model, volume, self.options, scratch=self.scratch, progress=self.progress
             )

@@ -65,13 +65,14 @@ def segment_volume(
         progress: counts slices.
 
     Raises:
-        DataError: the model was trained on images.
+        DataError: the model was trained on images, or on another number of channels.
         UsageError: probabilities are asked for.
         OutputError: the disk of `scratch` is too small.
     """
     options = options or Options()
     refuse_probabilities(options)
     refuse_other_kind(model, volume.id, is_volume=True)
+    _refuse_other_channels(model, volume)
     canonical = to_canonical(volume)
     work = _Work(model, canonical.volume, replace(options, postprocess=False), progress or Silent())
     label = LabelVolume(np.zeros(volume.geometry.shape, np.uint8), volume.geometry, volume.source, volume.id)
@@ -127,6 +128,15 @@ def refuse_other_kind(model: Segmenter, name: object, *, is_volume: bool) -> Non
         f"{name} is an image, and the model was trained on volumes; use a model that was trained on images, "
         "or give it the volume that the image is from"
     )
+
+
+def _refuse_other_channels(model: Segmenter, volume: Volume) -> None:
+    wanted = model.settings.preprocessing.channels
+    if volume.channels != wanted:
+        raise DataError(
+            f"{volume.source} has {volume.channels} channels, and the model was trained on {wanted}; give "
+            "a 4D file with all of them, or NAME_0000 with the others beside it"
+        )
 
 
 def take_plane(array: NDArray[np.uint8], plane: Plane, index: int) -> NDArray[np.uint8]:

@@ -29,6 +29,7 @@ from dinoseg.training.run_folder import anchor, anchor_backbone
 ARGUMENTS = (
     *("data", "preset", "splits", "shots", "shots_from", "shot_unit"),
     *("model.backbone.name", "model.decoder.method", "model.classes", "train.seed"),
+    "model.preprocessing.channels",
 )
 
 
@@ -108,7 +109,8 @@ def _choose_preprocessing(dataset: Dataset, preset: str, method: str) -> Preproc
     if not dataset.is_volumes:
         return chosen
     ct = dataset.channel_names[:1] and dataset.channel_names[0].strip().lower() == "ct"
-    return chosen.model_copy(update={"intensity": WindowIntensity() if ct else PercentileIntensity()})
+    intensity = WindowIntensity() if ct else PercentileIntensity()
+    return chosen.model_copy(update={"intensity": intensity, "channels": dataset.cases[0].channel_count})
 
 
 def _require_intensity(dataset: Dataset, settings: RunSettings) -> None:
