@@ -174,7 +174,8 @@ def test_a_curve_grows(whole: Curve, data: Path, cache: Path, tmp_path: Path) ->
     [
         ({"changes": {"train.epochs": 2}}, r"started with segdino-v1: train\.epochs 1, now 2 \(2 settings"),
         ({"methods": ["linear"]}, "now without segdino-v1"),
-        ({"shots_from": "first"}, "shots_from"),
+        ({"preset": "paper"}, r"started with segdino-v1: preset \S*default"),
+        ({"shots": SHOTS[:1], "shots_from": "first"}, "now without 1"),
     ],
 )
 def test_other_settings_are_no_resumption(
