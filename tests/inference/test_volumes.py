@@ -457,6 +457,10 @@ def test_another_number_of_channels_is_refused(glass3d: Segmenter, tmp_path: Pat
         predict(two, make_volume())
     with pytest.raises(DataError, match="has 2 channels, and the model was trained on 1"):
         predict(glass3d, _two(make_volume()))
+    second = save_nifti(tmp_path / "b_0001.nii.gz", make_volume())
+    with pytest.raises(DataError, match="has 1 channels, and the model was trained on 2"):
+        predict(two, second)
+    assert len(predict_files(two, [second], tmp_path / "out").failures) == 1
     alone = save_nifti(tmp_path / "a_0000.nii.gz", make_volume())
     with pytest.raises(DataError, match=r"a_0001\.nii\.gz does not exist; the model was trained on 2"):
         predict(two, alone)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -41,19 +41,22 @@ def read_all_channels(path: Path, count: int) -> Volume:
     return read_channels(CaseFiles(name, path, None, group=name, split=None, channels=files))
 
 
-def is_companion(path: Path) -> bool:
-    """Whether a file is a further channel of a volume whose first one, NAME_0000, lies beside it."""
+def first_channel(path: Path) -> Path | None:
+    """NAME_0000 of a file that is a further channel by its name, else None."""
     numbered = _NUMBERED.fullmatch(volume_stem(path)) if volume_suffix(path) else None
     if numbered is None or int(numbered["number"]) == 0:
-        return False
-    return _sibling(path, numbered["name"], 0).exists()
+        return None
+    return _sibling(path, numbered["name"], 0)
 
 
-def drop_companions(items: Iterable[T], channels: int) -> list[T]:
-    """The items without further channels of a volume; with a model of one channel each file is a volume."""
+def drop_companions(items: Sequence[T], channels: int) -> list[T]:
+    """The items without further channels of volumes among them; with one channel each file is a volume."""
     if channels == 1:
         return list(items)
-    return [item for item in items if not (isinstance(item, str | Path) and is_companion(Path(item)))]
+    given = {Path(item) for item in items if isinstance(item, str | Path)}
+    return [
+        item for item in items if not (isinstance(item, str | Path) and first_channel(Path(item)) in given)
+    ]
 
 
 def _sibling(path: Path, name: str, number: int) -> Path:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from dinoseg.data.volumes import LABEL_SUFFIXES, volume_stem, volume_suffix
 from dinoseg.errors import LayoutError, OutputError, UsageError
-from dinoseg.inference.channels import is_companion
+from dinoseg.inference.channels import drop_companions
 from dinoseg.inference.report import SUMMARY, Failure
 from dinoseg.inference.sources import find_sources, is_series, is_volume, no_images, normalise
 from dinoseg.outputs import refuse_existing
@@ -67,9 +67,8 @@ class Plan:
 
     def without_companions(self, channels: int) -> Plan:
         """Return the plan for a model of so many channels: one job where a volume is several files."""
-        if channels == 1:
-            return self
-        return replace(self, jobs=tuple(job for job in self.jobs if not is_companion(job.source)))
+        kept = set(drop_companions([job.source for job in self.jobs], channels))
+        return replace(self, jobs=tuple(job for job in self.jobs if job.source in kept))
 
 
 def plan_jobs(
