@@ -10,11 +10,11 @@ from scipy import ndimage
 
 from dinoseg.config import ClassPostprocessing, PostprocessingSettings
 from dinoseg.data.splits import Splits, save_splits
-from dinoseg.errors import UsageError
+from dinoseg.errors import RunError, UsageError
 from dinoseg.evaluation import choose_postprocessing, evaluate
 from dinoseg.evaluation.cleaning import CANDIDATES, try_candidates
 from dinoseg.inference.postprocessing import clean_mask
-from dinoseg.model import Segmenter, load
+from dinoseg.model import Segmenter, load, store_postprocessing
 from tests.inference.models import make_glass, make_vit
 
 CASES = tuple(f"case{number}" for number in range(6))
@@ -158,3 +158,12 @@ def test_other_splits_are_refused(run: Path, data: Path, split: str) -> None:
         choose_postprocessing(run, data, split=split)
     with pytest.raises(UsageError, match="stored in a run folder"):
         choose_postprocessing(make_glass(), data)
+
+
+def test_steps_of_a_class_that_the_model_does_not_have_are_damage(run: Path) -> None:
+    settings = PostprocessingSettings(
+        dimensions=2, unit="px", classes={7: ClassPostprocessing(fill_holes=True)}
+    )
+    store_postprocessing(run, settings)
+    with pytest.raises(RunError, match=r"config.json is damaged \(postprocessing of the classes \[7\]"):
+        load(run)
