@@ -7,12 +7,14 @@ EXTRAS := dev,dicom,export,serve
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 SOURCES := src tests benchmarks
+SPEED := decoders whole pipeline evaluation growth volumes
+ACCURACY := accuracy few_labels
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all check fix bench clean
+.PHONY: help setup demo test test-all check fix bench bench-accuracy clean
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' Makefile
 
 setup: $(STAMP) ## create .venv with pinned versions (does nothing when up to date)
 
@@ -46,8 +48,11 @@ fix: setup ## mend what can be mended automatically
 	@$(BIN)/ruff check --fix $(SOURCES)
 	@$(BIN)/ruff format $(SOURCES)
 
-bench: setup ## run every benchmark; tables go to benchmarks/results/ (long)
-	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+bench: setup ## measure speed and memory; tables go to benchmarks/results/ (half an hour)
+	@set -e; for name in $(SPEED); do echo "== $$name"; $(BIN)/python benchmarks/$$name.py; done
+
+bench-accuracy: setup ## train and score on the real data beside the checkout (hours)
+	@set -e; for name in $(ACCURACY); do echo "== $$name"; $(BIN)/python benchmarks/$$name.py; done
 
 clean: ## delete caches, builds and the demo (keeps .venv and runs/)
 	@rm -rf .cache .mypy_cache .ruff_cache .pytest_cache build dist demo
