@@ -26,7 +26,7 @@ _COLOURS = (
 )
 _FILL = 4  # one part in so many is the colour of the class, inside
 _GOLDEN = 0.6180339887  # of the colour circle: later hues fall between the earlier ones
-_RIM = 0.35  # brightness of the thin dark rim around each contour
+_RIM = 7  # twentieths: brightness of the thin dark rim around each contour
 
 
 def palette(classes: int) -> NDArray[np.uint8]:
@@ -47,12 +47,12 @@ def draw_overlay(image: Image, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
         image: (1 or 3, H, W), intensities in 0..1.
         mask: (H, W), class ids.
     """
-    picture = _to_rgb(image)
+    planes = _to_planes(image)
     width = contour_width(image.size)
     box = _box(mask, margin=width + 1)
     if box is not None:
-        _draw_classes(picture[box], mask[box], width)
-    return picture
+        _draw_classes(planes[:, box[0], box[1]], mask[box], width)
+    return np.stack(list(planes), axis=-1)  # (3, H, W) -> (H, W, 3)
 
 
 def draw_legend(
@@ -84,14 +84,12 @@ def contour_width(size: tuple[int, ...]) -> int:
     return max(1, round(max(size) / 250))
 
 
-def _to_rgb(image: Image) -> NDArray[np.uint8]:
+def _to_planes(image: Image) -> NDArray[np.uint8]:
+    """(3, H, W), bytes."""
     pixels = np.multiply(image.array, np.float32(255))
     np.rint(pixels.clip(0, 255, out=pixels), out=pixels)
-    # Bytes before the turn: a quarter of the memory to walk through.
-    grey_or_rgb = pixels.astype(np.uint8).transpose(1, 2, 0)  # (C, H, W) -> (H, W, C)
-    if grey_or_rgb.shape[2] == 1:
-        return np.repeat(grey_or_rgb, 3, axis=2)
-    return np.ascontiguousarray(grey_or_rgb)
+    planes = pixels.astype(np.uint8)
+    return np.repeat(planes, 3, axis=0) if len(planes) == 1 else planes
 
 
 def _box(mask: NDArray[np.uint8], *, margin: int) -> tuple[slice, slice] | None:
@@ -105,22 +103,18 @@ def _box(mask: NDArray[np.uint8], *, margin: int) -> tuple[slice, slice] | None:
     return height, width
 
 
-def _draw_classes(picture: NDArray[np.uint8], mask: NDArray[np.uint8], width: int) -> None:
-    """Change `picture` in place: fill, then contour, then rim."""
-    # In small integers, and every mask as full as the picture: ten times as fast as picking pixels.
-    tint = np.take(palette(int(mask.max()) + 1), mask, axis=0)  # (h, w) -> (h, w, 3)
+def _draw_classes(planes: NDArray[np.uint8], mask: NDArray[np.uint8], width: int) -> None:
+    """Change `planes` (3, h, w) in place: fill, then contour, then rim.
+
+    Whole planes in small integers, then a choice: picking pixels one by one takes ten times as long.
+    """
+    tint = np.take(palette(int(mask.max()) + 1).T, mask, axis=1)  # (h, w) -> (3, h, w)
     inside = mask > 0
-    fill = (picture.astype(np.uint16) * (_FILL - 1) + tint + _FILL // 2) // _FILL
-    np.copyto(picture, fill.astype(np.uint8), where=_per_channel(inside))
-    contour = inside & _near_other_class(mask, width)
-    np.copyto(picture, tint, where=_per_channel(contour))
+    wide = planes.astype(np.uint16)
+    np.copyto(planes, ((wide * (_FILL - 1) + tint + _FILL // 2) // _FILL).astype(np.uint8), where=inside)
+    np.copyto(planes, tint, where=inside & _near_other_class(mask, width))
     rim = ~inside & _near_other_class(mask, max(1, width // 2))
-    picture[rim] = np.rint(np.float32(_RIM) * picture[rim])
-
-
-def _per_channel(area: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """(h, w) -> (h, w, 3)."""
-    return np.repeat(area[..., None], 3, axis=2)
+    np.copyto(planes, ((wide * _RIM + 10) // 20).astype(np.uint8), where=rim)
 
 
 def _near_other_class(mask: NDArray[np.uint8], width: int) -> NDArray[np.bool_]:
