@@ -83,8 +83,10 @@ class SegDINOv1(Decoder):
 
     def _enlarging_classifier(self, classifier: Tensor) -> Tensor:
         """Classifier after the transposed convolution as one matrix (K*16, features), for pixel shuffle."""
-        composed = torch.einsum("mdyx,kd->kyxm", self.enlarge.weight, classifier)  # type: ignore[union-attr]
-        return composed.reshape(-1, composed.shape[-1])
+        weight = cast(nn.ConvTranspose2d, self.enlarge).weight.flatten(2)  # (M, features, 4*4)
+        # One product for each input channel reads the weight as it lies; einsum would copy it first.
+        composed = torch.bmm(classifier.expand(weight.shape[0], -1, -1), weight)  # (M, K, 16)
+        return composed.permute(1, 2, 0).flatten(0, 1)
 
     def _collapsed(self, index: int, level: Tensor, classifier: Tensor) -> Tensor:
         """1x1, 3x3 and classifier of one layer as one 3x3 convolution."""
