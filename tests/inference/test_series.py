@@ -15,7 +15,7 @@ pytest.importorskip("highdicom")
 from dinoseg.config import RangeIntensity
 from dinoseg.data.dicom import read_segmentation, read_series
 from dinoseg.data.volumes import read_label
-from dinoseg.errors import LabelError, UsageError
+from dinoseg.errors import UsageError
 from dinoseg.inference import predict, predict_files
 from dinoseg.model import Segmenter
 from tests.data.dicom.drawn import draw_series, ras_affine
@@ -59,8 +59,8 @@ def test_segmentation_of_a_series(glass3d: Segmenter, tmp_path: Path) -> None:
         predict(glass3d, make_volume((2, 12, 12))).save(tmp_path / "other.dcm")
     empty = predict(glass3d, tmp_path / "ct")
     empty.mask[:] = 0
-    with pytest.raises(LabelError):
-        empty.save(tmp_path / "none.dcm")
+    empty.save(tmp_path / "none.dcm")
+    assert not read_segmentation(tmp_path / "none.dcm", series.reference).array.any()
 
 
 def test_series_among_other_files(glass3d: Segmenter, tmp_path: Path) -> None:
@@ -88,9 +88,9 @@ def test_files_as_segmentations(glass3d: Segmenter, tmp_path: Path) -> None:
     draw_series(tmp_path / "in/two", array=np.zeros_like(ARRAY), series="b")
     out = tmp_path / "out"
     report = predict_files(glass3d, [tmp_path / "in"], out, volume_format="dicom-seg", overlays=False)
-    assert report.exit_code == 3  # a SEG cannot be empty
-    assert _names(out / "masks") == ["one.dcm", "one.json"]
-    assert report.failures[0].source == tmp_path / "in/two"
+    assert report.exit_code == 0  # a scan without findings is a result
+    assert _names(out / "masks") == ["one.dcm", "one.json", "two.dcm", "two.json"]
+    assert not read_segmentation(out / "masks/two.dcm", tmp_path / "in/two").array.any()
     numbers = json.loads((out / "masks/one.json").read_text())
     label = read_segmentation(out / "masks/one.dcm", tmp_path / "in/one")
     assert numbers["classes"]["1"]["voxels"] == int((label.array == 1).sum()) > 0

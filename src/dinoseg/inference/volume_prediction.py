@@ -94,11 +94,12 @@ class VolumePrediction:
     def save(self, path: Path | str, *, overwrite: bool = False) -> None:
         """Write the mask as .nii.gz, .nii, .nrrd or .mha with the geometry of the input, or as .dcm.
 
-        A .dcm is a DICOM SEG: it is for DICOM input, and holds a segment for each class that occurs.
+        A .dcm is a DICOM SEG: it is for DICOM input, and holds a segment for each class that occurs; if
+        none does, one for every class, all zero.
 
         Raises:
             UsageError: `path` has another suffix, or .dcm where the input was no DICOM series.
-            LabelError: a .dcm without a voxel of any class, or of a series without identifiers.
+            LabelError: a .dcm of a series without identifiers.
             OutputError: the file exists (without `overwrite`) or cannot be written.
             DinosegError: a .dcm, and highdicom is not installed.
         """

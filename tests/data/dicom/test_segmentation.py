@@ -74,6 +74,28 @@ def test_round_trip(tmp_path: Path, volume: DicomVolume) -> None:
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
+@pytest.mark.parametrize("multiframe", [False, True])
+def test_nothing_found(tmp_path: Path, multiframe: bool, caplog: pytest.LogCaptureFixture) -> None:
+    if multiframe:
+        draw_multiframe(tmp_path / "ct" / "mr.dcm", order=[3, 0, 4, 1, 2])
+    else:
+        draw_series(tmp_path / "ct", directions=OBLIQUE)
+    reference = read_reference(tmp_path / "ct")
+    label = LabelVolume(np.zeros(SHAPE, np.uint8), reference.geometry, tmp_path, "normal")
+    # An id that the type of the label cannot hold has no voxel and still a segment.
+    written = write(tmp_path / "seg.dcm", label, reference, classes=CLASSES | {300: "rib"})
+    assert written.segments == {1: 1, 2: 2, 3: 5, 4: 7, 5: 300}
+    assert written.empty == ("Liver", "left kidney", "thing 5", "spleen", "rib")
+    back = read_segmentation(tmp_path / "seg.dcm", tmp_path / "ct")
+    assert back.classes == dict(enumerate(written.empty, start=1))
+    assert back.array.shape == SHAPE
+    assert not back.array.any()
+    segmentation = highdicom.seg.segread(tmp_path / "seg.dcm")
+    assert segmentation.NumberOfFrames == 5 * SHAPE[0]
+    assert not segmentation.pixel_array.any()
+    assert not caplog.messages
+
+
 def test_highdicom_finds_each_frame_on_its_slice(tmp_path: Path, volume: DicomVolume) -> None:
     label = draw_label(volume.reference)
     write(tmp_path / "seg.dcm", label, volume.reference)
@@ -170,8 +192,10 @@ class TestWriterRefuses:
             with pytest.raises(UsageError, match="does not fit a DICOM segment"):
                 write(path, label, volume.reference, classes=CLASSES | {1: name})
         empty = LabelVolume(np.zeros(SHAPE, np.uint8), volume.geometry, tmp_path, "nothing")
-        with pytest.raises(LabelError, match="nothing is empty"):
-            write(path, empty, volume.reference)
+        with pytest.raises(LabelError, match="nothing would be a DICOM SEG of 0 classes beside"):
+            write(path, empty, volume.reference, classes={0: "background"})
+        with pytest.raises(LabelError, match=r"of 256 classes .*accepted are 1 to 255"):
+            write(path, empty, volume.reference, classes=dict.fromkeys(range(1, 257), "x"))
         assert not path.exists()
 
     def test_another_grid(self, tmp_path: Path, volume: DicomVolume) -> None:

@@ -51,7 +51,8 @@ class WrittenSegmentation:
     Attributes:
         path: the file.
         segments: number of a segment in the file -> the class id it holds.
-        empty: names of the classes without a voxel; the file has no segment for them.
+        empty: names of the classes without a voxel; the file has segments for them only if it is
+            all of them.
     """
 
     path: Path
@@ -71,6 +72,7 @@ def write_segmentation(
 ) -> WrittenSegmentation:
     """Write a binary DICOM SEG with one segment for each class that has voxels.
 
+    A label without any is a result too: all classes then have segments, whose frames are all zero.
     The file is read back and compared with `label` before it takes its name.
 
     Args:
@@ -84,19 +86,21 @@ def write_segmentation(
         overwrite: replace an existing file.
 
     Returns:
-        What was written, and which classes were left out because they are empty.
+        What was written, and which classes are empty.
 
     Raises:
         DinosegError: pydicom or highdicom is not installed.
         UsageError: another suffix, or a name that does not fit.
-        LabelError: another grid, ids without a name, no voxel of any class, or a series whose
-            identifiers were removed.
+        LabelError: another grid, ids without a name, no class beside the background, or a series
+            whose identifiers were removed.
         OutputError: the file exists, cannot be written, or does not read back as what was written.
     """
     if path.suffix.lower() != SUFFIX:
         raise UsageError(f"{path} cannot hold a DICOM SEG; accepted is the extension {SUFFIX}")
     refuse_existing(path, overwrite=overwrite)
-    segments = _number_segments(label, classes)
+    _refuse_names(classes)
+    found = _find_classes(label, classes)
+    segments = _number_segments(label, found or [number for number in classes if number != 0])
     refuse_other_geometry(
         reference.geometry,
         label.geometry,
@@ -113,10 +117,11 @@ def write_segmentation(
                 [classes[number] for number in segments.values()],
                 algorithm_name=algorithm_name,
                 algorithm_version=algorithm_version,
+                omit_empty_frames=bool(found),  # without frames it would be no image
             )
             segmentation.save_as(temporary)
         _check_written(path, temporary, label, reference, segments)
-    empty = tuple(name for number, name in classes.items() if number != 0 and number not in segments.values())
+    empty = tuple(name for number, name in classes.items() if number != 0 and number not in found)
     return WrittenSegmentation(path, segments, empty)
 
 
@@ -134,23 +139,32 @@ def _building(path: Path) -> Iterator[None]:
         raise OutputError(f"{path} could not be made a DICOM SEG ({reason}); write NIfTI instead") from error
 
 
-def _number_segments(label: LabelVolume, classes: Mapping[int, str]) -> dict[int, int]:
-    """Segment number -> class id; DICOM counts the segments of a file from 1 without gaps."""
+def _refuse_names(classes: Mapping[int, str]) -> None:
     for name in classes.values():
         if not name.strip() or len(name) > MAX_NAME or "\\" in name:
             raise UsageError(
                 f"the class name {name!r} does not fit a DICOM segment; accepted are 1 to {MAX_NAME} "
                 "characters without backslash"
             )
+
+
+def _find_classes(label: LabelVolume, classes: Mapping[int, str]) -> list[int]:
+    """Ids of the classes that have voxels, in order."""
     found = [int(number) for number in np.unique(label.array) if number != 0]
     unnamed = [number for number in found if number not in classes]
     if unnamed:
         raise LabelError(f"{label.id} holds the ids {unnamed}, which have no name; named are {dict(classes)}")
-    if not found:
-        raise LabelError(f"{label.id} is empty: a DICOM SEG needs at least one voxel of a class")
-    if len(found) > MAX_SEGMENTS:
-        raise LabelError(f"{label.id} holds {len(found)} classes; accepted are {MAX_SEGMENTS}")
-    return dict(enumerate(found, start=1))
+    return found
+
+
+def _number_segments(label: LabelVolume, ids: Sequence[int]) -> dict[int, int]:
+    """Segment number -> class id; DICOM counts the segments of a file from 1 without gaps."""
+    if not 0 < len(ids) <= MAX_SEGMENTS:
+        raise LabelError(
+            f"{label.id} would be a DICOM SEG of {len(ids)} classes beside the background; accepted are 1 to "
+            f"{MAX_SEGMENTS}"
+        )
+    return dict(enumerate(ids, start=1))
 
 
 def _prepare_sources(reference: SeriesReference) -> list[Any]:
@@ -186,7 +200,7 @@ def _stack_frames(
     label: LabelVolume, reference: SeriesReference, segments: Mapping[int, int]
 ) -> NDArray[np.uint8]:
     """Segment numbers (frames, H, W) in the order of the source's frames."""
-    lookup = np.zeros(int(label.array.max()) + 1, dtype=np.uint8)
+    lookup = np.zeros(max(segments.values()) + 1, dtype=np.uint8)
     for segment, number in segments.items():
         lookup[number] = segment
     frames: NDArray[np.uint8] = lookup[label.array]  # (D, H, W)
@@ -203,6 +217,7 @@ def _build(
     *,
     algorithm_name: str,
     algorithm_version: str,
+    omit_empty_frames: bool,
 ) -> Any:
     seg, generate_uid = load_highdicom("highdicom.seg"), load_pydicom("pydicom.uid").generate_uid
     algorithm = load_highdicom().AlgorithmIdentificationSequence(
@@ -226,6 +241,7 @@ def _build(
         manufacturer_model_name=algorithm_name,
         software_versions=__version__,
         device_serial_number=algorithm_version,
+        omit_empty_frames=omit_empty_frames,
         content_label="SEGMENTATION",
         content_description=f"Made by {algorithm_name}"[:MAX_NAME],
         series_description=f"{algorithm_name} segmentation"[:MAX_NAME],
@@ -260,7 +276,7 @@ def _check_written(
     reference: SeriesReference,
     segments: Mapping[int, int],
 ) -> None:
-    ids = np.zeros(max(segments) + 1, dtype=label.array.dtype)
+    ids = np.zeros(max(segments) + 1, dtype=np.int64)  # an id without a voxel may not fit the label's type
     for segment, number in segments.items():
         ids[segment] = number
     back = read_segmentation(temporary, reference)
