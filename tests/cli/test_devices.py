@@ -4,6 +4,12 @@ import subprocess
 import sys
 
 import pytest
+import torch
+
+from dinoseg.cli.devices import check_device, list_devices
+from dinoseg.errors import UsageError
+from dinoseg.training.composition import require_device
+from tests.cli.commands import list_commands
 
 FAULTS = """
 import resource
@@ -17,6 +23,22 @@ def count_faults() -> int:
 
 print(keep_freed_memory(), [count_faults() for _ in range(8)][-1])  # the heap settles in some rounds
 """
+
+
+def test_training_offers_the_devices_that_it_accepts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert list_devices() == ["cpu", "cuda:0", "cuda:1", "mps"]
+    for device in list_devices(training=True):
+        require_device(device)
+    with pytest.raises(UsageError, match=r"on this machine: cpu, cuda:0, cuda:1$"):
+        check_device("warp", training=True)
+
+
+@pytest.mark.parametrize("words", ["train", "curve", "predict", "evaluate"])
+def test_help_names_the_devices_that_the_command_accepts(words: str) -> None:
+    (device,) = [option for option in list_commands()[words].params if "--device" in option.opts]
+    assert ("mps" in device.help) == (words in ("predict", "evaluate"))
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a setting of glibc, which is Linux's")

@@ -12,12 +12,12 @@ from dinoseg.cli.options import (
     Backbone,
     DataFolder,
     Debug,
-    Device,
     Json,
     Overwrite,
     Splits,
     Threads,
     TrainBatchSize,
+    TrainDevice,
     TrainPrecision,
 )
 from dinoseg.cli.output import session
@@ -58,7 +58,7 @@ def curve(
             metavar="KEY=VALUE",
         ),
     ] = None,
-    device: Device = "cpu",
+    device: TrainDevice = "cpu",
     precision: TrainPrecision = None,
     batch_size: TrainBatchSize = None,
     threads: Threads = None,
@@ -84,7 +84,7 @@ def curve(
         )
         limit_threads(threads)
         keep_freed_memory()
-        check_device(device)
+        check_device(device, training=True)
         from dinoseg.training import learn_curve
 
         found = learn_curve(

@@ -11,8 +11,8 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
 LARGEST = 2**31 - 1
 
 
-def check_device(name: str) -> str:
-    """Return `name` if torch can compute there now.
+def check_device(name: str, *, training: bool = False) -> str:
+    """Return `name` if torch can compute there now; with `training`, errors list where training runs.
 
     Raises:
         UsageError: there is no such device on this machine.
@@ -22,18 +22,19 @@ def check_device(name: str) -> str:
     try:
         torch.zeros(1, device=torch.device(name)).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
+        accepted = ", ".join(list_devices(training=training))
         raise UsageError(
-            f"device {name!r} cannot be used here; accepted on this machine: {', '.join(list_devices())}"
+            f"device {name!r} cannot be used here; accepted on this machine: {accepted}"
         ) from error
     return name
 
 
-def list_devices() -> list[str]:
-    """Names of the devices that are there: cpu, and the accelerators of this machine."""
+def list_devices(*, training: bool = False) -> list[str]:
+    """Names of the devices that are there: cpu, and the accelerators of this machine; without mps for `training`."""
     import torch
 
     devices = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
-    return [*devices, "mps"] if torch.backends.mps.is_available() else devices
+    return [*devices, "mps"] if torch.backends.mps.is_available() and not training else devices
 
 
 def limit_threads(threads: int | None) -> None:

@@ -16,6 +16,10 @@ AcceptLicense = Annotated[
     bool, typer.Option("--accept-license", help="Accept the licence of the backbone's weights; remembered.")
 ]
 Device = Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1, mps.", metavar="DEVICE")]
+# Without mps, where training was never tried: training/composition.require_device.
+TrainDevice = Annotated[
+    str, typer.Option("--device", help="Where to compute: cpu, cuda, cuda:1.", metavar="DEVICE")
+]
 # As in dinoseg.config, which takes too long to import for --help; a test compares them.
 PrecisionName = Literal["float32", "bfloat16"]
 Precision = Annotated[

@@ -13,13 +13,13 @@ from dinoseg.cli.options import (
     Backbone,
     DataFolder,
     Debug,
-    Device,
     Json,
     Method,
     Overwrite,
     Splits,
     Threads,
     TrainBatchSize,
+    TrainDevice,
     TrainPrecision,
 )
 from dinoseg.cli.output import Output, session
@@ -59,7 +59,7 @@ def train(
             "--set", help="A setting of `dinoseg info settings`; may be repeated.", metavar="KEY=VALUE"
         ),
     ] = None,
-    device: Device = "cpu",
+    device: TrainDevice = "cpu",
     precision: TrainPrecision = None,
     batch_size: TrainBatchSize = None,
     threads: Threads = None,
@@ -94,7 +94,7 @@ def train(
         )
         limit_threads(threads)
         keep_freed_memory()
-        check_device(device)
+        check_device(device, training=True)
         _refuse_lone_options(shots, draws, split)
         _refuse_lone_choices(shots, shots_from, shot_unit)
         common: dict[str, Any] = {
