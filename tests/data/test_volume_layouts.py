@@ -140,6 +140,7 @@ def test_a_folder_that_is_missing_is_named(tmp_path: Path) -> None:
         ({"0": "background", "1": "background"}, "gives two labels one name"),
         ({"background": 0, "organ": 1, "ignore": 1}, "is to be ignored and is 'organ' as well"),
         ({"background": 0}, "names 1 labels"),
+        ({"background": 0, "all": [0, 1]}, r"region 'all' is \[0, 1\]; leave out 0, the background"),
         ([], "needs channel_names"),
     ],
 )
@@ -196,6 +197,25 @@ def test_folds(tmp_path: Path) -> None:
     assert load_splits(tmp_path / "splits_final.json", fold=1).val == ("c1",)
     with pytest.raises(SplitError, match="holds 2 folds, given fold 2"):
         resolve_splits(dataset, fold=2)
+
+
+def test_a_fold_without_folds_is_refused(tmp_path: Path) -> None:
+    make_raw(tmp_path, 4)
+    dataset = open_dataset(tmp_path)
+    assert resolve_splits(dataset, fold=0).train
+    with pytest.raises(
+        SplitError, match=r"has no splits_final\.json, given fold 1; accepted is fold 0, or a"
+    ):
+        resolve_splits(dataset, fold=1)
+    division = {"train": ["c1", "c2", "c3"], "val": ["c4"]}
+    (tmp_path / "splits.json").write_text(json.dumps(division))
+    (tmp_path / "splits_final.json").write_text(json.dumps([division, division]))
+    assert resolve_splits(dataset).val == ("c4",)
+    with pytest.raises(
+        SplitError, match=r"splits\.json holds one division and no folds, given fold 1; .*--splits"
+    ):
+        resolve_splits(dataset, fold=1)
+    assert resolve_splits(dataset, path=tmp_path / "splits_final.json", fold=1).val == ("c4",)
 
 
 def test_the_test_folder_stays_one_beside_folds(tmp_path: Path) -> None:

@@ -27,10 +27,12 @@ from dinoseg.config import (
 )
 from dinoseg.data import open_dataset
 from dinoseg.data.augmentation import draw_view
+from dinoseg.errors import ConfigError
 from dinoseg.model import Segmenter
 from dinoseg.training.bank import ViewBank
 from dinoseg.training.items import read_digests
 from dinoseg.training.module import DecoderTraining
+from tests.backbones.tiny import Notes
 from tests.training.folders import make_data, read_decoder, read_rows, train_small
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -340,6 +342,44 @@ def test_validation_is_every_case_once_as_it_is(bank: ViewBank) -> None:
 def test_no_preset_asks_for_views_that_it_does_not_draw(name: str, method: str) -> None:
     recipe = preset(name, method)
     assert (recipe.views > 1 or recipe.min_bank > 0) <= (recipe.augmentation is not None)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"train.views": 1, "train.augmentation.rotation": 90},
+        {"train.views": 1, "train.min_bank": 1, "train.augmentation": {"hue": 0.5}},
+    ],
+)
+def test_a_change_of_an_augmentation_that_no_view_shows_is_refused(
+    changes: dict[str, Any], data: Path, cache: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(
+        ConfigError, match=r"'train\.augmentation' is changed without effect: .*train\.views=8"
+    ):
+        train_small(data, tmp_path / "run", cache, changes=changes)
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_augmentation_that_the_paper_lacks_needs_views(data: Path, cache: Path, tmp_path: Path) -> None:
+    changes = {"train.views": 1, "train.augmentation.zoom": 0.1}  # one view is the paper's too
+    with pytest.raises(ConfigError, match="changed without effect"):
+        train_small(data, tmp_path / "run", cache, changes=changes, method="linear", preset="paper")
+    changes |= {"train.views": 2, "train.epochs": 1}
+    train_small(data, tmp_path / "run", cache, changes=changes, method="linear", preset="paper")
+    assert (tmp_path / "run" / "model").is_dir()
+
+
+def test_a_bank_that_holds_enough_without_views_is_told(data: Path, cache: Path, tmp_path: Path) -> None:
+    told = Notes()
+    changes = {"train.views": 1, "train.min_bank": 2, "train.augmentation.zoom": 0.1, "train.epochs": 1}
+    train_small(data, tmp_path / "run", cache, changes=changes, progress=told)
+    assert "no view is augmented: train.views is 1, and the bank holds 5 without more" in "\n".join(
+        told.notes
+    )
+    told = Notes()
+    train_small(data, tmp_path / "more", cache, changes={**changes, "train.min_bank": 30}, progress=told)
+    assert "no view is augmented" not in "\n".join(told.notes)
 
 
 def test_the_rate_of_the_table_follows_the_schedule(data: Path, cache: Path, tmp_path: Path) -> None:

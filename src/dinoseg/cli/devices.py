@@ -30,7 +30,7 @@ def check_device(name: str, *, training: bool = False) -> str:
 
 
 def list_devices(*, training: bool = False) -> list[str]:
-    """Names of the devices that are there: cpu, and the accelerators of this machine; without mps for `training`."""
+    """Names of the devices that are there: cpu, and the accelerators; mps only where not for `training`."""
     import torch
 
     devices = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]

@@ -36,6 +36,7 @@ FOLDS = "splits_final.json"  # nnU-Net's
 NAMES = ("train", "val", "test")
 FRACTIONS = (0.7, 0.1, 0.2)
 _MAKE_ONE = "make one with `dinoseg data split DATA`"
+_ONE_FOLD = f"accepted is fold 0, or a {FOLDS} given with --splits"
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def load_splits(path: Path, *, fold: int = 0) -> Splits:
 
     Args:
         path: the file.
-        fold: which one of several; a splits.json holds one division only, and this is not asked for.
+        fold: which one of several, from 0; a splits.json holds one division only, which is fold 0.
 
     Raises:
         SplitError: the file is missing, no JSON, of neither form, or without this fold.
@@ -143,16 +144,18 @@ def resolve_splits(
         keep_first: so many of the first lines of the layout's train list stay in train when val is
             drawn from it: they are the shots of a published protocol.
         unit: what `keep_first` counts.
-        fold: of splits_final.json.
+        fold: of splits_final.json; only 0 is accepted where there is none.
 
     Raises:
-        SplitError: a file that cannot be read, unknown cases, or too few groups.
+        SplitError: a file that cannot be read, a fold that is not there, unknown cases, or too few groups.
     """
     path = path or find_split_file(dataset.root)
     if path is not None:
         splits = load_splits(path, fold=fold)
         _refuse_unknown(dataset, splits, str(path))
         return splits if splits.test else _keep_test(dataset, splits, path)
+    if fold:
+        raise SplitError(f"{dataset.root} has no {FOLDS}, given fold {fold}; {_ONE_FOLD}")
     own = {case.id: case.split for case in dataset.cases if case.split}
     if not own:
         return make_splits(dataset, seed=seed)
@@ -317,6 +320,8 @@ def _keep_test(dataset: Dataset, splits: Splits, path: Path) -> Splits:
 
 def _choose_fold(content: Any, fold: int, path: Path) -> dict[str, Any]:
     if isinstance(content, dict):
+        if fold:
+            raise SplitError(f"{path} holds one division and no folds, given fold {fold}; {_ONE_FOLD}")
         return content
     if not content or not all(isinstance(item, dict) for item in content):
         raise SplitError(f"{path} holds no JSON object and no folds; {_MAKE_ONE}")

@@ -56,7 +56,7 @@ def compose_settings(
     """All settings of a run from the arguments of `train`.
 
     Raises:
-        ConfigError: a setting is unknown or not accepted, or has an argument of its own.
+        ConfigError: a setting is unknown or not accepted, has an argument of its own, or no effect.
     """
     model_settings = ModelSettings(
         backbone=BackboneSettings(name=anchor_backbone(str(backbone))),
@@ -78,6 +78,7 @@ def compose_settings(
     )
     settings = override(arguments, changes or {})
     _require_arguments(arguments, settings)
+    _refuse_idle_augmentation(arguments.train, settings.train)
     _require_intensity(dataset, settings)
     return settings
 
@@ -101,6 +102,16 @@ def _require_arguments(arguments: RunSettings, settings: RunSettings) -> None:
                 f"setting {key!r} cannot be changed here; it comes from the data (dataset.yaml) or from "
                 "an option of its own, see `dinoseg train --help`"
             )
+
+
+def _refuse_idle_augmentation(before: TrainSettings, recipe: TrainSettings) -> None:
+    """Refuse a changed augmentation where every image has one view, which is the image as it is."""
+    idle = recipe.views == 1 and recipe.min_bank <= 1
+    if idle and recipe.augmentation not in (None, before.augmentation):
+        raise ConfigError(
+            "setting 'train.augmentation' is changed without effect: with train.views=1 and "
+            f"train.min_bank={recipe.min_bank} no view is augmented; ask for more: --set train.views=8"
+        )
 
 
 def _choose_preprocessing(dataset: Dataset, preset: str, method: str) -> PreprocessingSettings:

@@ -316,6 +316,11 @@ def _build_banks(
         views=recipe.views if recipe.augmentation else 1,
         min_bank=recipe.min_bank if recipe.augmentation else 0,
     )
+    if recipe.augmentation and recipe.min_bank > 1 and train_bank.views == 1:
+        progress.note(
+            f"no view is augmented: train.views is 1, and the bank holds {len(train_bank)} without more "
+            f"(train.min_bank={recipe.min_bank})"
+        )
     train_bank.build(progress)
     if not chosen.val:
         progress.note("no validation cases: the last epoch is kept and nothing can stop early")
