@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -94,3 +95,30 @@ def test_evaluate_chooses_postprocessing_on_validation_only(run: Run, data: Path
     told = run("evaluate", trained, data, "--split", "val", "--choose-postprocessing")
     assert "postprocessing chosen on 1 validation cases and kept with the model" in " ".join(told.out.split())
     assert "Dice before" in told.out
+
+
+def test_evaluate_shows_regions_as_such(run: Run, data: Path, tmp_path: Path) -> None:
+    root = tmp_path / "Dataset002_Regions"
+    shutil.copytree(data, root)
+    content = json.loads((root / "dataset.json").read_text())
+    content["labels"] = {"background": 0, "whole": [1, 2], "core": [2]}
+    (root / "dataset.json").write_text(json.dumps({**content, "regions_class_order": [1, 2]}))
+    settings = PreprocessingSettings(size=32, intensity=PercentileIntensity())
+    classes = {0: "background", 1: "whole (1)", 2: "core"}
+    make_vit("linear", classes, size=32, preprocessing=settings).save(tmp_path / "run" / "model")
+    told = run("evaluate", tmp_path / "run", root, "--split", "all")
+    assert told.code == 0
+    words = " ".join(told.out.split())
+    places = [
+        words.index(name) for name in ("whole (1)", "mean over classes", "whole (region)", "mean over reg")
+    ]
+    assert places == sorted(places)
+    assert "The headline is the mean over the regions" in words
+    ended = run("evaluate", tmp_path / "run", root, "--split", "all", "--json")
+    assert [(row["class_name"], row["kind"], row["region"]) for row in ended.json["classes"]] == [
+        ("whole (1)", "class", []),
+        ("core", "class and region", [2]),
+        ("mean over classes", "mean", []),
+        ("whole", "region", [1, 2]),
+        ("mean over regions", "mean", []),
+    ]

@@ -75,7 +75,7 @@ def evaluate(
 ) -> None:
     """Score a model on a split, with intervals and misses.
 
-    Dice, IoU, HD95, ASSD and NSD of each class.
+    Dice, IoU, HD95, ASSD and NSD of each class, and of each region that dataset.json declares.
 
     Example: dinoseg evaluate runs/kvasir data/kvasir --split test --out runs/kvasir/report
     """
@@ -151,14 +151,13 @@ def tell_choice(output: Output, choice: PostprocessingChoice) -> None:
 
 def tell_scores(output: Output, evaluation: Evaluation, *, title: str) -> None:
     """Show the table of scores, what it means, and where the report is."""
-    from dinoseg.evaluation.definitions import protocol_lines
+    from dinoseg.evaluation.definitions import REGIONS_TEXT
 
     rows = [row for summary in evaluation.summaries for row in _rows(summary)]
     output.table(COLUMNS, rows, title=title)
-    lines = protocol_lines(evaluation.protocol, tolerance=evaluation.tolerance, unit=evaluation.unit)
+    lines = evaluation.policy
     # The definitions of the five scores are on the page of the report.
-    output.line(lines[0])
-    for line in lines[-2:]:
+    for line in (lines[0], *(line for line in lines if line == REGIONS_TEXT), *lines[-2:]):
         output.line(line)
     if evaluation.report is not None:
         output.line(f"report with pictures: {evaluation.report}")
@@ -171,7 +170,7 @@ def _rows(summary: ClassSummary) -> Iterator[tuple[str, ...]]:
     for index, metric in enumerate(summary.metrics):
         unit = f" ({summary.unit})" if metric.metric in DISTANCES else ""
         yield (
-            summary.class_name if index == 0 else "",
+            summary.title if index == 0 else "",
             TITLES[metric.metric] + unit,
             *_numbers(metric, digits=1 if unit else 3),
             *(counts if index == 0 else ("", "", "")),

@@ -72,7 +72,8 @@ def read_raw_declaration(path: Path) -> Declaration:
     """Read dataset.json: channels, classes, regions and the label to ignore.
 
     Raises:
-        LabelError: no JSON object, or labels in a form that is none of the two known ones.
+        LabelError: no JSON object, labels in a form that is none of the two known ones, or a region
+            that holds the background.
     """
     content = _load(path)
     channels = content.get("channel_names", content.get("modality", {}))
@@ -195,8 +196,11 @@ def _declare_regions(
 ) -> Declaration:
     """Regions overlap, classes don't: a class is named after the smallest region that holds its value."""
     regions = {name: group for name, group in values.items() if group != (0,)}
+    for name, group in regions.items():
+        if 0 in group:
+            raise LabelError(f"{path}: region {name!r} is {list(group)}; leave out 0, the background")
     names = {0: next((name for name, group in values.items() if group == (0,)), "background")}
-    for value in sorted({value for group in regions.values() for value in group} - {0}):
+    for value in sorted({value for group in regions.values() for value in group}):
         home = min((name for name, group in regions.items() if value in group), key=lambda n: len(regions[n]))
         names[value] = home if len(regions[home]) == 1 else f"{home} ({value})"
     declared = _declare_classes(names, ignore, channels, path)

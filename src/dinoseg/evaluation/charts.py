@@ -44,20 +44,20 @@ LABELS: dict[Outcome, str] = {
 
 
 def draw_distribution(scores: Sequence[ClassScore], summaries: Sequence[ClassSummary], theme: Theme) -> bytes:
-    """Return a PNG with a transparent ground: Dice over the cases, by class.
+    """Return a PNG with a transparent ground: Dice over the cases, by class and region.
 
-    Up to four classes get a histogram each, more get a line each (5th to 95th percentile,
+    Up to four of them get a histogram each, more get a line each (5th to 95th percentile,
     quartiles, median).
 
     Args:
-        scores: of all classes of all cases.
-        summaries: of the same scores; the row of the mean over classes is not drawn.
+        scores: of all classes and regions of all cases.
+        summaries: of the same scores; the rows of means are not drawn.
         theme: colours of the page.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    rows = [row for row in summaries if row.class_id is not None]
+    rows = [row for row in summaries if row.kind != "mean"]
     few = len(rows) <= _HISTOGRAMS
     height = 0.9 + 1.9 * len(rows) if few else 0.9 + 0.32 * len(rows)
     figure = Figure(figsize=(7.2, height), dpi=144, layout="constrained")
@@ -74,7 +74,7 @@ def _draw_histograms(
 ) -> None:
     all_axes = figure.subplots(len(rows), 1, sharex=True, squeeze=False)[:, 0]
     for axes, row in zip(all_axes, rows, strict=True):
-        members = [score for score in scores if score.class_id == row.class_id]
+        members = _members(scores, row)
         present = [outcome for outcome in LABELS if any(s.outcome == outcome for s in members)]
         axes.hist(
             [[score.dice for score in members if score.outcome == outcome] for outcome in present],
@@ -92,7 +92,7 @@ def _draw_histograms(
             )
         axes.set_ylabel("cases")
         axes.yaxis.get_major_locator().set_params(integer=True)
-        axes.set_title(row.class_name, loc="left", fontsize=11, color=theme.text)
+        axes.set_title(row.title, loc="left", fontsize=11, color=theme.text)
         _style(axes, theme, "y")
     # One legend for all panels, above them: inside it would cover the bars of the misses.
     entries: dict[str, Any] = {}
@@ -118,20 +118,26 @@ def _draw_lines(
     axes = figure.subplots()
     colour = theme.outcomes["scored"]
     for place, row in enumerate(rows):
-        dice = [s.dice for s in scores if s.class_id == row.class_id and s.outcome != "both_empty"]
+        dice = [score.dice for score in _members(scores, row) if score.outcome != "both_empty"]
         if not dice:
             continue
         low, first, median, third, high = np.percentile(dice, [5, 25, 50, 75, 95])
         axes.hlines(place, low, high, color=colour, linewidth=1.2)
         axes.hlines(place, first, third, color=colour, linewidth=6, alpha=0.6)
         axes.plot(median, place, "o", color=theme.text, markersize=4)
-    axes.set_yticks(range(len(rows)), [row.class_name for row in rows])
+    axes.set_yticks(range(len(rows)), [row.title for row in rows])
     axes.invert_yaxis()
     axes.set_xlabel(
-        "Dice where the class is in target or prediction: median, quartiles, 5th to 95th percentile"
+        "Dice where the class is in target or prediction: median, quartiles, 5th to 95th percentile",
+        loc="right",  # beside long names the axes are narrower than this line
     )
     axes.set_xlim(0, 1)
     _style(axes, theme, "x")
+
+
+def _members(scores: Sequence[ClassScore], row: ClassSummary) -> list[ClassScore]:
+    wanted = (row.class_id, row.class_name)
+    return [score for score in scores if (score.class_id, score.class_name) == wanted]
 
 
 def _style(axes: Any, theme: Theme, grid: str) -> None:

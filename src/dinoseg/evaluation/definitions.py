@@ -45,6 +45,12 @@ PAPER_TEXT = (
     "of that size, the target resized by nearest neighbour, as the published programs do."
 )
 
+REGIONS_TEXT = (
+    "Regions: each is scored as the union of its classes, which is not the mean of their scores. Regions "
+    "overlap, so a pixel can count in several; one that is a single class has one row for both. The headline "
+    "is the mean over the regions (or the only one), as in nnU-Net; the mean over classes stands beside it."
+)
+
 INTERVAL_TEXT = (
     "Intervals: 95% percentile bootstrap over groups (patients or videos; a case is its own group where none "
     "is known), widened for few groups: whole groups are drawn with replacement. They describe this trained "
@@ -52,13 +58,14 @@ INTERVAL_TEXT = (
 )
 
 
-def protocol_lines(protocol: str, *, tolerance: float, unit: str) -> tuple[str, ...]:
+def protocol_lines(protocol: str, *, tolerance: float, unit: str, regions: bool = False) -> tuple[str, ...]:
     """Return the lines that a table of scores must carry to be understood on its own.
 
     Args:
         protocol: "native" or "paper".
         tolerance: of the NSD, in `unit`.
         unit: "mm" or "px".
+        regions: whether there are regions among the scores.
     """
     scores = (f"{TITLES[name]}: {SCORES_TEXT[name]}" for name in METRICS)
     return (
@@ -66,6 +73,7 @@ def protocol_lines(protocol: str, *, tolerance: float, unit: str) -> tuple[str, 
         *scores,
         f"NSD tolerance: {tolerance:g} {unit}.",
         SURFACE_TEXT,
+        *((REGIONS_TEXT,) if regions else ()),
         PAPER_EMPTY_TEXT if protocol == "paper" else EMPTY_TEXT,
         INTERVAL_TEXT,
     )

@@ -32,8 +32,9 @@ class Evaluation:
     """Scores of a model.
 
     Attributes:
-        scores: one per class and case.
-        summaries: one per class, then the mean over classes where there are several.
+        scores: one per class and case, and one per region where the data set declares regions.
+        summaries: one per class, then the mean over classes where there are several; then the same
+            for regions.
         protocol: "native" or "paper".
         failures: cases that could not be read; in no mean.
         tolerance: of the NSD, in `unit`.
@@ -51,8 +52,14 @@ class Evaluation:
 
     @property
     def headline(self) -> ClassSummary:
-        """The row that stands for all: the only class, or the mean over classes."""
+        """The row that stands for all: the mean over regions where there are any, else over classes."""
         return headline(self.summaries)
+
+    @property
+    def policy(self) -> tuple[str, ...]:
+        """What the scores mean, line by line."""
+        regions = any(row.region for row in self.summaries)
+        return protocol_lines(self.protocol, tolerance=self.tolerance, unit=self.unit, regions=regions)
 
 
 def evaluate(
@@ -77,7 +84,8 @@ def evaluate(
 ) -> Evaluation:
     """Score a model on the cases of a split: Dice, IoU, HD95, ASSD and NSD per class.
 
-    A volume is one case, scored in 3D on the grid of its file.
+    A volume is one case, scored in 3D on the grid of its file. Where the data set declares regions,
+    each is scored as the union of its classes as well.
 
     Args:
         model: a run folder, or a Segmenter. With a run folder its own splits are used, and cases
@@ -201,6 +209,7 @@ def _score_view(work: _Work, view: View | VolumeView) -> list[ClassScore]:
         tolerance=work.tolerance_in("px" if view.spacing is None else "mm"),
         case=view.case.id,
         group=view.case.group,
+        regions=work.dataset.regions,
     )
 
 
@@ -222,7 +231,7 @@ def _write(
         evaluation.summaries,
         out,
         title=f"{method} on {name}: {'all cases' if split == ALL else split + ' split'}",
-        policy=protocol_lines(work.protocol, tolerance=evaluation.tolerance, unit=evaluation.unit),
+        policy=evaluation.policy,
         protocol=work.protocol,
         facts={
             "Method": method,

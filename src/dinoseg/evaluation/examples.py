@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from dinoseg.evaluation.metrics import ClassScore
+from dinoseg.evaluation.metrics import ClassScore, add_kind, of_headline
 from dinoseg.inference.overlays import palette
 
 Role = Literal["worst", "median", "best"]
@@ -27,7 +27,7 @@ class Example:
     Attributes:
         role: why it was chosen.
         case: name of the case.
-        dice: its mean Dice over the classes.
+        dice: its mean Dice over the classes, or over the regions where there are any.
     """
 
     role: Role
@@ -58,7 +58,7 @@ def choose_examples(scores: Sequence[ClassScore], *, each: int = 3) -> list[Exam
     Cases in which every class is empty on both sides show nothing and are left out.
 
     Args:
-        scores: of all classes of all cases.
+        scores: of all classes and regions of all cases.
         each: at most that many per role; fewer where there are fewer than three times as many.
     """
     ranked = _rank(scores)
@@ -75,10 +75,10 @@ def choose_examples(scores: Sequence[ClassScore], *, each: int = 3) -> list[Exam
 
 
 def describe(scores: Sequence[ClassScore]) -> str:
-    """Return the scores of one case in words, one sentence per class that is there."""
+    """Return the scores of one case in words, one sentence per class or region that is there."""
     parts = []
     for score in scores:
-        prefix = f"{score.class_name}: " if len(scores) > 1 else ""
+        prefix = f"{add_kind(score.class_name, score.kind)}: " if len(scores) > 1 else ""
         if score.outcome == "scored":
             parts.append(f"{prefix}Dice {score.dice:.2f}, HD95 {score.hd95:.1f} {score.unit}")
         elif score.outcome != "both_empty":
@@ -142,7 +142,7 @@ def _rank(scores: Sequence[ClassScore]) -> list[list[ClassScore]]:
 
 
 def _mean_dice(members: Sequence[ClassScore]) -> float:
-    return float(np.mean([score.dice for score in members]))
+    return float(np.mean([score.dice for score in of_headline(members)]))
 
 
 def _telling_slice(target: NDArray[np.uint8], prediction: NDArray[np.uint8]) -> int:

@@ -1,9 +1,9 @@
-"""Scores of one case: Dice, IoU, HD95, ASSD and NSD of every class, with a policy for empty masks."""
+"""Scores of one case: Dice, IoU, HD95, ASSD and NSD of classes and regions, with a policy for empty masks."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,6 +15,7 @@ from dinoseg.evaluation.surfaces import Mask, bounding_box, measure_surfaces
 
 Outcome = Literal["scored", "both_empty", "missed", "false_alarm"]
 Unit = Literal["mm", "px"]
+Kind = Literal["class", "region", "class and region"]
 
 DEFAULT_TOLERANCE: dict[Unit, float] = {"mm": 1.0, "px": 2.0}
 """Tolerance of the NSD where none is given."""
@@ -22,13 +23,13 @@ DEFAULT_TOLERANCE: dict[Unit, float] = {"mm": 1.0, "px": 2.0}
 
 @dataclass(frozen=True)
 class ClassScore:
-    """The five scores of one class in one case; defined in `dinoseg.evaluation.definitions`.
+    """The five scores of one class or region in one case; defined in `dinoseg.evaluation.definitions`.
 
     Attributes:
         case: name of the case.
         group: patient or video of the case.
-        class_id: id of the class in the masks.
-        class_name: name of the class.
+        class_id: id of the class in the masks; None for a region of several.
+        class_name: name of the class or region.
         dice: 0 to 1.
         iou: 0 to 1.
         hd95: in `unit`.
@@ -39,11 +40,13 @@ class ClassScore:
         target_size: pixels of the class in the target.
         prediction_size: pixels of the class in the prediction.
         unit: "mm" where the spacing is known, else "px".
+        kind: "class", "region", or "class and region" where a region is one class.
+        region: the class ids whose union a region is; empty for what is a class only.
     """
 
     case: str
     group: str
-    class_id: int
+    class_id: int | None
     class_name: str
     dice: float
     iou: float
@@ -54,6 +57,27 @@ class ClassScore:
     target_size: int
     prediction_size: int
     unit: Unit
+    kind: Kind = "class"
+    region: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What is scored: a class, a region, or both in one."""
+
+    class_id: int | None
+    class_name: str
+    kind: Kind = "class"
+    region: tuple[int, ...] = ()
+
+    def mask(self, ids: NDArray[np.uint8]) -> Mask:
+        """Where `ids` hold it."""
+        if self.class_id is not None:
+            found: Mask = ids == self.class_id
+            return found
+        table = np.zeros(256, np.bool_)
+        table[list(self.region)] = True
+        return table[ids]
 
 
 @dataclass(frozen=True)
@@ -77,8 +101,9 @@ def score_case(
     tolerance: float,
     case: str,
     group: str,
+    regions: Mapping[str, Sequence[int]] | None = None,
 ) -> list[ClassScore]:
-    """Score every foreground class of one case.
+    """Score every foreground class of one case, and every region as the union of its classes.
 
     Args:
         prediction: (H, W) or (D, H, W) class ids.
@@ -88,31 +113,64 @@ def score_case(
         tolerance: of the NSD, in mm where `spacing` is given, else in pixels.
         case: name of the case.
         group: patient or video of the case.
+        regions: name -> ids of the classes whose union it is. A region of one class is that class, and
+            of two names for one union the first counts.
 
     Returns:
-        One score per foreground class, in the order of `classes`.
+        One score per foreground class, in the order of `classes`, then one per region of several classes.
 
     Raises:
-        LabelError: the shapes differ, or a mask holds an id that is not in `classes`.
+        LabelError: the shapes differ, a mask holds an id that is not in `classes`, or a region the
+            background or such an id.
         UsageError: `tolerance` or `spacing` makes no sense.
     """
     _check(prediction, target, classes, spacing, tolerance, case)
     sizes = spacing or (1.0,) * target.ndim
     unit: Unit = "px" if spacing is None else "mm"
     scores = []
-    for class_id, name in classes.items():
-        if class_id == 0:
-            continue
-        values = _score_class(prediction == class_id, target == class_id, sizes, tolerance)
-        scores.append(
-            ClassScore(case=case, group=group, class_id=class_id, class_name=name, unit=unit, **vars(values))
-        )
+    for part in _list_parts(classes, regions or {}):
+        values = _score_class(part.mask(prediction), part.mask(target), sizes, tolerance)
+        scores.append(ClassScore(case=case, group=group, unit=unit, **vars(part), **vars(values)))
     return scores
+
+
+def of_headline(scores: Sequence[ClassScore]) -> list[ClassScore]:
+    """Return the scores that count in the headline: those of the regions where there are any, else all."""
+    return [score for score in scores if score.region] or list(scores)
+
+
+def add_kind(name: str, kind: str) -> str:
+    """Return the name of a row for people: what is a region says so."""
+    return f"{name} ({kind})" if kind in ("region", "class and region") else name
 
 
 def image_diagonal(shape: tuple[int, ...], spacing: tuple[float, ...]) -> float:
     """Return the length of the diagonal: more than any distance between two pixels of the image."""
     return math.hypot(*(count * size for count, size in zip(shape, spacing, strict=True)))
+
+
+def _list_parts(classes: Mapping[int, str], regions: Mapping[str, Sequence[int]]) -> list[_Part]:
+    unions = _find_unions(classes, regions)
+    parts = []
+    for class_id, name in classes.items():
+        region = (class_id,) if (class_id,) in unions else ()
+        if class_id != 0:
+            parts.append(_Part(class_id, name, "class and region" if region else "class", region))
+    return parts + [_Part(None, name, "region", ids) for ids, name in unions.items() if len(ids) > 1]
+
+
+def _find_unions(
+    classes: Mapping[int, str], regions: Mapping[str, Sequence[int]]
+) -> dict[tuple[int, ...], str]:
+    accepted = set(classes) - {0}
+    unions: dict[tuple[int, ...], str] = {}
+    for name, ids in regions.items():
+        union = tuple(sorted(set(ids)))
+        # What is ignored has become background by now: a region with the background would score it.
+        if not union or not accepted.issuperset(union):
+            raise LabelError(f"region {name!r} unites the ids {list(ids)}; accepted are {sorted(accepted)}")
+        unions.setdefault(union, name)
+    return unions
 
 
 def _score_class(prediction: Mask, target: Mask, spacing: tuple[float, ...], tolerance: float) -> _Values:

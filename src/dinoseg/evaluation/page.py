@@ -81,7 +81,7 @@ def _tiles(row: ClassSummary) -> str:
         )
     )
     people = f" of {row.groups} groups" if row.groups != row.cases else ""
-    what = "Mean over classes" if row.class_id is None else row.class_name
+    what = row.class_name.capitalize() if row.kind == "mean" else row.title
     note = f"{what}: mean of {row.cases} cases{people}, with the 95% interval below it."
     return (
         f'<section aria-labelledby="head"><h2 id="head">At a glance</h2><p>{escape(note)}</p>'
@@ -112,16 +112,18 @@ def _table(summaries: Sequence[ClassSummary]) -> str:
     names = [TITLES[name] + (f" ({unit})" if name in DISTANCES else "") for name in METRICS]
     head = [*names, "Dice, target present", "Dice, median", "Missed", "False alarms", "Both empty"]
     cells = "".join(f'<th scope="col">{escape(name)}</th>' for name in ["Class", *head])
-    rows = "".join(_table_row(row) for row in summaries)
+    classes = {row.class_id: row.class_name for row in summaries if row.class_id is not None}
+    rows = "".join(_table_row(row, classes) for row in summaries)
+    heading = "By class and region" if any(row.region for row in summaries) else "By class"
     return (
-        '<section aria-labelledby="classes"><h2 id="classes">By class</h2>'
+        f'<section aria-labelledby="classes"><h2 id="classes">{heading}</h2>'
         '<div class="scroll" role="region" aria-labelledby="classes" tabindex="0"><table>'
         "<caption>Mean over the cases; below it the 95% interval.</caption>"
         f"<thead><tr>{cells}</tr></thead><tbody>{rows}</tbody></table></div></section>"
     )
 
 
-def _table_row(row: ClassSummary) -> str:
+def _table_row(row: ClassSummary, classes: Mapping[int, str]) -> str:
     cells = []
     for metric in row.metrics:
         distance = metric.metric in DISTANCES
@@ -131,14 +133,22 @@ def _table_row(row: ClassSummary) -> str:
     dice = row.metric("dice")
     cells += [_number(dice.mean_with_target, False), _number(dice.median, False)]
     cells += [f"{row.missed}<small>of {row.with_target}</small>", str(row.false_alarms), str(row.both_empty)]
-    kind = ' class="total"' if row.class_id is None else ""
+    kind = ' class="total"' if row.kind == "mean" else ""
     inside = "".join(f"<td>{cell}</td>" for cell in cells)
-    return f'<tr{kind}><th scope="row">{escape(row.class_name)}</th>{inside}</tr>'
+    return f'<tr{kind}><th scope="row">{escape(row.class_name)}{_parts(row, classes)}</th>{inside}</tr>'
+
+
+def _parts(row: ClassSummary, classes: Mapping[int, str]) -> str:
+    """What a region is made of, below its name."""
+    if not row.region:
+        return ""
+    parts = ": " + " + ".join(classes[class_id] for class_id in row.region) if row.class_id is None else ""
+    return f"<small>{escape(row.kind + parts)}</small>"
 
 
 def _chart(scores: Sequence[ClassScore], summaries: Sequence[ClassSummary]) -> str:
     light, dark = (_data_url(draw_distribution(scores, summaries, theme), "png") for theme in (LIGHT, DARK))
-    words = "; ".join(_spread(row) for row in summaries if row.class_id is not None)
+    words = "; ".join(_spread(row) for row in summaries if row.kind != "mean")
     return (
         '<section aria-labelledby="spread"><h2 id="spread">How Dice spreads over the cases</h2>'
         f'<picture><source srcset="{dark}" media="(prefers-color-scheme: dark)">'
@@ -148,7 +158,7 @@ def _chart(scores: Sequence[ClassScore], summaries: Sequence[ClassSummary]) -> s
 
 def _spread(row: ClassSummary) -> str:
     dice = row.metric("dice")
-    return f"{row.class_name}: mean {dice.interval.mean:.2f}, median {dice.median:.2f}, {row.missed} missed"
+    return f"{row.title}: mean {dice.interval.mean:.2f}, median {dice.median:.2f}, {row.missed} missed"
 
 
 def _gallery(pictures: Sequence[Picture], classes: Mapping[int, str]) -> str:

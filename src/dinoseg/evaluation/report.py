@@ -47,7 +47,7 @@ def write_report(
     """Write the four files of a report into `out` and return the path of its page.
 
     Args:
-        scores: of all classes of all cases.
+        scores: of all classes and regions of all cases.
         summaries: of the same scores.
         out: folder, created where needed.
         title: heading of the page.
@@ -109,8 +109,10 @@ def _summary_rows(summaries: Sequence[ClassSummary]) -> list[dict[str, Any]]:
     for row in summaries:
         for metric in row.metrics:
             values: dict[str, Any] = {
-                "class_id": "all" if row.class_id is None else row.class_id,
+                "class_id": "all" if row.kind == "mean" else row.class_id,
                 "class_name": row.class_name,
+                "kind": row.kind,
+                "region": row.region,
                 "metric": metric.metric,
                 "unit": row.unit if metric.metric in ("hd95", "assd") else "",
                 "mean": metric.interval.mean,
@@ -132,7 +134,11 @@ def _summary_rows(summaries: Sequence[ClassSummary]) -> list[dict[str, Any]]:
 
 
 def _shorten(value: Any) -> Any:
-    """Return floats with six decimals and an empty cell for what is not known."""
+    """Return floats with six decimals, ids as 1+2, and an empty cell for what is not known."""
+    if isinstance(value, tuple):
+        return "+".join(map(str, value))
+    if value is None:
+        return ""
     if isinstance(value, float):
         return "" if math.isnan(value) else round(value, 6)
     return value

@@ -1,4 +1,4 @@
-"""From scores of cases to one row per class, with intervals, and with misses beside every mean."""
+"""From scores of cases to one row per class and region, with intervals, and with misses beside every mean."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from numpy.typing import NDArray
 
 from dinoseg.errors import DataError, UsageError
 from dinoseg.evaluation.definitions import DISTANCES, METRICS
-from dinoseg.evaluation.metrics import ClassScore, Outcome, Unit
+from dinoseg.evaluation.metrics import ClassScore, Kind, Outcome, Unit, add_kind
 from dinoseg.evaluation.statistics import Interval, bootstrap_interval
 
 Protocol = Literal["native", "paper"]
 
+RowKind = Kind | Literal["mean"]
+
 MEAN_NAME = "mean over classes"
+REGIONS_NAME = "mean over regions"
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,8 @@ class ClassSummary:
     """One row of the table.
 
     Attributes:
-        class_id: id of the class, or None for the mean over classes.
-        class_name: name of the class.
+        class_id: id of the class; None for a region of several, and for a mean.
+        class_name: name of the class, the region or the mean.
         cases: number of cases.
         groups: number of groups (patients, videos).
         with_target: masks whose target holds the class.
@@ -55,8 +58,10 @@ class ClassSummary:
         both_empty: masks with neither.
         unit: of the distances, "mm" or "px".
         metrics: one summary per score, in the order of `METRICS`.
+        kind: "class", "region", "class and region" (a region that is one class), or "mean".
+        region: the class ids whose union a region is; empty for other rows.
 
-    In the row of the mean over classes the four counts are sums over the classes.
+    In the row of a mean over classes or regions the four counts are sums over them.
     """
 
     class_id: int | None
@@ -69,6 +74,13 @@ class ClassSummary:
     both_empty: int
     unit: Unit
     metrics: tuple[MetricSummary, ...]
+    kind: RowKind = "class"
+    region: tuple[int, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """The name for people: what is a region says so."""
+        return add_kind(self.class_name, self.kind)
 
     def metric(self, name: str) -> MetricSummary:
         """Return the summary of one score."""
@@ -77,7 +89,7 @@ class ClassSummary:
 
 @dataclass(frozen=True)
 class _Table:
-    """Scores as arrays: a row is a case, a column a class."""
+    """Scores as arrays: a row is a case, a column a class or region."""
 
     groups: list[str]
     values: dict[str, NDArray[np.float64]]
@@ -89,37 +101,44 @@ def summarise(
 ) -> list[ClassSummary]:
     """Return one summary per class and, with more than one class, one for the mean over classes.
 
-    The mean over classes is taken within each case first; the spread and the interval are those
-    of the cases.
+    Where there are regions, one per region that is no class follows, and with more than one region
+    one for the mean over regions, those included that are classes.
+
+    A mean over classes or regions is taken within each case first; the spread and the interval are
+    those of the cases.
 
     Args:
-        scores: of all classes of all cases.
+        scores: of all classes and regions of all cases.
         seed: of the bootstrap.
         protocol: "native" uses every case; "paper" drops distances where one mask is empty.
         draws: number of bootstrap resamples.
 
     Raises:
-        UsageError: no scores, or a case that lacks a class or has it twice.
+        UsageError: no scores, or a case that lacks a class or region or has it twice.
         DataError: some cases are in mm and others in pixels, which have no common mean.
     """
-    by_class = _by_class(scores)
+    columns = _columns(scores)
     refuse_mixed_units(scores)
-    unit = scores[0].unit
-    rows = []
-    for members in by_class.values():
-        table = _tabulate([members], protocol)
-        metrics = _summarise_metrics(table, seed, draws)
-        rows.append(_row(members[0].class_id, members[0].class_name, members, table, unit, metrics))
-    if len(rows) > 1:
-        table = _tabulate(list(by_class.values()), protocol)
-        metrics = _summarise_metrics(table, seed, draws)
-        rows.append(_row(None, MEAN_NAME, scores, table, unit, metrics))
+
+    def row(*members: Sequence[ClassScore], mean: str = "") -> ClassSummary:
+        table = _tabulate(members, protocol)
+        return _row(members, table, _summarise_metrics(table, seed, draws), mean)
+
+    classes = [column for column in columns if column[0].class_id is not None]
+    regions = [column for column in columns if column[0].region]
+    rows = [row(column) for column in classes]
+    if len(classes) > 1:
+        rows.append(row(*classes, mean=MEAN_NAME))
+    rows += [row(column) for column in columns if column[0].class_id is None]
+    if len(regions) > 1:
+        rows.append(row(*regions, mean=REGIONS_NAME))
     return rows
 
 
 def headline(summaries: Sequence[ClassSummary]) -> ClassSummary:
-    """Return the row that stands for all: the only class, or the mean over classes."""
-    return summaries[-1]
+    """Return the row that stands for all: the only region or the mean over regions, else so for classes."""
+    regions = [row for row in summaries if row.region]
+    return regions[0] if len(regions) == 1 else summaries[-1]
 
 
 def refuse_mixed_units(scores: Iterable[ClassScore]) -> None:
@@ -135,22 +154,23 @@ def refuse_mixed_units(scores: Iterable[ClassScore]) -> None:
         )
 
 
-def _by_class(scores: Sequence[ClassScore]) -> dict[int, list[ClassScore]]:
+def _columns(scores: Sequence[ClassScore]) -> list[list[ClassScore]]:
+    """The scores of each class and region, in the order of the cases."""
     if not scores:
         raise UsageError("there are no scores to summarise; the split is empty or every case failed")
-    by_class: dict[int, list[ClassScore]] = {}
+    columns: dict[int | str, list[ClassScore]] = {}
     for score in scores:
-        by_class.setdefault(score.class_id, []).append(score)
-    cases = [score.case for score in next(iter(by_class.values()))]
-    for members in by_class.values():
+        columns.setdefault(score.class_name if score.class_id is None else score.class_id, []).append(score)
+    cases = [score.case for score in next(iter(columns.values()))]
+    for members in columns.values():
         if [score.case for score in members] != cases or len(set(cases)) != len(cases):
             raise UsageError(f"class {members[0].class_name}: every case must have each class exactly once")
-    return by_class
+    return list(columns.values())
 
 
 def _tabulate(columns: Sequence[Sequence[ClassScore]], protocol: Protocol) -> _Table:
     values = {
-        # (cases, classes)
+        # (cases, classes or regions)
         name: np.array([[getattr(score, name) for score in column] for column in columns], dtype=float).T
         for name in METRICS
     }
@@ -200,24 +220,24 @@ def _row_means(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _row(
-    class_id: int | None,
-    name: str,
-    members: Sequence[ClassScore],
-    table: _Table,
-    unit: Unit,
-    metrics: tuple[MetricSummary, ...],
+    columns: Sequence[Sequence[ClassScore]], table: _Table, metrics: tuple[MetricSummary, ...], mean: str
 ) -> ClassSummary:
+    """The row of one column, or of the mean of that name over several."""
+    first = columns[0][0]
+    members = [score for column in columns for score in column]
     return ClassSummary(
-        class_id=class_id,
-        class_name=name,
+        class_id=None if mean else first.class_id,
+        class_name=mean or first.class_name,
         cases=len(table.groups),
         groups=len(set(table.groups)),
         with_target=sum(score.target_size > 0 for score in members),
         missed=_count(members, "missed"),
         false_alarms=_count(members, "false_alarm"),
         both_empty=_count(members, "both_empty"),
-        unit=unit,
+        unit=first.unit,
         metrics=metrics,
+        kind="mean" if mean else first.kind,
+        region=() if mean else first.region,
     )
 
 

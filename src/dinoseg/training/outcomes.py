@@ -31,7 +31,7 @@ class Draw:
         cases: training cases; more than `shots` where groups are drawn.
         scores: score -> mean over the cases of the split ("dice", "iou", "hd95", "assd", "nsd").
         dice: the mean Dice with its bootstrap interval over groups: how sure it is for this one model.
-        classes: class -> mean Dice; empty where there is one class.
+        classes: class or region -> mean Dice; empty where there is one class.
         with_target: masks of the split that hold a class.
         missed: of those, how many had an empty prediction.
         false_alarms: predictions of a class where the target is empty.
@@ -139,7 +139,11 @@ def read_draw(
             cases=len(load_splits(RunFolder(run).splits).train),
             scores={metric: scores[metric] for metric in METRICS},
             dice=Interval(**interval),
-            classes={row["class_name"]: _number(_find_dice(row)["interval"]["mean"]) for row in rows[:-1]},
+            classes={
+                row["class_name"]: _number(_find_dice(row)["interval"]["mean"])
+                for row in rows[:-1]
+                if row.get("kind") != "mean"
+            },
             with_target=rows[-1]["with_target"],
             missed=rows[-1]["missed"],
             false_alarms=rows[-1]["false_alarms"],
