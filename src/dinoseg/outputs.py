@@ -47,7 +47,7 @@ def atomic_path(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         yield temporary
         temporary.replace(path)
     except OSError as error:
-        raise OutputError(f"{path} could not be written: {_explain(error)}") from error
+        raise OutputError(f"{path} could not be written: {explain(error)}") from error
     finally:
         with suppress(OSError):  # for example where a part of the path is a file; the first error counts
             temporary.unlink(missing_ok=True)
@@ -83,7 +83,8 @@ def write_csv(
             writer.writerows(rows)
 
 
-def _explain(error: OSError) -> str:
+def explain(error: OSError) -> str:
+    """Why something could not be written, and what helps."""
     if error.errno == errno.ENOSPC:
         return "the disk is full; free some space and run the same command again"
     if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):

@@ -26,6 +26,7 @@ from dinoseg.errors import (
 )
 from dinoseg.evaluation import evaluate
 from dinoseg.training import Draws, learn_curve, train_draws
+from dinoseg.training.locks import locked
 from dinoseg.training.spread import find_spread
 from tests.backbones.tiny import Notes
 from tests.training.folders import make_data
@@ -171,6 +172,27 @@ def test_a_series_goes_on_as_it_began_or_not_at_all(
     assert "\n" not in str(caught.value)
     assert "--overwrite" in str(caught.value)
     assert stamps(root) == before
+
+
+def test_what_another_process_works_on_is_left_alone(
+    drawn: Drawn, data: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = shutil.copytree(drawn.root, tmp_path / "out")
+    before = stamps(root)
+    for choice in ("resume", "overwrite"):
+        with locked(root), pytest.raises(RunError, match=f"^another process is training in {root};"):
+            draw_small(data, root, cache, **{choice: True})
+    # A process may also be in one of the runs, or come while the data are checked.
+    (root / "draw-1" / "model" / "README.md").unlink()
+    with locked(root / "draw-1"), pytest.raises(RunError, match=r"^linear, 2 shots, draw 1: another process"):
+        draw_small(data, root, cache, resume=True)
+    monkeypatch.setattr(repeats_module, "refuse_locked", lambda folder: None)
+    with locked(root), pytest.raises(RunError, match=f"^another process is training in {root};"):
+        draw_small(data, root, cache, overwrite=True)
+    before.pop(root / "draw-1" / "model" / "README.md")
+    assert {path: stamp for path, stamp in stamps(root).items() if path.parent != root} == {
+        path: stamp for path, stamp in before.items() if path.parent != root
+    }
 
 
 def test_changed_masks_are_noticed(data: Path, cache: Path, tmp_path: Path) -> None:

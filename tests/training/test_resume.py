@@ -15,7 +15,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from dinoseg.errors import RunError
 from dinoseg.training import train
+from dinoseg.training.locks import LOCK
 from dinoseg.training.module import DecoderTraining
 from tests.training.folders import SMALL, make_data, read_decoder, train_small
 
@@ -61,10 +63,14 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path: Path) -> None:
     out = tmp_path / "killed"
     process = start(data, out, changes, arguments)
     wait_for_epoch(out, 2, process)
+    for choice in ("resume", "overwrite"):
+        with pytest.raises(RunError, match=f"another process is training in {out}; wait"):
+            train(data, out=out, changes=changes, **{choice: True}, **arguments)  # type: ignore[arg-type]
     time.sleep(0.12)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (out / "model").exists()
+    assert (out / LOCK).is_file()  # left behind, and no obstacle
 
     train(data, out=out, changes=changes, resume=True, **arguments)  # type: ignore[arg-type]
     train(data, out=tmp_path / "whole", changes=changes, **arguments)  # type: ignore[arg-type]
@@ -75,6 +81,7 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path: Path) -> None:
     assert all(torch.equal(resumed[name], whole[name]) for name in whole)
     assert losses(out) == losses(tmp_path / "whole")
     assert len(losses(out)) == EPOCHS
+    assert not (out / LOCK).exists()
 
 
 PUBLISHED: dict[str, Any] = {

@@ -96,7 +96,8 @@ def learn_curve(
         DataError: the data cannot be read, or the split leaks.
         UsageError: an argument or a setting is not accepted, or a list names something twice.
         OutputError: `out` holds something else.
-        RunError: `resume`, and the curve was started with other settings; or a run diverged.
+        RunError: `resume`, and the curve was started with other settings; a run diverged; or another
+            process trains in `out`.
         WeightsError: the backbone's weights are missing.
     """
     progress = progress or Silent()

@@ -84,7 +84,8 @@ def train_draws(
         DataError: the data cannot be read, or the split leaks.
         UsageError: an argument or a setting is not accepted.
         OutputError: `out` holds something else.
-        RunError: `resume`, and the series was started with other settings; or a run diverged.
+        RunError: `resume`, and the series was started with other settings; a run diverged; or another
+            process trains in `out`.
         WeightsError: the backbone's weights are missing.
     """
     progress = progress or Silent()

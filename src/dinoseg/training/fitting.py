@@ -33,6 +33,7 @@ from dinoseg.training.composition import compose_settings, describe_intensity, r
 from dinoseg.training.guards import call_quietly, interruptible, isolated
 from dinoseg.training.history import History, draw_learning_curve
 from dinoseg.training.items import read_digests
+from dinoseg.training.locks import locked, refuse_locked
 from dinoseg.training.module import DecoderTraining
 from dinoseg.training.run_folder import RunFolder
 
@@ -85,11 +86,12 @@ def train(
         ConfigError: a setting is unknown or not accepted.
         UsageError: the device is neither cpu nor cuda.
         OutputError: `out` is not empty, or the disk is full.
-        RunError: `resume`, and `out` holds a run with other settings.
+        RunError: `resume`, and `out` holds a run with other settings; or another process trains there.
         WeightsError: the backbone's weights are missing.
     """
     progress = progress or Silent()
     folder = RunFolder(Path(out))
+    refuse_locked(folder.root)
     folder.refuse_older(resume=resume, overwrite=overwrite)
     require_device(device)
     dataset = open_dataset(data)
@@ -142,10 +144,10 @@ def train_run(
     _tell_volumes(dataset, settings, chosen, progress)
     frozen = open_backbone(settings, accept_license=accept_license, progress=progress)
     model = _fresh_model(settings, frozen, device)
-    folder.open(settings, resume=resume, overwrite=overwrite)
-    folder.record_splits(chosen.splits)
-    folder.record_environment(frozen, device, digest_content(chosen.cases, chosen.digests))
-    with isolated(), interruptible():
+    with locked(folder.root), isolated(), interruptible():
+        folder.open(settings, resume=resume, overwrite=overwrite)
+        folder.record_splits(chosen.splits)
+        folder.record_environment(frozen, device, digest_content(chosen.cases, chosen.digests))
         return _fit(folder, settings, chosen, model, device, resume, progress)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from dinoseg.config import RunSettings, from_yaml
 from dinoseg.data.splits import Splits, load_splits, save_splits
 from dinoseg.errors import ConfigError, OutputError, RunError
 from dinoseg.outputs import is_temporary, write_json
+from dinoseg.training.locks import clear
 from dinoseg.training.run_folder import FREE_TO_CHANGE, flatten
 
 PLAN = "plan.json"
@@ -77,7 +77,7 @@ def open_plan(out: Path, plan: Plan, splits: Splits, *, resume: bool, overwrite:
     """
     refuse_older(out, resume=resume, overwrite=overwrite)
     if overwrite and out.exists():
-        shutil.rmtree(out)
+        clear(out)
     if (out / PLAN).is_file():
         _require_same(out, plan, splits)
     write_json(out / PLAN, plan.describe(), overwrite=True)

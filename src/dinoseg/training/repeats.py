@@ -19,6 +19,7 @@ from dinoseg.model import Segmenter
 from dinoseg.progress import Progress
 from dinoseg.training.composition import compose_settings, require_device
 from dinoseg.training.fitting import digest_content, open_backbone, train_run
+from dinoseg.training.locks import locked, refuse_locked
 from dinoseg.training.outcomes import Draw, is_scored, is_trained, read_draw, report_folder
 from dinoseg.training.plans import SPLITS, Plan, open_plan, refuse_older
 
@@ -77,6 +78,7 @@ class Series:
         request: what was asked for.
         dataset: the data, read once.
         splits: of all runs, checked once; written to the folder of the series.
+        plan: all that the results follow from; written there too.
         split: what is scored, "test" or "val".
         parameters: method -> number of trained parameters.
     """
@@ -84,12 +86,13 @@ class Series:
     request: Request
     dataset: Dataset
     splits: Splits
+    plan: Plan
     split: str
     parameters: Mapping[str, int]
 
 
 def prepare(request: Request, kind: Literal["draws", "curve"], progress: Progress) -> Series:
-    """Check all that can be checked before the first training, and open the folder of the series.
+    """Check all that can be checked before the first training; nothing is written.
 
     Raises:
         UsageError: an argument is not accepted, or a list names something twice.
@@ -97,10 +100,11 @@ def prepare(request: Request, kind: Literal["draws", "curve"], progress: Progres
         SplitError: fewer cases than shots, or nothing to score.
         DataError: the data cannot be read, or the split leaks.
         OutputError: the folder holds something else.
-        RunError: the folder holds a series with other settings.
+        RunError: another process trains there.
         WeightsError: the backbone's weights are missing.
     """
     _refuse_lists(request)
+    refuse_locked(request.out)
     refuse_older(request.out, resume=request.resume, overwrite=request.overwrite)
     require_device(request.device)
     dataset = open_dataset(request.data)
@@ -120,9 +124,7 @@ def prepare(request: Request, kind: Literal["draws", "curve"], progress: Progres
         backbones=digests,
         settings=settings,
     )
-    open_plan(request.out, plan, splits, resume=request.resume, overwrite=request.overwrite)
-    _tell(request, split, dict(splits.items())[split], progress)
-    return Series(request, dataset, splits, split, parameters)
+    return Series(request, dataset, splits, plan, split, parameters)
 
 
 def carry_out(
@@ -132,7 +134,7 @@ def carry_out(
     publish: Callable[[Sequence[Draw]], None],
     progress: Progress,
 ) -> tuple[Draw, ...]:
-    """Train and score what is not there yet.
+    """Open the folder of the series, train and score what is not there yet.
 
     Args:
         series: what the runs share.
@@ -142,7 +144,21 @@ def carry_out(
 
     Returns:
         One outcome per job, in their order.
+
+    Raises:
+        RunError: the folder holds a series with other settings, or another process trains there.
+        DinosegError: a run failed; the error names it.
     """
+    request = series.request
+    with locked(request.out):
+        open_plan(request.out, series.plan, series.splits, resume=request.resume, overwrite=request.overwrite)
+        _tell(series, progress)
+        return _carry_out_all(series, jobs, publish, progress)
+
+
+def _carry_out_all(
+    series: Series, jobs: Sequence[Job], publish: Callable[[Sequence[Draw]], None], progress: Progress
+) -> tuple[Draw, ...]:
     out = series.request.out
     done = {job: _read(series, job) for job in jobs if is_scored(out / job.folder, split=series.split)}
     left = [job for job in jobs if job not in done]
@@ -315,9 +331,10 @@ def _try_models(
     return digests, parameters
 
 
-def _tell(request: Request, split: str, cases: Sequence[str], progress: Progress) -> None:
+def _tell(series: Series, progress: Progress) -> None:
+    request, cases = series.request, dict(series.splits.items())[series.split]
     which = "" if request.split else " (no --split was given; test where it holds cases, else val)"
-    progress.note(f"every run is scored on the {split} split, {len(cases)} cases{which}")
+    progress.note(f"every run is scored on the {series.split} split, {len(cases)} cases{which}")
     if request.shots_from == "first" and request.draws > 1:
         progress.note("the first shots are the same cases in every draw: the spread is that of the seed")
 

@@ -6,7 +6,6 @@ import importlib.metadata
 import json
 import os
 import platform
-import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from dinoseg.data.splits import Splits, load_splits, save_splits
 from dinoseg.errors import ConfigError, OutputError, RunError
 from dinoseg.outputs import is_temporary, write_json, write_text
 from dinoseg.training.checkpoints import BEST, LAST
+from dinoseg.training.locks import clear
 
 PACKAGES = ("torch", "transformers", "lightning", "monai", "numpy", "scipy", "pillow", "safetensors")
 FREE_TO_CHANGE = ("cache.folder", "cache.limit_gb")  # while a run is resumed: no result depends on them
@@ -184,7 +184,7 @@ class RunFolder:
         if not self.config.is_file() or foreign:
             found = foreign[0] if foreign else self.root.name
             raise OutputError(f"{self.root} holds {found}, which no run wrote; choose another --out")
-        shutil.rmtree(self.root)
+        clear(self.root)
 
 
 def anchor(path: Path) -> Path:
