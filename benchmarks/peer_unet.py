@@ -2,12 +2,13 @@
 
 Residual U-Net as in MONAI's tutorials (16 to 256 channels, two residual units), AdamW at 1e-3 with a
 cosine, Dice + cross-entropy, a fresh augmentation at every step from the ranges of our `default` preset.
+Volumes are taken slice by slice, through the intensities that our models see.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,10 +18,15 @@ from monai.networks.nets import UNet
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from dinoseg.config import PreprocessingSettings
 from dinoseg.config.presets import DEFAULT
+from dinoseg.data import Dataset, read_case
 from dinoseg.data.augmentation import apply_to_image, apply_to_label, draw_view
-from dinoseg.data.case import Case
+from dinoseg.data.case import Image, LabelMap
+from dinoseg.data.case_files import CaseFiles
 from dinoseg.data.transforms import resize_image, resize_label, to_rgb
+from dinoseg.data.volume_cases import VolumeSlices, read_volume_case, take_label_slice
+from dinoseg.evaluation.metrics import DEFAULT_TOLERANCE, ClassScore, score_case
 
 BATCH = 4  # as our presets
 RATE = 1e-3
@@ -35,31 +41,37 @@ class Peer:
     parameters: int
     seconds: float
 
-    def segment(self, case: Case) -> NDArray[np.uint8]:
+    def segment(self, image: Image) -> NDArray[np.uint8]:
         """Class ids (H, W) at the size of the image, as our models make them: logits are resized."""
-        height, width = case.image.size
-        pixels = _standardise(resize_image(to_rgb(case.image), (self.size, self.size)))
+        pixels = _standardise(resize_image(to_rgb(image), (self.size, self.size)))
         with torch.inference_mode():
             logits = self.network(pixels.unsqueeze(0))
-        resized = nn.functional.interpolate(logits, size=(height, width), mode="bilinear")
+        resized = nn.functional.interpolate(logits, size=image.size, mode="bilinear")
         return np.asarray(resized.argmax(dim=1)[0].to(torch.uint8).numpy())
 
 
 def train_unet(
-    cases: Sequence[Case], classes: Mapping[int, str], *, size: int, steps: int, seed: int
+    dataset: Dataset,
+    case_ids: Sequence[str],
+    preprocessing: PreprocessingSettings,
+    *,
+    steps: int,
+    seed: int,
 ) -> Peer:
-    """Train on all of `cases` (images with labels) for a number of steps; nothing is chosen on other data."""
+    """Train on all of the cases for a number of steps; nothing is chosen on other data."""
     torch.manual_seed(seed)
-    network = UNet(2, 3, len(classes), channels=(16, 32, 64, 128, 256), strides=(2, 2, 2, 2), num_res_units=2)
-    images = [resize_image(to_rgb(case.image), (size, size)) for case in cases]
-    labels = [_label(case, size) for case in cases]
+    size, outputs = preprocessing.size, len(dataset.classes)
+    network = UNet(2, 3, outputs, channels=(16, 32, 64, 128, 256), strides=(2, 2, 2, 2), num_res_units=2)
+    pairs = [pair for files in dataset.find(case_ids) for pair in _planes(dataset, files, preprocessing)]
+    images = [resize_image(to_rgb(image), (size, size)) for image, _ in pairs]
+    labels = [torch.from_numpy(resize_label(label, (size, size)).array) for _, label in pairs]
     loss = DiceCELoss(softmax=True, to_onehot_y=True, batch=True)
     optimizer = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     generator = torch.Generator().manual_seed(seed)
     started = time.perf_counter()
     for step in range(steps):
-        chosen = torch.randint(len(cases), (BATCH,), generator=generator).tolist()
+        chosen = torch.randint(len(pairs), (BATCH,), generator=generator).tolist()
         views = [draw_view(DEFAULT.augmentation, case=str(place), index=1 + step * BATCH + place, seed=seed)
                  for place in range(BATCH)]  # fmt: skip
         drawn = list(zip(chosen, views, strict=True))
@@ -74,12 +86,51 @@ def train_unet(
     return Peer(network, size, parameters, time.perf_counter() - started)
 
 
+def score_peer(
+    peer: Peer, dataset: Dataset, case_ids: Sequence[str], preprocessing: PreprocessingSettings
+) -> list[ClassScore]:
+    """Scores of every case at its own size, and of volumes in 3D, as `evaluate` takes them."""
+    scores: list[ClassScore] = []
+    for files in dataset.find(case_ids):
+        planes = list(_planes(dataset, files, preprocessing))
+        found = np.stack([peer.segment(image) for image, _ in planes])
+        target = np.stack([label.array for _, label in planes])
+        spacing = None
+        if dataset.is_volumes:  # (D, H, W) in canonical orientation; a distance is the same in any
+            geometry = read_volume_case(files, dataset.labels).canonical().image.geometry
+            spacing = geometry.spacing if geometry.spacing_known else None
+        else:
+            found, target, spacing = found[0], target[0], read_case(files, dataset.labels).spacing
+        scores += score_case(
+            found,
+            target,
+            classes=dataset.classes,
+            spacing=spacing,
+            tolerance=DEFAULT_TOLERANCE["px" if spacing is None else "mm"],
+            case=files.id,
+            group=files.group,
+        )
+    return scores
+
+
+def _planes(
+    dataset: Dataset, files: CaseFiles, preprocessing: PreprocessingSettings
+) -> Iterator[tuple[Image, LabelMap]]:
+    """The image and its mask, or every slice of a volume and of its label."""
+    if not dataset.is_volumes:
+        case = read_case(files, dataset.labels)
+        if case.label is None:
+            raise ValueError(f"{files.id} has no mask")
+        yield case.image, case.label
+        return
+    volume = read_volume_case(files, dataset.labels).canonical()
+    if volume.label is None:
+        raise ValueError(f"{files.id} has no label")
+    slices = VolumeSlices(volume.image, preprocessing)
+    for index in range(len(slices)):
+        yield slices.image(index), take_label_slice(volume.label, index, plane=preprocessing.plane)
+
+
 def _standardise(pixels: Tensor) -> Tensor:
     """Mean 0 and deviation 1 of each image, as MONAI's NormalizeIntensity does."""
     return (pixels - pixels.mean()) / pixels.std().clamp(min=1e-6)
-
-
-def _label(case: Case, size: int) -> Tensor:
-    if case.label is None:
-        raise ValueError(f"{case.id} has no mask")
-    return torch.from_numpy(resize_label(case.label, (size, size)).array)
