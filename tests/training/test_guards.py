@@ -85,12 +85,13 @@ def change_everything() -> None:
     torch.manual_seed(3)
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = True
+    torch.utils.deterministic.fill_uninitialized_memory = False
 
 
 def test_global_state_is_given_back_after_success_and_failure() -> None:
     def state() -> tuple[Any, ...]:
         flags = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
-        return (*flags, torch.get_rng_state().tolist())
+        return (*flags, torch.utils.deterministic.fill_uninitialized_memory, torch.get_rng_state().tolist())
 
     before = state()
     with isolated():
@@ -100,6 +101,12 @@ def test_global_state_is_given_back_after_success_and_failure() -> None:
     with pytest.raises(ValueError, match="inside"), isolated():
         raise ValueError(change_everything() or "inside")
     assert state() == before
+
+
+def test_new_tensors_are_not_filled_before_their_values_come() -> None:
+    assert torch.utils.deterministic.fill_uninitialized_memory  # torch's default
+    with isolated():
+        assert not torch.utils.deterministic.fill_uninitialized_memory
 
 
 def test_expected_warnings_are_dropped_and_others_shown() -> None:

@@ -42,7 +42,8 @@ def create_loss(name: LossName, outputs: int, *, ignore: bool = False) -> Loss:
 def cross_entropy(logits: Tensor, label: Tensor) -> Tensor:
     """Mean cross-entropy over pixels; binary where there is one channel."""
     if logits.shape[1] == 1:
-        return F.binary_cross_entropy_with_logits(logits[:, 0], label.to(logits.dtype))
+        # Squeezed, not indexed: the gradient of an index is a copy into zeros.
+        return F.binary_cross_entropy_with_logits(logits.squeeze(1), label.to(logits.dtype))
     return F.cross_entropy(logits, label.long())
 
 
