@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -61,5 +60,5 @@ def _row(item: Repeats) -> tuple[str, ...]:
         str(missed[0]) if len(missed) == 1 else f"{missed[0]} to {missed[-1]}",
         str(dice.draws),
         f"{item.draws[0].trained_parameters:,}",
-        f"{statistics.mean(draw.train_seconds for draw in item.draws):.0f}",
+        f"{sum(draw.train_seconds for draw in item.draws) / len(item.draws):.0f}",
     )
