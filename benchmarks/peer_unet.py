@@ -8,7 +8,7 @@ Volumes are taken slice by slice, through the intensities that our models see.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,7 +62,7 @@ def train_unet(
     torch.manual_seed(seed)
     size, outputs = preprocessing.size, len(dataset.classes)
     network = UNet(2, 3, outputs, channels=(16, 32, 64, 128, 256), strides=(2, 2, 2, 2), num_res_units=2)
-    pairs = [pair for files in dataset.find(case_ids) for pair in _planes(dataset, files, preprocessing)]
+    pairs = [pair for files in dataset.find(case_ids) for pair in _read(dataset, files, preprocessing).pairs]
     images = [resize_image(to_rgb(image), (size, size)) for image, _ in pairs]
     labels = [torch.from_numpy(resize_label(label, (size, size)).array) for _, label in pairs]
     loss = DiceCELoss(softmax=True, to_onehot_y=True, batch=True)
@@ -92,43 +92,51 @@ def score_peer(
     """Scores of every case at its own size, and of volumes in 3D, as `evaluate` takes them."""
     scores: list[ClassScore] = []
     for files in dataset.find(case_ids):
-        planes = list(_planes(dataset, files, preprocessing))
-        found = np.stack([peer.segment(image) for image, _ in planes])
-        target = np.stack([label.array for _, label in planes])
-        spacing = None
-        if dataset.is_volumes:  # (D, H, W) in canonical orientation; a distance is the same in any
-            geometry = read_volume_case(files, dataset.labels).canonical().image.geometry
-            spacing = geometry.spacing if geometry.spacing_known else None
-        else:
-            found, target, spacing = found[0], target[0], read_case(files, dataset.labels).spacing
+        case = _read(dataset, files, preprocessing)
+        found = np.stack([peer.segment(image) for image, _ in case.pairs])
+        target = np.stack([label.array for _, label in case.pairs])
+        if not dataset.is_volumes:
+            found, target = found[0], target[0]
         scores += score_case(
             found,
             target,
             classes=dataset.classes,
-            spacing=spacing,
-            tolerance=DEFAULT_TOLERANCE["px" if spacing is None else "mm"],
+            spacing=case.spacing,
+            tolerance=DEFAULT_TOLERANCE["px" if case.spacing is None else "mm"],
             case=files.id,
             group=files.group,
         )
     return scores
 
 
-def _planes(
-    dataset: Dataset, files: CaseFiles, preprocessing: PreprocessingSettings
-) -> Iterator[tuple[Image, LabelMap]]:
-    """The image and its mask, or every slice of a volume and of its label."""
+@dataclass(frozen=True)
+class _Case:
+    """What the U-Net sees of a case: the image and its mask, or every slice of a volume and of its label.
+
+    Attributes:
+        pairs: in canonical orientation where they are slices.
+        spacing: of a pixel or voxel in mm, in the order of the axes; None where it is not known.
+    """
+
+    pairs: list[tuple[Image, LabelMap]]
+    spacing: tuple[float, ...] | None
+
+
+def _read(dataset: Dataset, files: CaseFiles, preprocessing: PreprocessingSettings) -> _Case:
     if not dataset.is_volumes:
         case = read_case(files, dataset.labels)
         if case.label is None:
             raise ValueError(f"{files.id} has no mask")
-        yield case.image, case.label
-        return
+        return _Case([(case.image, case.label)], case.spacing)
     volume = read_volume_case(files, dataset.labels).canonical()
     if volume.label is None:
         raise ValueError(f"{files.id} has no label")
-    slices = VolumeSlices(volume.image, preprocessing)
-    for index in range(len(slices)):
-        yield slices.image(index), take_label_slice(volume.label, index, plane=preprocessing.plane)
+    slices, geometry = VolumeSlices(volume.image, preprocessing), volume.image.geometry
+    pairs = [
+        (slices.image(index), take_label_slice(volume.label, index, plane=preprocessing.plane))
+        for index in range(len(slices))
+    ]
+    return _Case(pairs, geometry.spacing if geometry.spacing_known else None)
 
 
 def _standardise(pixels: Tensor) -> Tensor:

@@ -14,8 +14,8 @@ import typer
 from dinoseg.cli import convert, curve, data, demo, doctor, evaluate, importing, info, predict, train, weights
 from dinoseg.cli.output import one_line, report_error
 
-# A --help that was not given is None, which typer would turn into a bool by importing pydantic: a quarter of
-# a second before the help of a command, on a slow machine. A False is left alone.
+# A --help that was not given is None, which typer would turn into a bool by importing pydantic, which takes
+# longer than all the rest of a help. A False is left alone.
 _NO_HELP = {"help": False}
 
 # Plain help: rich's costs another 70 ms at every --help.

@@ -28,7 +28,7 @@ def isolated() -> Iterator[None]:
     benchmark = torch.backends.cudnn.benchmark
     mode: Any = torch.utils.deterministic  # its one setting is unknown to type checkers
     fill = mode.fill_uninitialized_memory
-    # Else torch's deterministic mode writes NaN into every new tensor before its values: 4 % of a light step.
+    # Else torch's deterministic mode writes NaN into every new tensor before its values come.
     mode.fill_uninitialized_memory = False
     try:
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):

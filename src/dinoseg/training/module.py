@@ -123,8 +123,6 @@ class DecoderTraining(lightning.LightningModule):
 
     def _judge(self, scales: Sequence[Tensor], label: Tensor) -> Tensor:
         """Loss over the scales of deep supervision: each counts half of the next finer one."""
-        if len(scales) == 1:
-            return self._loss(scales[0], label)
         weights = [0.5**n for n in range(len(scales))]
         losses = [
             weight * self._loss(logits, label[:, :: 2**n, :: 2**n])
