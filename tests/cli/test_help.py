@@ -18,11 +18,12 @@ COMMANDS = list_commands()
 HEAVY = {"torch", "lightning", "monai", "transformers", "scipy", "numpy", "yaml", "matplotlib", "rich"}
 PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
 SECONDS = 0.3
+TIMES_TYPER = 2
 
 
-def _seconds(*words: str) -> float:
+def _seconds(*arguments: str) -> float:
     before = os.times()
-    subprocess.run([sys.executable, "-m", "dinoseg", *words, "--help"], capture_output=True, check=True)
+    subprocess.run([sys.executable, *arguments], capture_output=True, check=True)
     after = os.times()
     return after.children_user + after.children_system - before.children_user - before.children_system
 
@@ -64,8 +65,11 @@ def test_help_of_every_command_loads_nothing_heavy() -> None:
 
 @pytest.mark.parametrize("words", ["", "train", "data check"])
 def test_help_is_quick(words: str) -> None:
-    # Processor time and the best of five: other work on the machine does not count.
-    assert min(_seconds(*words.split()) for _ in range(5)) < SECONDS
+    # Processor time and the best of five: other work on the machine counts little. Where typer alone takes
+    # most of the limit the machine is slow or crowded, and it is our share that must stay small.
+    help_ = min(_seconds("-m", "dinoseg", *words.split(), "--help") for _ in range(5))
+    typer = min(_seconds("-c", "import typer") for _ in range(5))
+    assert help_ < max(SECONDS, TIMES_TYPER * typer)
 
 
 def test_page_lists_every_command() -> None:

@@ -172,6 +172,16 @@ def test_what_is_ignored_stays_ignored(tmp_path: Path) -> None:
     assert np.array_equal(np.asarray(stored.dataobj).transpose(2, 1, 0), draw_label(1))
 
 
+def test_regions_stay_regions(tmp_path: Path) -> None:
+    source = make_raw(tmp_path / "raw", 1, labels={"background": 0, "whole": [1, 2], "core": [2]})
+    before, after = there_and_back(source, tmp_path)
+    assert before.regions == {"whole": (1, 2), "core": (2,)}
+    for dataset in (open_dataset(tmp_path / "slices"), after):
+        assert dataset.regions == before.regions
+        assert dataset.classes == before.classes == {0: "background", 1: "whole (1)", 2: "core"}
+    assert json.loads((tmp_path / "back/dataset.json").read_text())["labels"]["core"] == 2
+
+
 def test_other_volumes_become_nnunet_raw(tmp_path: Path) -> None:
     convert(make_acdc(tmp_path / "acdc"), tmp_path / "raw", to="nnunet")
     content = json.loads((tmp_path / "raw/dataset.json").read_text())

@@ -339,6 +339,38 @@ def test_wrong_ignore(tmp_path: Path, ignore: str) -> None:
         open_dataset(tmp_path)
 
 
+def test_dataset_yaml_may_declare_regions(tmp_path: Path) -> None:
+    lines = ["classes: {0: background, 1: oedema, 2: core}", "regions: {whole: [2, 1, 2], core: [2]}"]
+    write_lines(make_acdc(tmp_path) / "dataset.yaml", lines)
+    assert open_dataset(tmp_path).regions == {"whole": (1, 2), "core": (2,)}
+
+
+@pytest.mark.parametrize(
+    ("regions", "message"),
+    [
+        ("[1, 2]", "must give names to lists of class ids"),
+        ("{1: [2]}", "must give names to lists of class ids"),
+        ("{whole: []}", r"region 'whole' is \[\]; accepted is a list of ids, ids of `classes` from 1 to 2"),
+        ("{whole: 2}", "region 'whole' is 2; accepted"),
+        ("{whole: [0, 1]}", r"region 'whole' is \[0, 1\]; accepted"),
+        ("{whole: [1, 3]}", r"region 'whole' is \[1, 3\]; accepted"),
+        ("{whole: [true]}", r"region 'whole' is \[True\]; accepted"),
+        ("{core: [1, 2]}", "region 'core' has the name of a class"),
+    ],
+)
+def test_wrong_regions(tmp_path: Path, regions: str, message: str) -> None:
+    lines = ["classes: {0: background, 1: oedema, 2: core}", f"regions: {regions}"]
+    write_lines(make_acdc(tmp_path) / "dataset.yaml", lines)
+    with pytest.raises(LabelError, match=message):
+        open_dataset(tmp_path)
+
+
+def test_regions_need_classes(tmp_path: Path) -> None:
+    write_lines(make_acdc(tmp_path) / "dataset.yaml", ["regions: {whole: [1, 2]}"])
+    with pytest.raises(LabelError, match="accepted is a list of ids, with `classes` only"):
+        open_dataset(tmp_path)
+
+
 def test_images_and_volumes_do_not_mix(tmp_path: Path) -> None:
     make_dataset(tmp_path, 2)
     write_nifti(tmp_path / "images/v.nii.gz", draw_scan(1))

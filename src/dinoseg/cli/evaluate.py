@@ -75,7 +75,7 @@ def evaluate(
 ) -> None:
     """Score a model on a split, with intervals and misses.
 
-    Dice, IoU, HD95, ASSD and NSD of each class, and of each region that dataset.json declares.
+    Dice, IoU, HD95, ASSD and NSD of each class, and of each declared region.
 
     Example: dinoseg evaluate runs/kvasir data/kvasir --split test --out runs/kvasir/report
     """

@@ -4,12 +4,13 @@ classes: {0: background, 1: polyp}
 values: {0: 0, 255: 1}        # or colours: {"#000000": 0, "#ff0000": 1}
 threshold: 128                # instead of values: from 128 up is class 1
 ignore: 7                     # what nobody decided: counts in no loss and no score
+regions: {whole: [1, 2]}      # unions of classes, by id, that are scored as well
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,10 @@ import yaml
 from dinoseg.data.case import IGNORE_ID
 from dinoseg.data.labels import LabelMapping, keep_ids
 from dinoseg.errors import LabelError
+from dinoseg.outputs import write_text
 
 FILE_NAME = "dataset.yaml"
-_KEYS = ("classes", "values", "threshold", "ignore")
+_KEYS = ("classes", "values", "threshold", "ignore", "regions")
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 
 
@@ -61,7 +63,29 @@ def read_declaration(folder: Path) -> Declaration:
         raise LabelError(
             f"{path} maps a value to class {labels.class_count - 1}, but names {len(classes)} classes"
         )
-    return Declaration(classes, labels)
+    return Declaration(classes, labels, regions=_read_regions(content.get("regions", {}), classes, path))
+
+
+def write_declaration(
+    folder: Path, classes: Mapping[int, str], *, ignore: int | None, regions: Mapping[str, Sequence[int]]
+) -> None:
+    """Write the dataset.yaml of a folder whose masks hold class ids.
+
+    Args:
+        folder: where it goes.
+        classes: id -> name.
+        ignore: the value of what nobody decided, if there is any.
+        regions: name -> class ids; may be empty.
+
+    Raises:
+        OutputError: there is one already, or it cannot be written.
+    """
+    content: dict[str, Any] = {"classes": dict(classes)}
+    if ignore is not None:
+        content["ignore"] = ignore
+    if regions:
+        content["regions"] = {name: list(ids) for name, ids in regions.items()}
+    write_text(folder / FILE_NAME, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 
 def _load(path: Path) -> dict[Any, Any]:
@@ -123,6 +147,21 @@ def _add_ignore(
     if known.class_count > IGNORE_ID:
         raise LabelError(f"{path}: with ignore, {IGNORE_ID} classes are possible, not {known.class_count}")
     return replace(known, table={**known.table, ignore: IGNORE_ID}, ignore=ignore)
+
+
+def _read_regions(content: Any, classes: Mapping[int, str], path: Path) -> dict[str, tuple[int, ...]]:
+    if not isinstance(content, dict) or not all(isinstance(name, str) and name for name in content):
+        raise LabelError(f"{path}: regions must give names to lists of class ids: `regions: {{all: [1, 2]}}`")
+    regions: dict[str, tuple[int, ...]] = {}
+    for name, ids in content.items():
+        known = isinstance(ids, list) and all(type(id_) is int and id_ in classes for id_ in ids)
+        if not ids or not known or 0 in ids:
+            accepted = f"ids of `classes` from 1 to {len(classes) - 1}" if classes else "with `classes` only"
+            raise LabelError(f"{path}: region {name!r} is {ids!r}; accepted is a list of ids, {accepted}")
+        regions[name] = tuple(sorted(set(ids)))
+        if name in classes.values() and [classes[id_] for id_ in regions[name]] != [name]:
+            raise LabelError(f"{path}: region {name!r} has the name of a class; give it another name")
+    return regions
 
 
 def _is_id(value: Any) -> bool:

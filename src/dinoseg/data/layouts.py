@@ -49,8 +49,8 @@ class Dataset:
         layout: the recognised layout in words.
         empty: ids of the cases whose mask is all background, as far as masks were scanned.
         channel_names: what the channels of volumes are, where dataset.json says so.
-        regions: name -> class ids whose union it is, where dataset.json says so; a model learns the
-            classes themselves.
+        regions: name -> class ids whose union it is, where dataset.yaml or dataset.json says so; a
+            model learns the classes themselves.
     """
 
     root: Path

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -15,6 +15,7 @@ from PIL import Image as PillowImage
 
 from dinoseg.data.case import IGNORE_ID, LabelMap
 from dinoseg.data.case_files import CaseFiles
+from dinoseg.data.declarations import write_declaration
 from dinoseg.data.formats import image_info, read_image, write_mask
 from dinoseg.data.labels import LabelMapping
 from dinoseg.data.layouts import Dataset
@@ -36,16 +37,20 @@ _GREY_MODES = ("1", "L", "LA", "La", "F", "I", "I;16", "I;16B", "I;16L")
 class RawWriter:
     """Writes cases into imagesTr and labelsTr (imagesTs and labelsTs for the test split).
 
+    Regions go to a dataset.yaml of ours: nnU-Net's dataset.json would need them in place of the classes, and
+    an order in which they overwrite each other.
+
     Args:
         root: an empty folder.
-        classes: id -> name.
-        ignores: the labels hold `IGNORE_ID`; it becomes the id after the last class, as nnU-Net wants it.
+        dataset: gives classes and regions. What its labels ignore becomes the id after the last class, as
+            nnU-Net wants it.
     """
 
-    def __init__(self, root: Path, classes: Mapping[int, str], *, ignores: bool) -> None:
+    def __init__(self, root: Path, dataset: Dataset) -> None:
         self.root = root
-        self._classes = dict(classes)
-        self._ignore = len(classes) if ignores else None
+        self._classes = dict(dataset.classes)
+        self._regions = dataset.regions
+        self._ignore = None if dataset.labels.ignore is None else len(dataset.classes)
         self._cases: list[CaseFiles] = []
 
     def add_volume(self, case: VolumeCase, split: str | None) -> None:
@@ -83,6 +88,8 @@ class RawWriter:
             "file_ending": ending,
         }
         write_json(self.root / FILE_NAME, content)
+        if self._regions:
+            write_declaration(self.root, self._classes, ignore=self._ignore, regions=self._regions)
         if any(case.group != case.id for case in self._cases):
             rows = [{"case": case.id, "group": case.group} for case in self._cases]
             write_csv(self.root / "groups.csv", rows)
@@ -102,7 +109,7 @@ class RawWriter:
 
 def write_raw(dataset: Dataset, root: Path, progress: Progress) -> None:
     """Write all cases of a data set of images or volumes in nnU-Net's raw layout."""
-    writer = RawWriter(root, dataset.classes, ignores=dataset.labels.ignore is not None)
+    writer = RawWriter(root, dataset)
     steps = progress.track(dataset.cases, total=len(dataset.cases), label="Converting")
     if not dataset.is_volumes:
         grey = all(image_info(case.image).mode in _GREY_MODES for case in dataset.cases)

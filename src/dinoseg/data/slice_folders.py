@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from dinoseg.data.case import IGNORE_ID
 from dinoseg.data.case_files import CaseFiles
+from dinoseg.data.declarations import write_declaration
 from dinoseg.data.formats import write_mask
 from dinoseg.data.layouts import Dataset
 from dinoseg.data.raw_folders import VOLUME_ENDING, RawWriter, name_channels
@@ -136,7 +136,7 @@ def restore_volumes(dataset: Dataset, root: Path, progress: Progress) -> None:
     """
     sidecar = read_sidecar(dataset.root)
     slices = _assign(dataset, sidecar.volumes)
-    writer = RawWriter(root, dataset.classes, ignores=dataset.labels.ignore is not None)
+    writer = RawWriter(root, dataset)
     for name in progress.track(sidecar.volumes, total=len(sidecar.volumes), label="Converting"):
         stored = sidecar.volumes[name]
         writer.add_volume(_restore(name, stored, slices[name], dataset), slices[name][0].split)
@@ -260,7 +260,7 @@ def write_folder_texts(
     """Write groups.csv, splits/*.txt and dataset.yaml beside images/ and masks/ with class ids.
 
     Args:
-        dataset: gives the classes.
+        dataset: gives the classes and regions.
         root: the folder.
         rows: case and group of every image.
         lists: split -> names, in order.
@@ -268,10 +268,8 @@ def write_folder_texts(
     write_csv(root / "groups.csv", rows)
     for split, names in lists.items():
         write_text(root / "splits" / f"{split}.txt", "\n".join(names) + "\n")
-    described: dict[str, Any] = {"classes": dict(dataset.classes)}
-    if dataset.labels.ignore is not None:
-        described["ignore"] = IGNORE_ID
-    write_text(root / "dataset.yaml", yaml.safe_dump(described, sort_keys=False, allow_unicode=True))
+    ignore = None if dataset.labels.ignore is None else IGNORE_ID
+    write_declaration(root, dataset.classes, ignore=ignore, regions=dataset.regions)
 
 
 def _name_kept(dataset: Dataset, options: SliceOptions, stored: StoredVolume) -> list[str]:
