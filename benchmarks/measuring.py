@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from dinoseg.backbones.catalog import BACKBONES
-from dinoseg.backbones.extractors import Backbone, Precision
+from dinoseg.backbones.extractors import PRECISIONS, Backbone, Precision
 from dinoseg.backbones.modules import MODULE_TYPES, build_config
 from dinoseg.outputs import write_csv
 
@@ -90,15 +90,28 @@ def describe_machine(device: str = "cpu") -> list[str]:
     return lines
 
 
+def list_precisions() -> tuple[Precision, ...]:
+    """Those that this processor computes in itself: bfloat16 is emulated elsewhere, and a waste of time."""
+    return PRECISIONS if _find_bfloat16_units() else ("float32",)
+
+
 def _processor() -> str:
+    name = _read_processor().get("model name") or platform.processor() or platform.machine()
+    return f"{name} ({' '.join(_find_bfloat16_units()) or 'no bfloat16 unit'})"
+
+
+def _find_bfloat16_units() -> list[str]:
+    flags = _read_processor().get("flags", "").split()
+    return [unit for unit in ("avx512_bf16", "amx_bf16") if unit in flags]
+
+
+def _read_processor() -> dict[str, str]:
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
-        return platform.processor() or platform.machine()
+        return {}
     facts = dict(line.split(":", 1) for line in lines if ":" in line)
-    facts = {key.strip(): value.strip() for key, value in facts.items()}
-    units = [unit for unit in ("avx512_bf16", "amx_bf16") if unit in facts.get("flags", "").split()]
-    return f"{facts.get('model name', platform.machine())} ({' '.join(units) or 'no bfloat16 unit'})"
+    return {key.strip(): value.strip() for key, value in facts.items()}
 
 
 def random_backbone(name: str, *, precision: Precision = "float32") -> Backbone:

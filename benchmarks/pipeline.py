@@ -21,7 +21,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does
 
 import torch
 
-from dinoseg.backbones.extractors import PRECISIONS, Precision
+from dinoseg.backbones.extractors import Precision
 from dinoseg.cli.devices import keep_freed_memory
 from dinoseg.config import BackboneSettings, ModelSettings, PreprocessingSettings, decoder_settings
 from dinoseg.data.case import Case
@@ -31,7 +31,7 @@ from dinoseg.inference import Prediction, predict_files
 from dinoseg.inference.engine import Options, Prepared, prepare, segment
 from dinoseg.inference.streams import map_ahead
 from dinoseg.model import Segmenter
-from measuring import ROOT, Row, describe_machine, measure, random_backbone, save
+from measuring import ROOT, Row, describe_machine, list_precisions, measure, random_backbone, save
 
 IMAGES = ROOT / "../shared/data/kvasir-seg/images"
 CLASSES = {0: "background", 1: "lesion"}
@@ -55,7 +55,7 @@ def main() -> None:
         print("\n".join(machine))
         rows = [
             time_predict(paths, Path(folder) / "out", precision, overlays=overlays, rounds=arguments.rounds)
-            for precision in PRECISIONS
+            for precision in list_precisions()
             for overlays in (True, False)
         ]
     save("pipeline", rows, machine)

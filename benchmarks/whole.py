@@ -33,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.decoders.plain import plain_dino_augseg, plain_dino_unet, plain_v1, plain_v2
 
 from dinoseg.backbones.cache import EntryStore, FeatureCache
-from dinoseg.backbones.extractors import PRECISIONS, Backbone
+from dinoseg.backbones.extractors import Backbone
 from dinoseg.backbones.features import Features
 from dinoseg.cli.devices import keep_freed_memory
 from dinoseg.config import decoder_settings
@@ -42,6 +42,7 @@ from dinoseg.model import create_decoder
 from measuring import (
     Row,
     describe_machine,
+    list_precisions,
     matrix_rate,
     measure,
     peak_memory_gb,
@@ -107,7 +108,7 @@ def main() -> None:
         return
     keep_freed_memory()
     machine = describe_machine()
-    rates = {name: matrix_rate(getattr(torch, name)) for name in PRECISIONS}
+    rates = {name: matrix_rate(getattr(torch, name)) for name in list_precisions()}
     machine.append("ceiling: " + ", ".join(f"{rate:.0f} GFLOP/s {name}" for name, rate in rates.items()))
     print("\n".join(machine))
     chosen = [setup for setup in SETUPS if not arguments.only or setup.name in arguments.only]
@@ -151,7 +152,8 @@ def show(row: Row) -> Row:
     if row["bfloat16"]:
         parts.append(f"bfloat16 {row['bfloat16']:.3f} ({row['bfloat16_ratio']:.1f}×)")
     if row["share"]:
-        shares = f"{row['share']:.0%} float32, {row['bfloat16_share']:.0%} bfloat16"
+        shares = f"{row['share']:.0%} float32"
+        shares += f", {row['bfloat16_share']:.0%} bfloat16" if row["bfloat16_share"] else ""
         parts.append(f"backbone at {shares} of the ceiling")
     if row["difference"] != "":
         parts.append(f"largest difference {row['difference']:.1e}")
@@ -168,27 +170,21 @@ def make_row(what: str, name: str, size: int, batch: int, plain: float, ours: fl
 def time_backbone(name: str, size: int, batch: int, rates: dict[str, float], rounds: int) -> Row:
     """The backbone alone: how much of the machine it uses."""
     pixels = torch.randn(batch, 3, size, size)
-    pair = {precision: random_backbone(name, precision=precision) for precision in PRECISIONS}
+    pair = {key: random_backbone(name, precision=key) for key in list_precisions()}
     with torch.inference_mode():
         work = count_gflop(pair["float32"], pixels)
         taken = measure({key: lambda each=each: each(pixels) for key, each in pair.items()}, rounds=rounds)
-    return make_row(
-        "backbone alone",
-        name,
-        size,
-        batch,
-        taken["float32"],
-        taken["float32"],
-        bfloat16=taken["bfloat16"],
-        bfloat16_ratio=taken["float32"] / taken["bfloat16"],
-        share=work / rates["float32"] / taken["float32"],
-        bfloat16_share=work / rates["bfloat16"] / taken["bfloat16"],
-    )
+    more: Row = {"share": work / rates["float32"] / taken["float32"]}
+    if "bfloat16" in pair:
+        more |= {"bfloat16": taken["bfloat16"], "bfloat16_ratio": taken["float32"] / taken["bfloat16"]}
+        more |= {"bfloat16_share": work / rates["bfloat16"] / taken["bfloat16"]}
+    return make_row("backbone alone", name, size, batch, taken["float32"], taken["float32"], **more)
 
 
 def time_forward(setup: Setup, rates: dict[str, float], rounds: int) -> Row:
     """One image from pixels to logits."""
-    exact, fast = (random_backbone(setup.backbone, precision=precision) for precision in PRECISIONS)
+    exact = random_backbone(setup.backbone)
+    has_bfloat16 = "bfloat16" in list_precisions()
     decoder = make_decoder(setup, exact).eval()
     pixels = torch.randn(1, 3, setup.size, setup.size)
     image = [pixels] if decoder.needs_image else []
@@ -196,29 +192,23 @@ def time_forward(setup: Setup, rates: dict[str, float], rounds: int) -> Row:
         work = count_gflop(exact, pixels)
         features = exact(pixels)
         difference = (decoder(features, *image) - setup.plain(decoder, features, *image)).abs().max()
-        taken = measure(
-            {
-                "plain": lambda: setup.plain(decoder, exact(pixels), *image),
-                "ours": lambda: decoder(exact(pixels), *image),
+        parts: dict[str, Callable[[], object]] = {
+            "plain": lambda: setup.plain(decoder, exact(pixels), *image),
+            "ours": lambda: decoder(exact(pixels), *image),
+            "backbone": lambda: exact(pixels),
+        }
+        if has_bfloat16:
+            fast = random_backbone(setup.backbone, precision="bfloat16")
+            parts |= {
                 "bfloat16": lambda: decoder(fast(pixels), *image),
-                "backbone": lambda: exact(pixels),
                 "fast backbone": lambda: fast(pixels),
-            },
-            rounds=rounds,
-        )
-    return make_row(
-        "forward",
-        setup.name,
-        setup.size,
-        1,
-        taken["plain"],
-        taken["ours"],
-        bfloat16=taken["bfloat16"],
-        bfloat16_ratio=taken["plain"] / taken["bfloat16"],
-        share=work / rates["float32"] / taken["backbone"],
-        bfloat16_share=work / rates["bfloat16"] / taken["fast backbone"],
-        difference=float(difference),
-    )
+            }
+        taken = measure(parts, rounds=rounds)
+    more: Row = {"share": work / rates["float32"] / taken["backbone"], "difference": float(difference)}
+    if has_bfloat16:
+        more |= {"bfloat16": taken["bfloat16"], "bfloat16_ratio": taken["plain"] / taken["bfloat16"]}
+        more |= {"bfloat16_share": work / rates["bfloat16"] / taken["fast backbone"]}
+    return make_row("forward", setup.name, setup.size, 1, taken["plain"], taken["ours"], **more)
 
 
 def time_step(setup: Setup, rounds: int) -> Row:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -198,6 +199,45 @@ def test_each_image_is_opened_once_for_all_its_views(
     setting.bank(SEES_PIXELS).build(Silent())
     assert set(opened.values()) == {1}
     assert len(opened) == 5
+
+
+@pytest.mark.parametrize("method", OPTIONS)
+def test_threads_change_neither_entries_nor_torch(setting: Setting, method: str, tmp_path: Path) -> None:
+    before, alone = torch.get_num_threads(), setting.folder
+    setting.bank(method).build(Silent())
+    setting.folder = tmp_path / "again"
+    torch.set_num_threads(3)
+    try:
+        setting.bank(method).build(Silent())
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    expected = {path.relative_to(alone): data for path, data in entries(alone).items()}
+    assert {
+        path.relative_to(setting.folder): data for path, data in entries(setting.folder).items()
+    } == expected
+
+
+def test_images_are_computed_beside_each_other(setting: Setting) -> None:
+    """Two at a time, each on a core of its own: both are under way before either ends."""
+    before, meeting = torch.get_num_threads(), threading.Barrier(2, timeout=60)
+    compute = setting.vit.forward
+    threads = []
+
+    def meet(pixels: Tensor) -> Features:
+        threads.append(torch.get_num_threads())
+        if len(threads) <= 2:
+            meeting.wait()
+        return compute(pixels)
+
+    setting.backbone = meet  # type: ignore[method-assign]
+    bank = setting.bank()
+    torch.set_num_threads(2)
+    try:
+        bank.build(Silent())
+    finally:
+        torch.set_num_threads(before)
+    assert threads == [1] * VIEWS * len(bank)
 
 
 def test_a_cache_that_is_too_small_is_told(setting: Setting) -> None:

@@ -12,14 +12,19 @@ from filelock import FileLock
 
 from dinoseg.errors import OutputError, RunError
 from dinoseg.outputs import is_temporary
+from dinoseg.training import locks
 from dinoseg.training.locks import LOCK, clear, locked, refuse_locked
 
-HOLD = """
+# `locked` without the package around it: a process that imports torch takes ten times as long to start.
+HOLD = f"""
 import sys
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from dinoseg.training.locks import locked
 
-with locked(Path(sys.argv[1])):
+spec = spec_from_file_location("locks", {locks.__file__!r})
+module = module_from_spec(spec)
+spec.loader.exec_module(module)
+with module.locked(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """

@@ -227,10 +227,13 @@ class FeatureCache:
     def _one(self, key: str, pixels: Callable[[], Tensor]) -> Mapping[str, Tensor]:
         entry = self.store.get(key)
         if entry is None:
-            computed = self.backbone(pixels().unsqueeze(0))
-            entry = _pack(computed, DTYPES[self._dtype])
+            entry = self.compute(pixels())
             self.store.put(key, entry)
         return entry
+
+    def compute(self, pixels: Tensor) -> dict[str, Tensor]:
+        """The entry of one image (3, H, W), normalised; not yet remembered. May be called in any thread."""
+        return _pack(self.backbone(pixels.unsqueeze(0)), DTYPES[self._dtype])
 
 
 def _identify(path: Path) -> tuple[int, int, int] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,9 +21,11 @@ from dinoseg.data.augmentation import View, apply_to_image, apply_to_label, draw
 from dinoseg.data.case import Case, LabelMap
 from dinoseg.data.transforms import resize_image, resize_label, to_rgb
 from dinoseg.errors import LabelError
+from dinoseg.inference.streams import map_ahead
 from dinoseg.model import Segmenter
 from dinoseg.progress import Progress
 from dinoseg.training.items import list_items
+from dinoseg.training.threads import one_image_per_thread
 
 
 @dataclass(frozen=True)
@@ -118,18 +121,37 @@ class ViewBank:
         return torch.cat([self._find_foreground(subject, labels) for subject, labels in owned.items()])
 
     def build(self, progress: Progress) -> None:
-        """Compute what is not remembered yet, image by image; a volume is read once."""
+        """Compute what is not remembered yet, image by image, one in each thread; a volume is read once."""
         missing = {position: views for position in range(len(self)) if (views := self._missing(position))}
         if not missing:
             return
         label = f"features of {len(missing)} {self._items.unit} × {self.views} views"
-        for position in progress.track(missing, total=len(missing), label=label):
-            case = self._read(position)
-            for view in missing[position]:
-                self._features([Sample(position, view)], case)
-                self._label(Sample(position, view), case)
-                self._pixels(Sample(position, view), case)
+        with one_image_per_thread() as workers:
+            computed = map_ahead(self._compute, missing.items(), workers=workers, ahead=workers)
+            with closing(computed):
+                for entries in progress.track(computed, total=len(missing), label=label):
+                    for key, entry in entries.items():
+                        self._store.put(key, entry)
         self._tell_left_out(progress)
+
+    def _compute(self, missing: tuple[int, Sequence[int]]) -> dict[str, Mapping[str, Tensor]]:
+        """The entries that the store lacks of some views of one image or slice; called in threads."""
+        position, views = missing
+        case = self._read(position)
+        entries: dict[str, Mapping[str, Tensor]] = {}
+        for sample in (Sample(position, view) for view in views):
+            wanted: dict[str, Callable[[Tensor], Mapping[str, Tensor]]] = {
+                self._feature_key(sample): self._cache.compute
+            }
+            if self._model.decoder.needs_image:
+                wanted[self._pixel_key(sample)] = _to_entry
+            absent = {key: make for key, make in wanted.items() if key not in self._store}
+            if absent:
+                pixels = self._render(sample, case)
+                entries |= {key: make(pixels) for key, make in absent.items()}
+            if (key := self._label_key(sample)) not in self._store:
+                entries[key] = _to_entry(self._draw_label(sample, case))
+        return entries
 
     def batch(self, samples: Sequence[Sample]) -> Batch:
         """Features and labels of some views, from disk; computed anew where an entry is gone."""
@@ -169,32 +191,34 @@ class ViewBank:
             wanted.append(self._pixel_key(sample))
         return all(key in self._store for key in wanted)
 
-    def _features(self, samples: Sequence[Sample], case: Case | None = None) -> Features:
-        keys = [self._feature_key(sample) for sample in samples]
-        return self._cache.features(keys, lambda index: self._render(samples[index], case))
+    def _features(self, samples: Sequence[Sample]) -> Features:
+        def render(index: int) -> Tensor:
+            return self._render(samples[index], self._read(samples[index].position))
 
-    def _label(self, sample: Sample, case: Case | None = None) -> Tensor:
-        def compute() -> Tensor:
-            label = resize_label(_label_of(case or self._read(sample.position)), self._model.size)
-            return apply_to_label(self._view(sample), torch.from_numpy(label.array))
+        return self._cache.features([self._feature_key(sample) for sample in samples], render)
 
-        return self._remember(self._label_key(sample), compute)
+    def _label(self, sample: Sample) -> Tensor:
+        key = self._label_key(sample)
+        return self._remember(key, lambda: self._draw_label(sample, self._read(sample.position)))
 
-    def _pixels(self, sample: Sample, case: Case | None = None) -> Tensor:
-        if not self._model.decoder.needs_image:
-            return torch.empty(0)
-        return self._remember(self._pixel_key(sample), lambda: self._render(sample, case))
+    def _pixels(self, sample: Sample) -> Tensor:
+        key = self._pixel_key(sample)
+        return self._remember(key, lambda: self._render(sample, self._read(sample.position)))
 
-    def _render(self, sample: Sample, case: Case | None) -> Tensor:
+    def _draw_label(self, sample: Sample, case: Case) -> Tensor:
+        """Class ids (S, S) of one view, uint8."""
+        label = resize_label(_label_of(case), self._model.size)
+        return apply_to_label(self._view(sample), torch.from_numpy(label.array))
+
+    def _render(self, sample: Sample, case: Case) -> Tensor:
         """Normalised pixels (3, S, S) of one view."""
-        image = (case or self._read(sample.position)).image
-        pixels = apply_to_image(self._view(sample), resize_image(to_rgb(image), self._model.size))
+        pixels = apply_to_image(self._view(sample), resize_image(to_rgb(case.image), self._model.size))
         return self._model.normalise(pixels)
 
     def _remember(self, key: str, compute: Callable[[], Tensor]) -> Tensor:
         entry = self._store.get(key)
         if entry is None:
-            entry = {"value": compute().contiguous()}
+            entry = _to_entry(compute())
             self._store.put(key, entry)
         return entry["value"]
 
@@ -273,6 +297,10 @@ class Batches:
 
     def __iter__(self) -> Iterator[Batch]:
         return (self._bank.batch(chunk) for chunk in self._chunks)
+
+
+def _to_entry(tensor: Tensor) -> dict[str, Tensor]:
+    return {"value": tensor.contiguous()}
 
 
 def _label_of(case: Case) -> LabelMap:

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Protocol
 
 import torch
@@ -43,7 +44,7 @@ class Items(Protocol):
     subjects: Sequence[int]
 
     def read(self, position: int) -> Case:
-        """The item as an image with its mask.
+        """The item as an image with its mask; may be called in any thread.
 
         Raises:
             DataError: it cannot be read.
@@ -134,6 +135,7 @@ class Slices:
         self._mapping = mapping
         self._settings = settings
         self._opened: OrderedDict[int, _Opened] = OrderedDict()
+        self._reading = Lock()
         self._counts = [count_slices(case, settings.plane) for case in cases]
         self._places = [(case, index) for case, count in enumerate(self._counts) for index in range(count)]
         intensity = settings.intensity.model_dump_json() if settings.intensity else ""
@@ -149,15 +151,16 @@ class Slices:
     def read(self, position: int) -> Case:
         """The slice with its mask; a few volumes stay in memory."""
         subject, index = self._places[position]
-        opened = self._open(subject)
-        label = opened.case.label
-        return Case(
-            id=f"{opened.case.id}, slice {index}",
-            image=opened.slices.image(index),
-            label=None if label is None else take_label_slice(label, index, plane=self._settings.plane),
-            group=opened.case.group,
-            source=opened.case.source,
-        )
+        with self._reading:
+            opened = self._open(subject)
+            label = opened.case.label
+            return Case(
+                id=f"{opened.case.id}, slice {index}",
+                image=opened.slices.image(index),
+                label=None if label is None else take_label_slice(label, index, plane=self._settings.plane),
+                group=opened.case.group,
+                source=opened.case.source,
+            )
 
     def read_foreground(self, subject: int) -> Tensor:
         """Whether each slice of a volume shows a class."""
