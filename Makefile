@@ -33,7 +33,7 @@ demo: setup ## train, evaluate and predict on generated pictures, offline, into 
 	@$(BIN)/dinoseg demo --out demo
 
 test: setup ## the quick tests
-	@$(PYTEST) -q -n 2 -m "not slow" tests
+	@$(PYTEST) -q -n 2 --dist loadfile -m "not slow" tests
 
 test-all: setup ## every test, with real data where it is at hand (long)
 	@$(PYTEST) -q tests

@@ -67,9 +67,9 @@ def test_help_of_every_command_loads_nothing_heavy() -> None:
 def test_help_is_quick(words: str) -> None:
     # Processor time and the best of five: other work on the machine counts little. Where typer alone takes
     # most of the limit the machine is slow or crowded, and it is our share that must stay small.
-    help_ = min(_seconds("-m", "dinoseg", *words.split(), "--help") for _ in range(5))
-    typer = min(_seconds("-c", "import typer") for _ in range(5))
-    assert help_ < max(SECONDS, TIMES_TYPER * typer)
+    taken = min(_seconds("-m", "dinoseg", *words.split(), "--help") for _ in range(5))
+    if taken >= SECONDS:
+        assert taken < TIMES_TYPER * min(_seconds("-c", "import typer") for _ in range(5))
 
 
 def test_page_lists_every_command() -> None:

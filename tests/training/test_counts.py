@@ -22,6 +22,15 @@ SETTINGS = {
     "model.preprocessing.size": 64,
 }
 PICTURES = 12
+METHODS: dict[str, dict[str, Any]] = {  # small where the size of the decoder is no question
+    "segdino-v1": {},
+    "dino-unet": {
+        "model.decoder.features_per_stage": [8, 8, 8, 8],
+        "model.decoder.fapm_rank": 8,
+        "model.decoder.spm_width": 8,
+        "model.decoder.heads": 4,
+    },
+}
 
 
 class Counts:
@@ -58,11 +67,11 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Counts:
     return counts
 
 
-@pytest.mark.parametrize("method", ["segdino-v1", "dino-unet"])
+@pytest.mark.parametrize("method", METHODS)
 def test_an_epoch_opens_no_image_and_asks_no_backbone(method: str, counts: Counts, tmp_path: Path) -> None:
     """Neither in a step nor in the validation after it, whether the decoder looks at pixels or not."""
     data = write_phantoms(tmp_path / "data", kind="ultrasound", count=PICTURES, size=(48, 64))
-    changes = {**SETTINGS, "cache.folder": str(tmp_path / "features")}
+    changes = {**SETTINGS, **METHODS[method], "cache.folder": str(tmp_path / "features")}
     train(data, method=method, backbone="untrained-vitt16", out=tmp_path / "first", changes=changes)
     assert counts.calls["backbone"] > 0
     assert counts.calls["decode"] > 0
