@@ -219,8 +219,8 @@ class FeatureCache:
             pixels: called with a position in `keys` where that entry is missing; gives
                 (3, H, W), normalised.
 
-        Images are computed one by one: on a CPU that costs little, and an entry then has
-        the same bits whoever computes it beside what.
+        Images are computed one by one: an entry then has the same bits whoever computes it
+        beside what.
         """
         return _unpack([self._one(key, partial(pixels, index)) for index, key in enumerate(keys)])
 
