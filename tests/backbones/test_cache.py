@@ -136,15 +136,30 @@ def test_an_entry_is_opened_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert len(opened) == len(set(opened)) == 3
 
 
-def test_the_latest_entries_stay_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_entries_stay_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache_module, "KEPT_OPEN", 2)
     store = EntryStore(tmp_path, limit_gb=1)
     for name in ("aa0", "bb0", "cc0"):
         store.put(name, {"value": torch.zeros(3)})
     opened = count_openings(monkeypatch)
-    for name in ("aa0", "bb0", "aa0", "cc0", "aa0", "bb0"):
+    for name in ("aa0", "bb0", "aa0", "cc0", "aa0", "cc0", "bb0"):
         assert store.get(name) is not None
-    assert [path.parent.name for path in opened] == ["aa", "bb", "cc", "bb"]
+    assert [path.parent.name for path in opened] == ["aa", "bb", "cc", "cc"]
+
+
+def test_entries_are_opened_ahead_as_far_as_they_stay_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache_module, "KEPT_OPEN", 2)
+    store = EntryStore(tmp_path, limit_gb=1)
+    names = ("aa0", "bb0", "cc0")
+    for name in names:
+        store.put(name, {"value": torch.zeros(3)})
+    opened = count_openings(monkeypatch)
+    store.open_ahead(["missing", *names])
+    assert [path.parent.name for path in opened if path.is_file()] == ["aa", "bb"]
+    assert all(store.get(name) is not None for name in names[:2])
+    assert len([path for path in opened if path.is_file()]) == 2
 
 
 def test_the_store_stays_within_its_limit_and_drops_the_longest_unused(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import dinoseg.data.duplicates as duplicates
 from dinoseg.data.case_files import CaseFiles
 from dinoseg.data.duplicates import NEAR_BITS, Fingerprint, find_exact, find_near, read_fingerprints
 from dinoseg.data.phantoms import draw_phantom
@@ -127,3 +128,17 @@ def test_orientation_is_respected(tmp_path: Path, turned: int) -> None:
     prints = _prints(stored, save(tmp_path / "b.jpg", np.ascontiguousarray(upright), quality=95))
     assert prints[0].size == prints[1].size
     assert len(find_near(prints, _apart(prints))) == 1
+
+
+def test_blocks_do_not_change_what_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    prints = []
+    for number in range(40):
+        bits = np.arange(255) % 3 == 0
+        bits[: number * 2] ^= True  # neighbours differ by two bits
+        path = Path(f"c{number}.png")
+        prints.append(Fingerprint(path.stem, path, (8, 8), path.stem, np.zeros(64, np.float32), bits, False))
+    parts = {print_.id: print_.id for print_ in prints}
+    whole = find_near(prints, parts, limit=6)
+    assert len(whole) == 39 + 38 + 37
+    monkeypatch.setattr(duplicates, "_BLOCK_PAIRS", 100)  # two rows at a time
+    assert set(find_near(prints, parts, limit=6)) == set(whole)

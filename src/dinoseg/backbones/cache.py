@@ -14,8 +14,7 @@ import os
 import secrets
 import time
 import zlib
-from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,7 +31,7 @@ from dinoseg.errors import OutputError
 CHECKSUM = "crc32"
 ENTRY_FORMAT = "features 2"  # part of every key: another version does not read what it does not know
 SUFFIX = ".safetensors"
-KEPT_OPEN = 8192  # memory maps; a process may have 65,530 by default on Linux
+KEPT_OPEN = 8192  # memory maps of a store; a process may have 65,530 by default on Linux
 SPARE = 0.95  # a full store is emptied to this share of its limit
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -60,7 +59,7 @@ class EntryStore:
         self.folder = folder
         self.limit = int(limit_gb * 1e9)
         self._used: set[str] = set()
-        self._opened: OrderedDict[str, _Opened] = OrderedDict()  # the latest used last
+        self._opened: dict[str, _Opened] = {}
         self._full = False
         self._sweep()
         self._size = sum(size for _, size, _ in self._scan())
@@ -72,15 +71,27 @@ class EntryStore:
         """The tensors of an entry, memory-mapped, or None where it is missing or damaged.
 
         The first time an entry is used its checksum is verified; a damaged one is removed. The
-        latest ones stay open, for as long as their files are there in the same length.
+        first ones stay open, for as long as their files are there in the same length: of entries
+        that are all used once an epoch, those that were used last would be the wrong ones to keep.
         """
         opened = self._opened.get(key)
         if opened is not None:
             if _identify(opened.path) == opened.file:
-                self._opened.move_to_end(key)
                 return opened.tensors
             del self._opened[key]
         return self._open(key)
+
+    def open_ahead(self, keys: Iterable[str]) -> None:
+        """Open entries that will be used, as many as stay open.
+
+        Their handles then lie side by side in memory. Opened between the steps of a training, each
+        sits in the gap that a batch has left, the next batch needs a new place, and a quarter of a
+        gigabyte is lost.
+        """
+        for key in keys:
+            if len(self._opened) >= KEPT_OPEN:
+                return
+            self.get(key)
 
     def _open(self, key: str) -> dict[str, Tensor] | None:
         path = self._path(key)
@@ -102,12 +113,9 @@ class EntryStore:
         return tensors
 
     def _keep_open(self, key: str, path: Path, tensors: dict[str, Tensor]) -> None:
-        identity = _identify(path)
-        if identity is None:
-            return
-        self._opened[key] = _Opened(path, identity, tensors)
-        if len(self._opened) > KEPT_OPEN:
-            self._opened.popitem(last=False)
+        identity = _identify(path) if len(self._opened) < KEPT_OPEN else None
+        if identity is not None:
+            self._opened[key] = _Opened(path, identity, tensors)
 
     def put(self, key: str, tensors: Mapping[str, Tensor]) -> bool:
         """Write an entry; False where there is no room left within the limit.

@@ -31,7 +31,8 @@ _FREQUENCIES = 16
 _COARSE = 8
 _COARSE_LEVELS = 3.0
 _FLAT_LEVELS = 2.0
-_BLOCK = 1024
+_BLOCK = 1024  # rows compared with all images at once, ...
+_BLOCK_PAIRS = 2**22  # ... fewer where there are many images: memory stays as it is
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
@@ -130,8 +131,7 @@ def find_near(
     signs = np.stack([print_.bits for print_ in shown]).astype(np.float32) * 2 - 1
     part = _number_parts(shown, parts)
     pairs = []
-    for start in range(0, len(shown), _BLOCK):
-        block = slice(start, start + _BLOCK)
+    for start, block in _list_blocks(len(shown)):
         distance = (signs.shape[1] - signs[block] @ signs.T) / 2
         for row, column in _pick(distance <= limit, part, start):
             pair = DuplicatePair(shown[row].id, shown[column].id, round(float(distance[row - start, column])))
@@ -148,11 +148,15 @@ def _candidates(
     coarse = np.stack([print_.coarse for print_ in prints]).astype(np.float64)
     squares = (coarse**2).sum(axis=1)
     part = _number_parts(prints, parts)
-    for start in range(0, len(prints), _BLOCK):
-        block = slice(start, start + _BLOCK)
+    for start, block in _list_blocks(len(prints)):
         squared = squares[block, None] + squares - 2 * coarse[block] @ coarse.T
         for row, column in _pick(squared / coarse.shape[1] <= _COARSE_LEVELS**2, part, start):
             yield prints[row], prints[column]
+
+
+def _list_blocks(count: int) -> Iterator[tuple[int, slice]]:
+    rows = max(1, min(_BLOCK, _BLOCK_PAIRS // count))
+    return ((start, slice(start, start + rows)) for start in range(0, count, rows))
 
 
 def _pick(close: NDArray[np.bool_], part: NDArray[np.int64], start: int) -> list[tuple[int, int]]:

@@ -123,8 +123,11 @@ class ViewBank:
     def build(self, progress: Progress) -> None:
         """Compute what is not remembered yet, image by image, one in each thread; a volume is read once."""
         missing = {position: views for position in range(len(self)) if (views := self._missing(position))}
-        if not missing:
-            return
+        if missing:
+            self._fill(missing, progress)
+        self._store.open_ahead(key for sample in self._samples() for key in self._keys(sample))
+
+    def _fill(self, missing: Mapping[int, Sequence[int]], progress: Progress) -> None:
         label = f"features of {len(missing)} {self._items.unit} × {self.views} views"
         with one_image_per_thread() as workers:
             computed = map_ahead(self._compute, missing.items(), workers=workers, ahead=workers)
@@ -181,15 +184,19 @@ class ViewBank:
                 "raise --set cache.limit_gb"
             )
 
+    def _samples(self) -> Iterator[Sample]:
+        return (Sample(position, view) for position in range(len(self)) for view in range(self.views))
+
     def _missing(self, position: int) -> list[int]:
         samples = [Sample(position, view) for view in range(self.views)]
-        return [sample.view for sample in samples if not self._present(sample)]
+        return [
+            sample.view for sample in samples if not all(key in self._store for key in self._keys(sample))
+        ]
 
-    def _present(self, sample: Sample) -> bool:
-        wanted = [self._feature_key(sample), self._label_key(sample)]
-        if self._model.decoder.needs_image:
-            wanted.append(self._pixel_key(sample))
-        return all(key in self._store for key in wanted)
+    def _keys(self, sample: Sample) -> list[str]:
+        """Names of the entries of a view."""
+        keys = [self._feature_key(sample), self._label_key(sample)]
+        return [*keys, self._pixel_key(sample)] if self._model.decoder.needs_image else keys
 
     def _features(self, samples: Sequence[Sample]) -> Features:
         def render(index: int) -> Tensor:
