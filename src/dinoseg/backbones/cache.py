@@ -85,8 +85,7 @@ class EntryStore:
         """Open entries that will be used, as many as stay open.
 
         Their handles then lie side by side in memory. Opened between the steps of a training, each
-        sits in the gap that a batch has left, the next batch needs a new place, and a quarter of a
-        gigabyte is lost.
+        sits in the gap that a batch has left, and the next batch needs a new place.
         """
         for key in keys:
             if len(self._opened) >= KEPT_OPEN:

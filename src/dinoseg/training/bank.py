@@ -27,6 +27,8 @@ from dinoseg.progress import Progress
 from dinoseg.training.items import list_items
 from dinoseg.training.threads import one_image_per_thread
 
+Entry = Mapping[str, Tensor]
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -125,7 +127,8 @@ class ViewBank:
         missing = {position: views for position in range(len(self)) if (views := self._missing(position))}
         if missing:
             self._fill(missing, progress)
-        self._store.open_ahead(key for sample in self._samples() for key in self._keys(sample))
+        samples = (Sample(position, view) for position in range(len(self)) for view in range(self.views))
+        self._store.open_ahead(key for sample in samples for key in self._recipes(sample))
 
     def _fill(self, missing: Mapping[int, Sequence[int]], progress: Progress) -> None:
         label = f"features of {len(missing)} {self._items.unit} × {self.views} views"
@@ -137,24 +140,14 @@ class ViewBank:
                         self._store.put(key, entry)
         self._tell_left_out(progress)
 
-    def _compute(self, missing: tuple[int, Sequence[int]]) -> dict[str, Mapping[str, Tensor]]:
+    def _compute(self, missing: tuple[int, Sequence[int]]) -> dict[str, Entry]:
         """The entries that the store lacks of some views of one image or slice; called in threads."""
         position, views = missing
         case = self._read(position)
-        entries: dict[str, Mapping[str, Tensor]] = {}
-        for sample in (Sample(position, view) for view in views):
-            wanted: dict[str, Callable[[Tensor], Mapping[str, Tensor]]] = {
-                self._feature_key(sample): self._cache.compute
-            }
-            if self._model.decoder.needs_image:
-                wanted[self._pixel_key(sample)] = _to_entry
-            absent = {key: make for key, make in wanted.items() if key not in self._store}
-            if absent:
-                pixels = self._render(sample, case)
-                entries |= {key: make(pixels) for key, make in absent.items()}
-            if (key := self._label_key(sample)) not in self._store:
-                entries[key] = _to_entry(self._draw_label(sample, case))
-        return entries
+        recipes = [self._recipes(Sample(position, view)) for view in views]
+        return {
+            key: make(case) for recipe in recipes for key, make in recipe.items() if key not in self._store
+        }
 
     def batch(self, samples: Sequence[Sample]) -> Batch:
         """Features and labels of some views, from disk; computed anew where an entry is gone."""
@@ -184,19 +177,19 @@ class ViewBank:
                 "raise --set cache.limit_gb"
             )
 
-    def _samples(self) -> Iterator[Sample]:
-        return (Sample(position, view) for position in range(len(self)) for view in range(self.views))
-
     def _missing(self, position: int) -> list[int]:
         samples = [Sample(position, view) for view in range(self.views)]
-        return [
-            sample.view for sample in samples if not all(key in self._store for key in self._keys(sample))
-        ]
+        return [item.view for item in samples if any(key not in self._store for key in self._recipes(item))]
 
-    def _keys(self, sample: Sample) -> list[str]:
-        """Names of the entries of a view."""
-        keys = [self._feature_key(sample), self._label_key(sample)]
-        return [*keys, self._pixel_key(sample)] if self._model.decoder.needs_image else keys
+    def _recipes(self, sample: Sample) -> dict[str, Callable[[Case], Entry]]:
+        """The entries of a view by key: how each is made of the image or slice."""
+        recipes: dict[str, Callable[[Case], Entry]] = {
+            self._feature_key(sample): lambda case: self._cache.compute(self._render(sample, case)),
+            self._label_key(sample): lambda case: _to_entry(self._draw_label(sample, case)),
+        }
+        if self._model.decoder.needs_image:
+            recipes[self._pixel_key(sample)] = lambda case: _to_entry(self._render(sample, case))
+        return recipes
 
     def _features(self, samples: Sequence[Sample]) -> Features:
         def render(index: int) -> Tensor:

@@ -14,8 +14,8 @@ MOST_IMAGES = 8  # at once: each holds the maps of a whole network, and they tak
 def one_image_per_thread() -> Iterator[int]:
     """Give how many threads shall work on an image each, and let torch use the cores left for every one.
 
-    An operation on one image is too small to share: two images at once on a core each take two
-    thirds of the time of two in turn on both. The values are the same.
+    An operation on one image is too small to be shared well: images side by side, a core for
+    each, take less time than one after the other on all cores. The values are the same.
     """
     threads = torch.get_num_threads()
     images = min(threads, MOST_IMAGES)
