@@ -23,6 +23,13 @@ SMALL: dict[str, Any] = {
     "train.min_epoch_samples": 0,
 }
 
+#: Decoder settings where the size of a decoder is no question.
+NARROW: dict[str, dict[str, Any]] = {
+    "segdino-v1": {"features": 8, "widths": [8, 8, 8, 8]},
+    "dino-unet": {"features_per_stage": [8, 8, 8, 8], "fapm_rank": 8, "spm_width": 8, "heads": 4},
+    "dino-augseg": {"final_width": 8},
+}
+
 
 def make_data(root: Path, *, count: int = 15, seed: int = 0) -> Path:
     """A folder of small phantoms with splits by group."""

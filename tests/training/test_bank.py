@@ -36,7 +36,7 @@ from dinoseg.progress import Silent
 from dinoseg.training.bank import Batches, Sample, ViewBank, draw_epoch
 from dinoseg.training.items import read_digests
 from tests.backbones.tiny import Notes
-from tests.training.folders import make_data
+from tests.training.folders import NARROW, make_data
 
 AUGMENTATION = AugmentationSettings(
     horizontal_flip=0.5, rotation_probability=1, zoom=0.2, zoom_probability=1, colour_probability=1
@@ -44,7 +44,7 @@ AUGMENTATION = AugmentationSettings(
 SEES_PIXELS = "dino-unet"  # the method that looks at the image
 OPTIONS: dict[str, dict[str, Any]] = {
     "linear": {},
-    SEES_PIXELS: {"features_per_stage": (8, 8, 8, 8), "fapm_rank": 8, "spm_width": 8, "heads": 4},
+    SEES_PIXELS: NARROW["dino-unet"],
 }
 VIEWS = 3
 SAMPLES = [Sample(0, 1), Sample(3, 0), Sample(2, 2), Sample(0, 1)]

@@ -13,6 +13,7 @@ from dinoseg.backbones.extractors import Backbone
 from dinoseg.data.formats import decoding
 from dinoseg.data.phantoms import write_phantoms
 from dinoseg.training.module import DecoderTraining
+from tests.training.folders import NARROW
 
 SETTINGS = {
     "train.epochs": 3,
@@ -22,15 +23,6 @@ SETTINGS = {
     "model.preprocessing.size": 64,
 }
 PICTURES = 12
-METHODS: dict[str, dict[str, Any]] = {  # small where the size of the decoder is no question
-    "segdino-v1": {},
-    "dino-unet": {
-        "model.decoder.features_per_stage": [8, 8, 8, 8],
-        "model.decoder.fapm_rank": 8,
-        "model.decoder.spm_width": 8,
-        "model.decoder.heads": 4,
-    },
-}
 
 
 class Counts:
@@ -67,11 +59,12 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Counts:
     return counts
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ["segdino-v1", "dino-unet"])
 def test_an_epoch_opens_no_image_and_asks_no_backbone(method: str, counts: Counts, tmp_path: Path) -> None:
     """Neither in a step nor in the validation after it, whether the decoder looks at pixels or not."""
     data = write_phantoms(tmp_path / "data", kind="ultrasound", count=PICTURES, size=(48, 64))
-    changes = {**SETTINGS, **METHODS[method], "cache.folder": str(tmp_path / "features")}
+    narrow = {f"model.decoder.{name}": value for name, value in NARROW[method].items()}
+    changes = {**SETTINGS, **narrow, "cache.folder": str(tmp_path / "features")}
     train(data, method=method, backbone="untrained-vitt16", out=tmp_path / "first", changes=changes)
     assert counts.calls["backbone"] > 0
     assert counts.calls["decode"] > 0

@@ -19,14 +19,9 @@ from dinoseg.training.bank import Batch
 from dinoseg.training.feature_augmentation import augment_features
 from dinoseg.training.module import DecoderTraining
 from tests.inference.models import BINARY, make_glass
-from tests.training.folders import read_decoder, train_small
+from tests.training.folders import NARROW, read_decoder, train_small
 
 WAVELET = TrainSettings(feature_augmentation="wavelet", wavelet_probability=1.0)
-NARROW: dict[str, dict[str, Any]] = {
-    "segdino-v1": {"features": 8, "widths": [8, 8, 8, 8]},
-    "dino-unet": {"features_per_stage": [8, 8, 8, 8], "fapm_rank": 8, "spm_width": 8, "heads": 4},
-    "dino-augseg": {"final_width": 8},
-}
 
 
 def make_features(batch: int = 3) -> Features:

@@ -35,13 +35,8 @@ from dinoseg.training.history import History, draw_learning_curve
 from dinoseg.training.module import DecoderTraining
 from tests.backbones.tiny import Notes
 from tests.training.conftest import Finished
-from tests.training.folders import make_data, read_decoder, read_rows, train_small
+from tests.training.folders import NARROW, make_data, read_decoder, read_rows, train_small
 
-NARROW: dict[str, dict[str, Any]] = {
-    "segdino-v1": {"features": 8, "widths": [8, 8, 8, 8]},
-    "dino-unet": {"features_per_stage": [8, 8, 8, 8], "fapm_rank": 8, "spm_width": 8, "heads": 4},
-    "dino-augseg": {"final_width": 8},
-}
 pytestmark = pytest.mark.usefixtures("quick")
 
 
