@@ -91,14 +91,9 @@ def draw_learning_curve(rows: Sequence[Mapping[str, float]], path: Path, *, titl
         losses.plot(seen, scores, label="validation", color="#d55e00", marker=dots)
         dice.plot(seen, [row["val_dice"] for row in validated], color="#d55e00", marker=dots)
         best = max(validated, key=lambda row: row["val_dice"])
-        dice.plot([best["epoch"]], [best["val_dice"]], "o", color="#d55e00")
-        dice.annotate(
-            f"best {best['val_dice']:.3f}\nepoch {best['epoch']:.0f}",
-            (best["epoch"], best["val_dice"]),
-            xytext=(0, -34 if best["val_dice"] > 0.5 else 10),
-            textcoords="offset points",
-            ha="center",
-        )
+        label = f"best: {best['val_dice']:.3f}, epoch {best['epoch']:.0f}"
+        dice.plot([best["epoch"]], [best["val_dice"]], "o", color="#d55e00", label=label)
+        dice.legend(frameon=False)  # where no line is; beside its point the words lay on the line
     else:
         dice.text(0.5, 0.5, "no validation images", ha="center", transform=dice.transAxes)
     losses.set(xlabel="epoch", ylabel="loss")
