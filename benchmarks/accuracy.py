@@ -25,10 +25,10 @@ import torch
 
 from dinoseg.cli.devices import keep_freed_memory
 from dinoseg.data import open_dataset
-from dinoseg.data.splits import Splits, make_splits, save_splits
+from dinoseg.data.splits.splits import Splits, make_splits, save_splits
 from dinoseg.evaluation import Evaluation, evaluate
 from dinoseg.evaluation.summary import ClassSummary
-from dinoseg.model import METHODS
+from dinoseg.model.segmenter import METHODS
 from dinoseg.outputs import write_csv
 from dinoseg.training import train
 

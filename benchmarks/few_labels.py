@@ -34,11 +34,11 @@ from accuracy import Lines
 from dinoseg.cli.devices import keep_freed_memory
 from dinoseg.config import RunSettings, from_yaml
 from dinoseg.data import open_dataset
-from dinoseg.data.splits import load_splits
+from dinoseg.data.splits.splits import load_splits
 from dinoseg.evaluation.summary import headline, summarise
 from dinoseg.outputs import write_csv, write_json
 from dinoseg.training import learn_curve
-from dinoseg.training.outcomes import Repeats
+from dinoseg.training.series.outcomes import Repeats
 from peer_unet import score_peer, train_unet
 
 ROOT = Path(__file__).parents[1]

@@ -26,7 +26,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does
 import torch
 
 from dinoseg.cli.devices import keep_freed_memory
-from dinoseg.data.phantoms import write_phantoms
+from dinoseg.data.phantoms.phantoms import write_phantoms
 from dinoseg.outputs import atomic_path
 from dinoseg.training import train
 from measuring import ROOT, Row, describe_machine, peak_memory_gb, save

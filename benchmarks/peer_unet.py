@@ -21,11 +21,11 @@ from torch import Tensor, nn
 from dinoseg.config import PreprocessingSettings
 from dinoseg.config.presets import DEFAULT
 from dinoseg.data import Dataset, read_case
-from dinoseg.data.augmentation import apply_to_image, apply_to_label, draw_view
 from dinoseg.data.case import Image, LabelMap
-from dinoseg.data.case_files import CaseFiles
-from dinoseg.data.transforms import resize_image, resize_label, to_rgb
-from dinoseg.data.volume_cases import VolumeSlices, read_volume_case, take_label_slice
+from dinoseg.data.cases.files import CaseFiles
+from dinoseg.data.cases.volumes import VolumeSlices, read_volume_case, take_label_slice
+from dinoseg.data.tensors.augmentation import apply_to_image, apply_to_label, draw_view
+from dinoseg.data.tensors.transforms import resize_image, resize_label, to_rgb
 from dinoseg.evaluation.metrics import DEFAULT_TOLERANCE, ClassScore, score_case
 
 BATCH = 4  # as our presets

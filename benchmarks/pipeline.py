@@ -25,12 +25,12 @@ from dinoseg.backbones.extractors import Precision
 from dinoseg.cli.devices import keep_freed_memory
 from dinoseg.config import BackboneSettings, ModelSettings, PreprocessingSettings, decoder_settings
 from dinoseg.data.case import Case
-from dinoseg.data.formats import read_image
-from dinoseg.data.phantoms import write_phantoms
+from dinoseg.data.images import read_image
+from dinoseg.data.phantoms.phantoms import write_phantoms
 from dinoseg.inference import Prediction, predict_files
 from dinoseg.inference.engine import Options, Prepared, prepare, segment
-from dinoseg.inference.streams import map_ahead
-from dinoseg.model import Segmenter
+from dinoseg.model.segmenter import Segmenter
+from dinoseg.streams import map_ahead
 from measuring import ROOT, Row, describe_machine, list_precisions, measure, random_backbone, save
 
 IMAGES = ROOT / "../shared/data/kvasir-seg/images"

@@ -36,7 +36,7 @@ from dinoseg.config import (
 from dinoseg.data.volumes import Volume, upright_geometry
 from dinoseg.inference import predict_files, segment_volume
 from dinoseg.inference.engine import Options
-from dinoseg.model import Segmenter
+from dinoseg.model.segmenter import Segmenter
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks/results/volumes.csv"

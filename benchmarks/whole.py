@@ -38,7 +38,7 @@ from dinoseg.backbones.features import Features
 from dinoseg.cli.devices import keep_freed_memory
 from dinoseg.config import decoder_settings
 from dinoseg.decoders import Decoder
-from dinoseg.model import create_decoder
+from dinoseg.model.segmenter import create_decoder
 from measuring import (
     Row,
     describe_machine,

@@ -22,7 +22,7 @@ LAYERS = """
     model
     decoders | data
     backbones
-    config | outputs | progress
+    config | outputs | progress | streams
     errors
 """
 

@@ -11,7 +11,8 @@ from torch import Tensor
 from dinoseg.backbones import create_backbone
 from dinoseg.backbones.catalog import BackboneSpec
 from dinoseg.config import BackboneSettings, ModelSettings, PreprocessingSettings, decoder_settings
-from dinoseg.model import METHODS, Segmenter, load
+from dinoseg.model.loading import load
+from dinoseg.model.segmenter import METHODS, Segmenter
 from tests.backbones.tiny import convnext_spec, dinov2_spec, random_images, save_folder, vit_spec
 from tests.decoders.test_contract import SMALL, all_logits
 

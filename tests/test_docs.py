@@ -32,7 +32,7 @@ from dinoseg.backbones.catalog import BACKBONES, BackboneSpec
 from dinoseg.cli.info import show_value
 from dinoseg.cli.settings import list_settings
 from dinoseg.config import AugmentationSettings, Method, TrainSettings, preset
-from dinoseg.data.phantoms import write_phantoms
+from dinoseg.data.phantoms.phantoms import write_phantoms
 from dinoseg.errors import ConfigError
 from tests.cli.commands import list_commands, list_options
 

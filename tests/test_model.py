@@ -28,7 +28,8 @@ from dinoseg.config import (
 from dinoseg.data.case import Image
 from dinoseg.decoders import Decoder
 from dinoseg.errors import ConfigError, RunError
-from dinoseg.model import METHODS, Segmenter, create_decoder, load
+from dinoseg.model.loading import load
+from dinoseg.model.segmenter import METHODS, Segmenter, create_decoder
 from tests.backbones.tiny import save_folder, vit_spec
 
 # Every method at its smallest.

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from dinoseg.errors import DinosegError
     from dinoseg.evaluation import evaluate
     from dinoseg.inference import Prediction, predict
-    from dinoseg.model import METHODS, Segmenter, load
+    from dinoseg.model.loading import load
+    from dinoseg.model.segmenter import METHODS, Segmenter
     from dinoseg.training import train
 
 __version__ = "0.1.0"
@@ -33,14 +34,14 @@ __all__ = [
 ]
 
 _HOMES = {
-    "METHODS": "dinoseg.model",
+    "METHODS": "dinoseg.model.segmenter",
     "Case": "dinoseg.data",
     "DinosegError": "dinoseg.errors",
     "Prediction": "dinoseg.inference",
-    "Segmenter": "dinoseg.model",
+    "Segmenter": "dinoseg.model.segmenter",
     "create_backbone": "dinoseg.backbones",
     "evaluate": "dinoseg.evaluation",
-    "load": "dinoseg.model",
+    "load": "dinoseg.model.loading",
     "predict": "dinoseg.inference",
     "train": "dinoseg.training",
 }

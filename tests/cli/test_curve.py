@@ -9,7 +9,7 @@ import pytest
 
 from dinoseg.cli.curve import parse_shots
 from dinoseg.cli.train import ScoredSplit
-from dinoseg.data.phantoms import write_phantoms
+from dinoseg.data.phantoms.phantoms import write_phantoms
 from dinoseg.errors import UsageError
 from dinoseg.training import learn_curve
 from tests.cli.conftest import Run

@@ -8,7 +8,7 @@ import torch
 
 from dinoseg.cli.devices import check_device, list_devices
 from dinoseg.errors import UsageError
-from dinoseg.training.composition import require_device
+from dinoseg.training.runs.composition import require_device
 from tests.cli.commands import list_commands
 
 FAULTS = """

@@ -15,7 +15,7 @@ from dinoseg.backbones.modules import build_config
 from dinoseg.cli.importing import number_classes
 from dinoseg.cli.weights import keep
 from dinoseg.errors import UsageError
-from dinoseg.model import load
+from dinoseg.model.loading import load
 from dinoseg.progress import Silent
 from tests.backbones.tiny import read_parity, save_folder
 from tests.cli.conftest import Run

@@ -17,7 +17,7 @@ from dinoseg.cli import main
 from dinoseg.cli.settings import NOT_SETTABLE, list_settings
 from dinoseg.cli.train import Preset, ShotsFrom, ShotUnit
 from dinoseg.config import RunSettings, TrainSettings, override, preset
-from dinoseg.data.phantoms import write_phantoms
+from dinoseg.data.phantoms.phantoms import write_phantoms
 from tests.cli.conftest import Run
 
 SMALL = ["--set", "model.preprocessing.size=64", "--set", "train.views=1", "--set", "train.min_bank=1"]

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from dinoseg.config import PercentileIntensity, PreprocessingSettings
-from dinoseg.data.splits import Splits, save_splits
+from dinoseg.data.splits.splits import Splits, save_splits
 from dinoseg.data.volumes import Volume, read_label
-from dinoseg.model import load
+from dinoseg.model.loading import load
 from tests.cli.conftest import Run
 from tests.inference.models import THREE, make_vit
 from tests.inference.volumes import make_volume, save_nifti

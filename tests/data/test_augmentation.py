@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dinoseg.config import AugmentationSettings
-from dinoseg.data.augmentation import LUMA, View, apply_to_image, apply_to_label, draw_view
+from dinoseg.data.tensors.augmentation import LUMA, View, apply_to_image, apply_to_label, draw_view
 
 ALWAYS = AugmentationSettings(
     horizontal_flip=0.5,

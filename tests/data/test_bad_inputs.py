@@ -17,9 +17,9 @@ import tifffile
 from PIL import Image as PillowImage
 
 from dinoseg.data import open_dataset, read_case
-from dinoseg.data.formats import read_image, read_label
-from dinoseg.data.labels import require_foreground
-from dinoseg.data.splits import check_splits, load_splits, make_splits, resolve_splits
+from dinoseg.data.images import read_image, read_label
+from dinoseg.data.labels.mapping import require_foreground
+from dinoseg.data.splits.splits import check_splits, load_splits, make_splits, resolve_splits
 from dinoseg.errors import DataError, FileFormatError, LabelError, LayoutError, SplitError
 from tests.data.samples import SIZE, blob, make_dataset, picture, save, write_lines
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from dinoseg.data.checks import check_dataset
-from dinoseg.data.findings import DataReport
-from dinoseg.data.phantoms import draw_phantom
-from dinoseg.data.splits import Splits, save_splits
+from dinoseg.data.checks.dataset import check_dataset
+from dinoseg.data.checks.findings import DataReport
+from dinoseg.data.phantoms.phantoms import draw_phantom
+from dinoseg.data.splits.splits import Splits, save_splits
 from tests.data.samples import SIZE, blob, make_dataset, picture, save, write_lines
 
 

@@ -13,10 +13,10 @@ from PIL import Image as PillowImage
 from scipy.spatial.transform import Rotation
 
 from dinoseg.data import Dataset, open_dataset, read_case
-from dinoseg.data.conversion import convert
-from dinoseg.data.slice_folders import SliceOptions
-from dinoseg.data.splits import resolve_splits
-from dinoseg.data.volume_cases import VolumeCase, read_volume_case
+from dinoseg.data.cases.volumes import VolumeCase, read_volume_case
+from dinoseg.data.conversion.conversion import convert
+from dinoseg.data.conversion.slice_folders import SliceOptions
+from dinoseg.data.splits.splits import resolve_splits
 from dinoseg.errors import DataError, DinosegError, LabelError, LayoutError, OutputError, UsageError
 from tests.data.samples import make_dataset, picture, save, write_lines
 from tests.data.volume_folders import (

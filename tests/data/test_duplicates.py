@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import dinoseg.data.duplicates as duplicates
-from dinoseg.data.case_files import CaseFiles
-from dinoseg.data.duplicates import NEAR_BITS, Fingerprint, find_exact, find_near, read_fingerprints
-from dinoseg.data.phantoms import draw_phantom
+import dinoseg.data.splits.duplicates as duplicates
+from dinoseg.data.cases.files import CaseFiles
+from dinoseg.data.phantoms.phantoms import draw_phantom
+from dinoseg.data.splits.duplicates import NEAR_BITS, Fingerprint, find_exact, find_near, read_fingerprints
 from tests.data.samples import picture, save
 
 

@@ -11,7 +11,7 @@ import tifffile
 from PIL import Image as PillowImage
 
 from dinoseg.data.case import Image, LabelMap
-from dinoseg.data.formats import content_digest, image_info, read_image, read_label, write_image, write_mask
+from dinoseg.data.images import content_digest, image_info, read_image, read_label, write_image, write_mask
 from dinoseg.errors import OutputError, UsageError
 from tests.data.samples import SIZE, blob, picture, save
 

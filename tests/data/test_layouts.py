@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from dinoseg.data import open_dataset, read_case
-from dinoseg.data.folders import list_images
 from dinoseg.errors import LayoutError, SplitError
 from tests.data.samples import SIZE, blob, make_dataset, picture, save, write_lines
 
@@ -206,14 +205,6 @@ def test_find_keeps_the_order_and_names_unknown_ids(tmp_path: Path) -> None:
     assert [case.id for case in dataset.find(["c3", "c1"])] == ["c3", "c1"]
     with pytest.raises(SplitError, match="no case 'c9'"):
         dataset.find(["c9"])
-
-
-def test_list_images(tmp_path: Path) -> None:
-    make_dataset(tmp_path, 10)
-    assert [path.stem for path in list_images(tmp_path / "images")] == [f"c{n}" for n in range(1, 11)]
-    (tmp_path / "none").mkdir()
-    with pytest.raises(LayoutError, match="holds no image"):
-        list_images(tmp_path / "none")
 
 
 def test_one_pixel_case(tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from dinoseg.data import open_dataset, read_case
-from dinoseg.data.checks import check_dataset
-from dinoseg.data.inspection import measure_lesions
-from dinoseg.data.phantoms import PhantomKind, draw_phantom, write_phantoms
-from dinoseg.data.splits import check_splits, resolve_splits
+from dinoseg.data.checks.dataset import check_dataset
+from dinoseg.data.checks.inspection import measure_lesions
+from dinoseg.data.phantoms.phantoms import PhantomKind, draw_phantom, write_phantoms
+from dinoseg.data.splits.splits import check_splits, resolve_splits
 from dinoseg.errors import OutputError, UsageError
 
 KINDS = get_args(PhantomKind)

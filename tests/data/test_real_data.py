@@ -8,9 +8,9 @@ from collections import Counter
 import pytest
 
 from dinoseg.data import open_dataset, read_case
-from dinoseg.data.checks import check_dataset
-from dinoseg.data.duplicates import find_exact, find_near, read_fingerprints
-from dinoseg.data.splits import check_splits, draw_shots, resolve_splits
+from dinoseg.data.checks.dataset import check_dataset
+from dinoseg.data.splits.duplicates import find_exact, find_near, read_fingerprints
+from dinoseg.data.splits.splits import check_splits, draw_shots, resolve_splits
 from tests.data.samples import shared_data
 
 FOLDERS = {

@@ -12,14 +12,14 @@ import pytest
 from numpy.typing import NDArray
 
 from dinoseg.data import Dataset, open_dataset
-from dinoseg.data.shots import (
+from dinoseg.data.splits.shots import (
     draw_shots,
     find_absent_classes,
     refuse_empty_shots,
     refuse_shots,
     tell_absent_classes,
 )
-from dinoseg.data.splits import resolve_splits
+from dinoseg.data.splits.splits import resolve_splits
 from dinoseg.errors import LabelError, SplitError
 from dinoseg.progress import Silent
 from tests.data.samples import blob, picture, save, write_lines

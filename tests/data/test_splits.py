@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from dinoseg.data import open_dataset
-from dinoseg.data.layouts import Dataset
-from dinoseg.data.splits import (
+from dinoseg.data.layouts.dataset import Dataset
+from dinoseg.data.splits.splits import (
     Splits,
     check_splits,
     draw_shots,

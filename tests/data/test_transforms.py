@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dinoseg.data.case import Image, LabelMap
-from dinoseg.data.transforms import normalise, resize_image, resize_label, to_rgb
+from dinoseg.data.tensors.transforms import normalise, resize_image, resize_label, to_rgb
 
 SIZES = [(8, 8), (3, 11), (1, 1), (40, 25), (13, 1)]
 

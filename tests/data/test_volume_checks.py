@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dinoseg.data.checks import check_dataset
-from dinoseg.data.findings import DataReport
+from dinoseg.data.checks.dataset import check_dataset
+from dinoseg.data.checks.findings import DataReport
 from tests.data.samples import write_lines
 from tests.data.volume_folders import (
     RAS,

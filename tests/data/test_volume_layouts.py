@@ -12,9 +12,9 @@ import pytest
 from dinoseg.config import PreprocessingSettings, WindowIntensity
 from dinoseg.data import open_dataset, read_case
 from dinoseg.data.case import IGNORE_ID
-from dinoseg.data.shots import draw_shots
-from dinoseg.data.splits import check_splits, load_splits, make_splits, resolve_splits
-from dinoseg.data.volume_cases import VolumeSlices, count_slices, note_channels, read_volume_case
+from dinoseg.data.cases.volumes import VolumeSlices, count_slices, note_channels, read_volume_case
+from dinoseg.data.splits.shots import draw_shots
+from dinoseg.data.splits.splits import check_splits, load_splits, make_splits, resolve_splits
 from dinoseg.data.volumes import Plane
 from dinoseg.errors import ConfigError, FileFormatError, LabelError, LayoutError, SplitError
 from tests.data.samples import make_dataset, write_lines

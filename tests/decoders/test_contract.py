@@ -14,7 +14,7 @@ from dinoseg.backbones.features import Features
 from dinoseg.config import decoder_settings
 from dinoseg.decoders import Decoder
 from dinoseg.decoders.base import resize
-from dinoseg.model import METHODS, create_decoder
+from dinoseg.model.segmenter import METHODS, create_decoder
 
 # Small widths, every branch switched on.
 SMALL: dict[str, dict[str, Any]] = {

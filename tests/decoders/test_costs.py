@@ -21,7 +21,7 @@ from dinoseg.backbones.features import Features
 from dinoseg.config import decoder_settings
 from dinoseg.decoders import Decoder
 from dinoseg.decoders.cg_fuse import CrossAttention
-from dinoseg.model import METHODS, create_decoder
+from dinoseg.model.segmenter import METHODS, create_decoder
 from tests.decoders.plain import plain_dino_augseg, plain_dino_unet, plain_v1, plain_v2
 
 PYRAMID = (4, 8, 16, 32)

@@ -14,7 +14,7 @@ from dinoseg.decoders.adapter import DropPath, cell_centres, reach
 from dinoseg.decoders.deformable import POINTS, DeformableAttention
 from dinoseg.decoders.dino_unet import DinoUNet
 from dinoseg.errors import UsageError
-from dinoseg.model import create_decoder
+from dinoseg.model.segmenter import create_decoder
 from tests.decoders.released import Released, difference, features_of, load, read
 
 TOLERANCE = 1e-4

@@ -12,13 +12,13 @@ from PIL import Image
 
 from dinoseg.backbones import create_backbone
 from dinoseg.config import BackboneSettings, LinearSettings, ModelSettings, PreprocessingSettings
-from dinoseg.data.layouts import open_dataset
-from dinoseg.data.splits import Splits, save_splits
+from dinoseg.data.layouts.dataset import open_dataset
+from dinoseg.data.splits.splits import Splits, save_splits
 from dinoseg.errors import DataError, LabelError, OutputError, SplitError, UsageError
 from dinoseg.evaluation import evaluate
 from dinoseg.evaluation.metrics import score_case
 from dinoseg.inference.predictor import predict
-from dinoseg.model import Segmenter
+from dinoseg.model.segmenter import Segmenter
 
 T = TypeVar("T")
 CASES = tuple(f"case{number}" for number in range(7))

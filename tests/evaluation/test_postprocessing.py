@@ -9,12 +9,14 @@ from PIL import Image
 from scipy import ndimage
 
 from dinoseg.config import ClassPostprocessing, PostprocessingSettings
-from dinoseg.data.splits import Splits, save_splits
+from dinoseg.data.splits.splits import Splits, save_splits
 from dinoseg.errors import RunError, UsageError
 from dinoseg.evaluation import choose_postprocessing, evaluate
 from dinoseg.evaluation.cleaning import CANDIDATES, try_candidates
-from dinoseg.inference.postprocessing import clean_mask
-from dinoseg.model import Segmenter, load, store_postprocessing
+from dinoseg.inference.masks.postprocessing import clean_mask
+from dinoseg.model.folder import store_postprocessing
+from dinoseg.model.loading import load
+from dinoseg.model.segmenter import Segmenter
 from tests.inference.models import make_glass, make_vit
 
 CASES = tuple(f"case{number}" for number in range(6))

@@ -17,7 +17,7 @@ from dinoseg.evaluation.definitions import REGIONS_TEXT
 from dinoseg.evaluation.examples import choose_examples, describe
 from dinoseg.evaluation.metrics import score_case
 from dinoseg.evaluation.summary import MEAN_NAME, REGIONS_NAME, headline, summarise
-from dinoseg.model import Segmenter
+from dinoseg.model.segmenter import Segmenter
 from tests.data.volume_folders import describe as describe_raw
 from tests.data.volume_folders import write_nifti
 from tests.inference.models import make_glass

@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from dinoseg.config import PercentileIntensity, PreprocessingSettings, RangeIntensity
-from dinoseg.data.splits import Splits, save_splits
+from dinoseg.data.splits.splits import Splits, save_splits
 from dinoseg.data.volumes import Geometry, LabelVolume, Volume, upright_geometry
 from dinoseg.errors import DataError, UsageError
 from dinoseg.evaluation import evaluate
 from dinoseg.evaluation.volume_views import find_telling_slice
 from dinoseg.inference import predict, volumes
-from dinoseg.model import Segmenter
+from dinoseg.model.segmenter import Segmenter
 from tests.inference.models import THREE, make_glass, make_vit
 from tests.inference.volumes import orientations, save_nifti
 

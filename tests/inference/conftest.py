@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from dinoseg.model import Segmenter
+from dinoseg.model.segmenter import Segmenter
 from tests.inference.models import make_glass
 
 Draw = Callable[..., Path]

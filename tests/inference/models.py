@@ -9,7 +9,7 @@ from dinoseg.backbones import create_backbone
 from dinoseg.backbones.features import Features
 from dinoseg.config import BackboneSettings, ModelSettings, PreprocessingSettings, decoder_settings
 from dinoseg.decoders import Decoder
-from dinoseg.model import Segmenter
+from dinoseg.model.segmenter import Segmenter
 
 BINARY = {0: "background", 1: "lesion"}
 THREE = {0: "background", 1: "lesion", 2: "instrument"}

@@ -11,10 +11,11 @@ import pytest
 import torch
 from PIL import Image as PillowImage
 
-from dinoseg.data.formats import read_label
+from dinoseg.data.images import read_label
 from dinoseg.errors import LayoutError, OutputError, UsageError
-from dinoseg.inference import files, predict, predict_files
-from dinoseg.model import Segmenter
+from dinoseg.inference import predict, predict_files
+from dinoseg.inference.files import pipeline as files
+from dinoseg.model.segmenter import Segmenter
 from tests.inference.conftest import Draw
 from tests.inference.models import THREE, make_glass
 

@@ -8,8 +8,8 @@ from scipy import ndimage
 
 from dinoseg.config import ClassPostprocessing, PostprocessingSettings
 from dinoseg.errors import DataError
-from dinoseg.inference.components import find_components
-from dinoseg.inference.postprocessing import clean_mask
+from dinoseg.inference.masks.components import find_components
+from dinoseg.inference.masks.postprocessing import clean_mask
 
 
 def _settings(dimensions: int = 3, unit: str = "px", **steps) -> PostprocessingSettings:

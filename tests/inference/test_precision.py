@@ -13,7 +13,7 @@ from dinoseg import evaluate, load, predict, train
 from dinoseg.backbones.extractors import PRECISIONS
 from dinoseg.cli.options import PrecisionName
 from dinoseg.config import BackboneSettings
-from dinoseg.data.phantoms import write_phantoms
+from dinoseg.data.phantoms.phantoms import write_phantoms
 from dinoseg.errors import ConfigError, OutputError, RunError, UsageError
 from dinoseg.inference import predict_files
 

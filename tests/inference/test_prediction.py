@@ -9,10 +9,10 @@ import pytest
 from PIL import Image as PillowImage
 
 from dinoseg.data.case import Image
-from dinoseg.data.formats import read_label
+from dinoseg.data.images import read_label
 from dinoseg.errors import OutputError, UsageError
 from dinoseg.inference import Prediction
-from dinoseg.inference.overlays import (
+from dinoseg.inference.pictures.overlays import (
     _near_other_class,
     contour_width,
     draw_legend,

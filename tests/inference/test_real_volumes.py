@@ -12,7 +12,7 @@ import pytest
 from dinoseg.config import PercentileIntensity, PreprocessingSettings, WindowIntensity
 from dinoseg.data.volumes import read_label, read_volume
 from dinoseg.inference import predict, predict_files
-from dinoseg.model import Segmenter
+from dinoseg.model.segmenter import Segmenter
 from tests.data.samples import shared_data
 from tests.inference.models import make_vit
 

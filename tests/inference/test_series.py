@@ -17,7 +17,7 @@ from dinoseg.data.dicom import read_segmentation, read_series
 from dinoseg.data.volumes import read_label
 from dinoseg.errors import UsageError
 from dinoseg.inference import predict, predict_files
-from dinoseg.model import Segmenter
+from dinoseg.model.segmenter import Segmenter
 from tests.data.dicom.drawn import draw_series, ras_affine
 from tests.inference.models import make_glass
 from tests.inference.volumes import make_volume, save_nifti

@@ -6,7 +6,7 @@ from contextlib import closing
 
 import pytest
 
-from dinoseg.inference.streams import batched, map_ahead
+from dinoseg.streams import batched, map_ahead
 
 
 def test_order_is_kept_whatever_is_slow() -> None:

@@ -20,8 +20,8 @@ from dinoseg.data.volumes import Volume, find_orientation, read_label, upright_g
 from dinoseg.errors import DataError, LayoutError, OutputError, UsageError
 from dinoseg.inference import VolumePrediction, predict, predict_files, segment_volume
 from dinoseg.inference.engine import Options
-from dinoseg.inference.slice_pictures import choose_slices
-from dinoseg.model import Segmenter
+from dinoseg.inference.pictures.slices import choose_slices
+from dinoseg.model.segmenter import Segmenter
 from tests.inference.conftest import Draw
 from tests.inference.models import THREE, Slope, make_glass, make_vit
 from tests.inference.test_files import Notes
@@ -100,7 +100,7 @@ def test_windows_and_flips_are_those_of_the_slices(glass3d: Segmenter) -> None:
 
 
 def test_fusion_is_the_mean_of_the_planes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dinoseg.inference.fusion._BLOCK_BYTES", 2 * 14 * 11 * 9)
+    monkeypatch.setattr("dinoseg.inference.masks.fusion._BLOCK_BYTES", 2 * 14 * 11 * 9)
     settings = PreprocessingSettings(size=32, intensity=PercentileIntensity())
     model = make_vit("linear", size=32, preprocessing=settings)
     volume = make_volume((7, 14, 11))
@@ -123,7 +123,7 @@ def test_fusion_is_the_mean_of_the_planes(tmp_path: Path, monkeypatch: pytest.Mo
 def _probabilities(model: Segmenter, volume: Volume) -> np.ndarray:
     """(classes, D, H, W), slice by slice along the first axis."""
     from dinoseg.data.case import Case
-    from dinoseg.data.volume_cases import VolumeSlices
+    from dinoseg.data.cases.volumes import VolumeSlices
     from dinoseg.inference import predict_cases
 
     slices = VolumeSlices(volume, model.settings.preprocessing)
@@ -177,7 +177,7 @@ def test_wrong_choices(glass: Segmenter, glass3d: Segmenter, tmp_path: Path) -> 
 
 
 def test_memory_is_that_of_input_and_mask_however_many_the_slices(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dinoseg.inference.fusion._BLOCK_BYTES", 1 << 18)
+    monkeypatch.setattr("dinoseg.inference.masks.fusion._BLOCK_BYTES", 1 << 18)
     model = make_glass(intensity=UNITS)
 
     def beyond(depth: int, **options) -> int:

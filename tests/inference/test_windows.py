@@ -7,7 +7,7 @@ from torch import Tensor
 
 from dinoseg.inference import predict
 from dinoseg.inference.engine import slide
-from dinoseg.model import Segmenter
+from dinoseg.model.segmenter import Segmenter
 from tests.inference.models import Slope, make_glass
 
 

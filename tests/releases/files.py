@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dinoseg.backbones.catalog import BackboneSpec
 from dinoseg.backbones.modules import load_module
-from dinoseg.model import METHODS
+from dinoseg.model.segmenter import METHODS
 from tests.backbones.tiny import convnext_spec, read_parity, save_folder
 from tests.decoders.released import read
 

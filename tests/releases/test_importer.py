@@ -14,7 +14,7 @@ from torch import Tensor
 import dinoseg
 from dinoseg.backbones import create_backbone
 from dinoseg.errors import ConfigError, DinosegError, OutputError, RunError, UsageError, WeightsError
-from dinoseg.model import METHODS
+from dinoseg.model.segmenter import METHODS
 from dinoseg.releases import import_checkpoint
 from dinoseg.releases.importer import PUBLISHED_ON
 from tests.backbones.tiny import Notes

@@ -12,7 +12,7 @@ import pytest
 import dinoseg.training.fitting as fitting
 from dinoseg.backbones import create_backbone
 from dinoseg.backbones.extractors import Backbone, Precision
-from dinoseg.model import Segmenter
+from dinoseg.model.segmenter import Segmenter
 from tests.backbones.tiny import Notes
 from tests.training.folders import make_data, train_small
 

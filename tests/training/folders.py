@@ -10,8 +10,8 @@ from typing import Any
 from safetensors.torch import load_file
 from torch import Tensor
 
-from dinoseg.data.phantoms import write_phantoms
-from dinoseg.model import Segmenter
+from dinoseg.data.phantoms.phantoms import write_phantoms
+from dinoseg.model.segmenter import Segmenter
 from dinoseg.training import train
 
 #: Seconds instead of minutes; everything else as in the preset.

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-import dinoseg.model as model_module
+import dinoseg.model.loading as loading
 import dinoseg.training.fitting as fitting
 from tests.training.conftest import _create_once
 from tests.training.folders import SMALL
@@ -21,7 +21,7 @@ TINY: dict[str, Any] = {**SMALL, "train.epochs": 1, "train.views": 1, "model.pre
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """No picture of each run, and one frozen backbone for all: two thirds of the time of so small runs."""
     monkeypatch.setattr(fitting, "draw_learning_curve", lambda *arguments, **keywords: None)
-    for module in (fitting, model_module):
+    for module in (fitting, loading):
         monkeypatch.setattr(module, "create_backbone", _create_once)
 
 

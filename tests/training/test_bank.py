@@ -14,7 +14,7 @@ import torch
 from PIL import Image as PillowImage
 from torch import Tensor
 
-import dinoseg.training.items as items_module
+import dinoseg.training.features.items as items_module
 from dinoseg.backbones import create_backbone
 from dinoseg.backbones.cache import DTYPES, EntryStore, FeatureCache
 from dinoseg.backbones.extractors import Backbone
@@ -27,14 +27,14 @@ from dinoseg.config import (
     decoder_settings,
 )
 from dinoseg.data import Dataset, LabelMapping, open_dataset, read_case
-from dinoseg.data.augmentation import apply_to_image, apply_to_label, draw_view
-from dinoseg.data.formats import content_digest
-from dinoseg.data.transforms import resize_image, resize_label, to_rgb
+from dinoseg.data.images import content_digest
+from dinoseg.data.tensors.augmentation import apply_to_image, apply_to_label, draw_view
+from dinoseg.data.tensors.transforms import resize_image, resize_label, to_rgb
 from dinoseg.errors import LabelError
-from dinoseg.model import Segmenter
+from dinoseg.model.segmenter import Segmenter
 from dinoseg.progress import Silent
-from dinoseg.training.bank import Batches, Sample, ViewBank, draw_epoch
-from dinoseg.training.items import read_digests
+from dinoseg.training.features.bank import Batches, Sample, ViewBank, draw_epoch
+from dinoseg.training.features.items import read_digests
 from tests.backbones.tiny import Notes
 from tests.training.folders import NARROW, make_data
 

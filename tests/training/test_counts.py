@@ -10,9 +10,9 @@ import pytest
 from dinoseg import train
 from dinoseg.backbones.cache import EntryStore
 from dinoseg.backbones.extractors import Backbone
-from dinoseg.data.formats import decoding
-from dinoseg.data.phantoms import write_phantoms
-from dinoseg.training.module import DecoderTraining
+from dinoseg.data.images import decoding
+from dinoseg.data.phantoms.phantoms import write_phantoms
+from dinoseg.training.learning.module import DecoderTraining
 from tests.training.folders import NARROW
 
 SETTINGS = {

@@ -15,17 +15,17 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image as PillowImage
 
-import dinoseg.training.repeats as repeats_module
+import dinoseg.training.series.repeats as repeats_module
 from dinoseg.config import RunSettings, from_yaml
-from dinoseg.data.splits import load_splits
+from dinoseg.data.splits.splits import load_splits
 from dinoseg.errors import ConfigError, DinosegError, RunError, SplitError, UsageError
 from dinoseg.evaluation import evaluate
 from dinoseg.evaluation.statistics import Interval
 from dinoseg.outputs import write_json
 from dinoseg.training import Curve, learn_curve
-from dinoseg.training.curve_picture import draw_curve
 from dinoseg.training.fitting import train_run
-from dinoseg.training.outcomes import Draw, Repeats, gather
+from dinoseg.training.series.curve_picture import draw_curve
+from dinoseg.training.series.outcomes import Draw, Repeats, gather
 from tests.backbones.tiny import Notes
 from tests.training.series import TINY, hurry, read_comments, read_json, read_table, stamps
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-import dinoseg.training.repeats as repeats_module
+import dinoseg.training.series.repeats as repeats_module
 from dinoseg.data import open_dataset
-from dinoseg.data.splits import load_splits
+from dinoseg.data.splits.splits import load_splits
 from dinoseg.errors import (
     ConfigError,
     DinosegError,
@@ -26,8 +26,8 @@ from dinoseg.errors import (
 )
 from dinoseg.evaluation import evaluate
 from dinoseg.training import Draws, learn_curve, train_draws
-from dinoseg.training.locks import locked
-from dinoseg.training.spread import find_spread
+from dinoseg.training.runs.locks import locked
+from dinoseg.training.series.spread import find_spread
 from tests.backbones.tiny import Notes
 from tests.training.folders import make_data
 from tests.training.series import TINY, hurry, read_comments, read_json, read_table, stamps

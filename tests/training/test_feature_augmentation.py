@@ -10,14 +10,14 @@ import pytest
 import torch
 from torch import Tensor
 
-import dinoseg.training.module as module_module
+import dinoseg.training.learning.module as module_module
 from dinoseg.backbones.features import Features
 from dinoseg.config import TrainSettings
 from dinoseg.decoders.wt_aug import wt_aug
-from dinoseg.model import METHODS
-from dinoseg.training.bank import Batch
-from dinoseg.training.feature_augmentation import augment_features
-from dinoseg.training.module import DecoderTraining
+from dinoseg.model.segmenter import METHODS
+from dinoseg.training.features.bank import Batch
+from dinoseg.training.learning.feature_augmentation import augment_features
+from dinoseg.training.learning.module import DecoderTraining
 from tests.inference.models import BINARY, make_glass
 from tests.training.folders import NARROW, read_decoder, train_small
 
@@ -77,7 +77,7 @@ def test_its_settings_are_those_of_wt_aug(monkeypatch: pytest.MonkeyPatch) -> No
         seen.update(keywords)
         return wt_aug(features, generator, **keywords)
 
-    monkeypatch.setattr("dinoseg.training.feature_augmentation.wt_aug", note)
+    monkeypatch.setattr("dinoseg.training.learning.feature_augmentation.wt_aug", note)
     augment(TrainSettings(feature_augmentation="wavelet"))
     assert seen == {"probability": 0.7, "drop": 0.3}  # as published
 

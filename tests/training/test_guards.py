@@ -15,7 +15,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from dinoseg.backbones.features import Features
 from dinoseg.training.fitting import _compute_on
-from dinoseg.training.guards import call_quietly, interruptible, isolated
+from dinoseg.training.learning.guards import call_quietly, interruptible, isolated
 
 
 def end_process(error: BaseException | None, code: int) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from PIL import Image as PillowImage
 
-from dinoseg.training.history import COLUMNS, History, draw_learning_curve
+from dinoseg.training.learning.history import COLUMNS, History, draw_learning_curve
 from tests.backbones.tiny import Notes
 
 

@@ -12,8 +12,8 @@ from filelock import FileLock
 
 from dinoseg.errors import OutputError, RunError
 from dinoseg.outputs import is_temporary
-from dinoseg.training import locks
-from dinoseg.training.locks import LOCK, clear, locked, refuse_locked
+from dinoseg.training.runs import locks
+from dinoseg.training.runs.locks import LOCK, clear, locked, refuse_locked
 
 # `locked` without the package around it: a process that imports torch takes ten times as long to start.
 HOLD = f"""

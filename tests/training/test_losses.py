@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dinoseg.config import TrainSettings
-from dinoseg.training.losses import create_loss, cross_entropy
+from dinoseg.training.learning.losses import create_loss, cross_entropy
 
 LOSSES = get_args(TrainSettings.model_fields["loss"].annotation)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dinoseg.config import TrainSettings
 from dinoseg.data.case import IGNORE_ID
-from dinoseg.training.losses import create_loss
+from dinoseg.training.learning.losses import create_loss
 
 LOSSES = get_args(TrainSettings.model_fields["loss"].annotation)
 

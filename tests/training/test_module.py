@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dinoseg.config import TrainSettings
-from dinoseg.training.module import DecoderTraining, _dice
+from dinoseg.training.learning.module import DecoderTraining, _dice
 from tests.inference.models import BINARY, THREE, make_glass
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dinoseg.config import TrainSettings, preset
-from dinoseg.training.optimisation import create_optimizer, create_schedule
+from dinoseg.training.learning.optimisation import create_optimizer, create_schedule
 
 
 def rates(steps: int, **settings: Any) -> list[float]:

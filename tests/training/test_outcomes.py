@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from dinoseg.data.splits import Splits, save_splits
+from dinoseg.data.splits.splits import Splits, save_splits
 from dinoseg.evaluation import summarise, write_report
 from dinoseg.evaluation.metrics import ClassScore
-from dinoseg.training.outcomes import Draw, read_draw, report_folder
+from dinoseg.training.series.outcomes import Draw, read_draw, report_folder
 from tests.evaluation.test_regions import FOUND, TARGET, scored
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from dinoseg.data import open_dataset
-from dinoseg.data.checks import check_dataset
-from dinoseg.data.splits import check_splits, make_splits
-from dinoseg.data.volume_cases import read_volume_case
+from dinoseg.data.cases.volumes import read_volume_case
+from dinoseg.data.checks.dataset import check_dataset
+from dinoseg.data.splits.splits import check_splits, make_splits
 from dinoseg.evaluation import evaluate
 from dinoseg.training import train
 from tests.data.samples import shared_data

@@ -17,14 +17,14 @@ from safetensors.torch import load_file
 
 from dinoseg.errors import RunError
 from dinoseg.training import train
-from dinoseg.training.locks import LOCK
-from dinoseg.training.module import DecoderTraining
+from dinoseg.training.learning.module import DecoderTraining
+from dinoseg.training.runs.locks import LOCK
 from tests.training.folders import SMALL, make_data, read_decoder, train_small
 
 SCRIPT = """
 import json, sys, time
 from dinoseg.training import train
-from dinoseg.training.module import DecoderTraining
+from dinoseg.training.learning.module import DecoderTraining
 
 class Slow(DecoderTraining):
     def on_train_batch_end(self, *arguments):

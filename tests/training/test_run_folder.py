@@ -14,11 +14,11 @@ import dinoseg
 from dinoseg.backbones import create_backbone
 from dinoseg.config import BackboneSettings, ModelSettings, RunSettings, decoder_settings, from_yaml, override
 from dinoseg.data import open_dataset
-from dinoseg.data.splits import Splits, load_splits
+from dinoseg.data.splits.splits import Splits, load_splits
 from dinoseg.errors import OutputError, RunError
 from dinoseg.outputs import atomic_path
-from dinoseg.training.history import COLUMNS
-from dinoseg.training.run_folder import PARTS, RunFolder, anchor_backbone, describe_environment
+from dinoseg.training.learning.history import COLUMNS
+from dinoseg.training.runs.run_folder import PARTS, RunFolder, anchor_backbone, describe_environment
 from tests.training.conftest import Finished
 from tests.training.folders import read_rows
 

@@ -26,12 +26,12 @@ from dinoseg.config import (
     preset,
 )
 from dinoseg.data import open_dataset
-from dinoseg.data.augmentation import draw_view
+from dinoseg.data.tensors.augmentation import draw_view
 from dinoseg.errors import ConfigError
-from dinoseg.model import Segmenter
-from dinoseg.training.bank import ViewBank
-from dinoseg.training.items import read_digests
-from dinoseg.training.module import DecoderTraining
+from dinoseg.model.segmenter import Segmenter
+from dinoseg.training.features.bank import ViewBank
+from dinoseg.training.features.items import read_digests
+from dinoseg.training.learning.module import DecoderTraining
 from tests.backbones.tiny import Notes
 from tests.training.folders import make_data, read_decoder, read_rows, train_small
 

@@ -15,12 +15,12 @@ import torch
 from PIL import Image as PillowImage
 
 import dinoseg.config.presets as presets
-import dinoseg.training.checkpoints as checkpoints_module
+import dinoseg.training.features.items as items_module
 import dinoseg.training.fitting as fitting
-import dinoseg.training.items as items_module
+import dinoseg.training.learning.checkpoints as checkpoints_module
 from dinoseg.config import LossName, RunSettings, from_yaml, preset
 from dinoseg.data import Dataset, content_digest, open_dataset, read_case
-from dinoseg.data.splits import Splits, load_splits, save_splits
+from dinoseg.data.splits.splits import Splits, load_splits, save_splits
 from dinoseg.errors import (
     ConfigError,
     DinosegError,
@@ -30,9 +30,10 @@ from dinoseg.errors import (
     SplitError,
     UsageError,
 )
-from dinoseg.model import METHODS, Segmenter, load
-from dinoseg.training.history import History, draw_learning_curve
-from dinoseg.training.module import DecoderTraining
+from dinoseg.model.loading import load
+from dinoseg.model.segmenter import METHODS, Segmenter
+from dinoseg.training.learning.history import History, draw_learning_curve
+from dinoseg.training.learning.module import DecoderTraining
 from tests.backbones.tiny import Notes
 from tests.training.conftest import Finished
 from tests.training.folders import NARROW, make_data, read_decoder, read_rows, train_small

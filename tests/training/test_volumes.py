@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-import dinoseg.training.items as items_module
+import dinoseg.training.features.items as items_module
 from dinoseg.backbones import create_backbone
 from dinoseg.backbones.cache import EntryStore, FeatureCache
 from dinoseg.config import (
@@ -30,16 +30,17 @@ from dinoseg.config import (
 )
 from dinoseg.data import open_dataset
 from dinoseg.data.case import IGNORE_ID
-from dinoseg.data.volume_cases import VolumeSlices, read_volume_case
+from dinoseg.data.cases.volumes import VolumeSlices, read_volume_case
 from dinoseg.data.volumes import read_volume
 from dinoseg.errors import ConfigError, DataError, SplitError
 from dinoseg.inference import predict
-from dinoseg.model import Segmenter, load
+from dinoseg.model.loading import load
+from dinoseg.model.segmenter import Segmenter
 from dinoseg.progress import Silent
-from dinoseg.training.bank import Sample, ViewBank, draw_epoch
-from dinoseg.training.history import History
-from dinoseg.training.items import KEPT_VOLUMES, read_digests
-from dinoseg.training.module import DecoderTraining
+from dinoseg.training.features.bank import Sample, ViewBank, draw_epoch
+from dinoseg.training.features.items import KEPT_VOLUMES, read_digests
+from dinoseg.training.learning.history import History
+from dinoseg.training.learning.module import DecoderTraining
 from tests.backbones.tiny import Notes
 from tests.data.volume_folders import SHAPE, draw_label, make_acdc, make_raw
 from tests.training.folders import make_data, read_decoder, read_rows, train_small

@@ -12,7 +12,7 @@ from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
 
 from dinoseg.data.case import Image
-from dinoseg.inference.overlays import draw_overlay
+from dinoseg.inference.pictures.overlays import draw_overlay
 from dinoseg.outputs import atomic_path
 
 COLUMNS = ("image", "mask (exact, as drawn)", "prediction")

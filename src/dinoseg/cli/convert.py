@@ -45,7 +45,7 @@ def convert(
     Example: dinoseg convert Dataset004_Hippocampus slices --to images
     """
     with session(as_json=as_json, debug=debug, resume="run the same command again") as output:
-        from dinoseg.data.conversion import convert as convert_data
+        from dinoseg.data.conversion.conversion import convert as convert_data
 
         given = {"window": _parse_window(window), "bits": bits, "plane": plane, "channel": channel}
         result = convert_data(source, target, to=to, options=_choose_options(given), progress=output.progress)
@@ -58,7 +58,7 @@ def convert(
 
 def _choose_options(given: dict[str, Any]) -> Any:
     """Options of slices, or None where none was given."""
-    from dinoseg.data.slice_folders import SliceOptions
+    from dinoseg.data.conversion.slice_folders import SliceOptions
     from dinoseg.errors import UsageError
 
     chosen = {key: value for key, value in given.items() if value is not None}

@@ -38,7 +38,7 @@ def check(
     Example: dinoseg data check data/kvasir
     """
     with session(as_json=as_json, debug=debug, resume="run the same command again") as output:
-        from dinoseg.data.checks import check_dataset
+        from dinoseg.data.checks.dataset import check_dataset
 
         report = check_dataset(data, size=size, splits=splits, progress=output.progress)
         output.facts = report.to_dict()
@@ -69,7 +69,7 @@ def split(
     """
     with session(as_json=as_json, debug=debug, resume="run the same command again") as output:
         from dinoseg.data import open_dataset
-        from dinoseg.data.splits import check_splits, make_splits, save_splits
+        from dinoseg.data.splits.splits import check_splits, make_splits, save_splits
 
         shares = read_fractions(fractions)
         dataset = open_dataset(data)

@@ -51,7 +51,7 @@ def _tell_overview(output: Output) -> None:
 
 
 def _tell_methods(output: Output) -> None:
-    from dinoseg.model import METHODS
+    from dinoseg.model.segmenter import METHODS
 
     output.facts = {
         "methods": [

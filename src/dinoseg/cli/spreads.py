@@ -11,7 +11,7 @@ from dinoseg.errors import DataError
 
 if TYPE_CHECKING:
     from dinoseg.training import Curve, Draws
-    from dinoseg.training.outcomes import Repeats
+    from dinoseg.training.series.outcomes import Repeats
 
 COLUMNS = ("method", "shots", "Dice", "sd", "95 % over draws", "missed", "draws", "parameters", "seconds")
 MEANING = (

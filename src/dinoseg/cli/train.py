@@ -27,7 +27,7 @@ from dinoseg.cli.spreads import tell_draws
 from dinoseg.errors import UsageError
 
 if TYPE_CHECKING:
-    from dinoseg.model import Segmenter
+    from dinoseg.model.segmenter import Segmenter
 
 # As in dinoseg.config, which takes too long to import for --help; a test compares them.
 Preset = Literal["default", "paper"]

@@ -13,12 +13,12 @@ import numpy as np
 from dinoseg.backbones.catalog import UNTRAINED
 from dinoseg.cli.contact_sheet import Row, draw_sheet
 from dinoseg.data import Dataset, open_dataset, read_case
-from dinoseg.data.phantoms import write_phantoms
+from dinoseg.data.phantoms.phantoms import write_phantoms
 from dinoseg.errors import OutputError
 from dinoseg.evaluation import Evaluation, evaluate
 from dinoseg.evaluation.examples import Example, choose_examples, describe
 from dinoseg.inference import predict_cases, predict_files
-from dinoseg.model import Segmenter
+from dinoseg.model.segmenter import Segmenter
 from dinoseg.progress import Progress
 from dinoseg.training import train
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dinoseg.data.case import Case, Image, LabelMap
-from dinoseg.data.cases import read_case
-from dinoseg.data.formats import content_digest
-from dinoseg.data.labels import LabelMapping
-from dinoseg.data.layouts import CaseFiles, Dataset, open_dataset
+from dinoseg.data.cases.images import read_case
+from dinoseg.data.images import content_digest
+from dinoseg.data.labels.mapping import LabelMapping
+from dinoseg.data.layouts.dataset import CaseFiles, Dataset, open_dataset
 
 __all__ = [
     "Case",

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinoseg.config import ClassPostprocessing
-from dinoseg.inference.components import Components, Mask, find_components
-from dinoseg.inference.postprocessing import (
+from dinoseg.inference.masks.components import Components, Mask, find_components
+from dinoseg.inference.masks.postprocessing import (
     Ids,
     find_box,
     find_holes,

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dinoseg.backbones.extractors import Precision
-from dinoseg.data.case_files import CaseFiles, shorten
-from dinoseg.data.layouts import Dataset, open_dataset
+from dinoseg.data.cases.files import CaseFiles, shorten
+from dinoseg.data.layouts.dataset import Dataset, open_dataset
 from dinoseg.data.volumes import Plane
 from dinoseg.errors import DataError, UsageError
 from dinoseg.evaluation.definitions import protocol_lines
@@ -21,7 +21,7 @@ from dinoseg.evaluation.views import View, stream_views
 from dinoseg.evaluation.volume_views import VolumeView, stream_volume_views
 from dinoseg.inference.engine import Options
 from dinoseg.inference.predictor import open_model
-from dinoseg.model import Segmenter
+from dinoseg.model.segmenter import Segmenter
 from dinoseg.progress import Progress, Silent
 
 PROTOCOLS: tuple[Protocol, ...] = ("native", "paper")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinoseg.evaluation.metrics import ClassScore, add_kind, of_headline
-from dinoseg.inference.overlays import palette
+from dinoseg.inference.pictures.overlays import palette
 
 Role = Literal["worst", "median", "best"]
 

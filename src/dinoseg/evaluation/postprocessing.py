@@ -10,8 +10,8 @@ import numpy as np
 
 from dinoseg.backbones.extractors import Precision
 from dinoseg.config import ClassPostprocessing, PostprocessingSettings
-from dinoseg.data.case_files import CaseFiles, shorten
-from dinoseg.data.layouts import Dataset, open_dataset
+from dinoseg.data.cases.files import CaseFiles, shorten
+from dinoseg.data.layouts.dataset import Dataset, open_dataset
 from dinoseg.data.volumes import Plane
 from dinoseg.errors import DataError, UsageError
 from dinoseg.evaluation.cleaning import CANDIDATES, Trial, try_candidates
@@ -20,7 +20,9 @@ from dinoseg.evaluation.selection import refuse_other_classes, refuse_other_kind
 from dinoseg.evaluation.views import View, stream_views
 from dinoseg.evaluation.volume_views import VolumeView, stream_volume_views
 from dinoseg.inference.engine import Options
-from dinoseg.model import Segmenter, load, store_postprocessing
+from dinoseg.model.folder import store_postprocessing
+from dinoseg.model.loading import load
+from dinoseg.model.segmenter import Segmenter
 from dinoseg.progress import Progress, Silent
 
 SPLIT = "val"

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from dinoseg.data.case_files import CaseFiles, shorten
-from dinoseg.data.layouts import Dataset
-from dinoseg.data.splits import FILE_NAME, NAMES, Splits, find_split_file, load_splits, resolve_splits
+from dinoseg.data.cases.files import CaseFiles, shorten
+from dinoseg.data.layouts.dataset import Dataset
+from dinoseg.data.splits.splits import FILE_NAME, NAMES, Splits, find_split_file, load_splits, resolve_splits
 from dinoseg.data.volumes import Plane
 from dinoseg.errors import DataError, LabelError, SplitError, UsageError
-from dinoseg.model import Segmenter
+from dinoseg.model.segmenter import Segmenter
 
 ALL = "all"
 

@@ -12,17 +12,17 @@ import torch
 from numpy.typing import NDArray
 
 from dinoseg.data.case import IGNORE_ID, Case
-from dinoseg.data.case_files import CaseFiles
-from dinoseg.data.cases import read_case
-from dinoseg.data.labels import LabelMapping
-from dinoseg.data.transforms import resize_image, resize_label
+from dinoseg.data.cases.files import CaseFiles
+from dinoseg.data.cases.images import read_case
+from dinoseg.data.labels.mapping import LabelMapping
+from dinoseg.data.tensors.transforms import resize_image, resize_label
 from dinoseg.errors import DataError, LabelError, UsageError
 from dinoseg.evaluation.examples import draw_example
 from dinoseg.evaluation.report import Failure
 from dinoseg.evaluation.summary import Protocol
 from dinoseg.inference.engine import Options, Prepared, prepare, segment
-from dinoseg.inference.streams import batched, map_ahead
-from dinoseg.model import Segmenter
+from dinoseg.model.segmenter import Segmenter
+from dinoseg.streams import batched, map_ahead
 
 _READERS = 2
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dinoseg.data.case_files import CaseFiles
-from dinoseg.data.labels import LabelMapping
-from dinoseg.data.volume_cases import VolumeCase, VolumeSlices, read_volume_case
+from dinoseg.data.cases.files import CaseFiles
+from dinoseg.data.cases.volumes import VolumeCase, VolumeSlices, read_volume_case
+from dinoseg.data.labels.mapping import LabelMapping
 from dinoseg.data.volumes import LabelVolume
 from dinoseg.data.volumes.slices import plane_axis
 from dinoseg.errors import DataError, LabelError, UsageError
@@ -18,9 +18,9 @@ from dinoseg.evaluation.examples import draw_example
 from dinoseg.evaluation.report import Failure
 from dinoseg.evaluation.views import leave_out
 from dinoseg.inference.engine import Options
-from dinoseg.inference.volume_prediction import VolumePrediction
+from dinoseg.inference.results.volume_prediction import VolumePrediction
 from dinoseg.inference.volumes import segment_volume
-from dinoseg.model import Segmenter
+from dinoseg.model.segmenter import Segmenter
 from dinoseg.progress import Progress
 
 Ids = NDArray[np.uint8]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dinoseg.inference.files import predict_files
-from dinoseg.inference.prediction import Prediction
+from dinoseg.inference.files.pipeline import predict_files
 from dinoseg.inference.predictor import predict, predict_cases
-from dinoseg.inference.report import Failure, PredictedFile, PredictionReport
-from dinoseg.inference.volume_prediction import VolumePrediction
+from dinoseg.inference.results.prediction import Prediction
+from dinoseg.inference.results.report import Failure, PredictedFile, PredictionReport
+from dinoseg.inference.results.volume_prediction import VolumePrediction
 from dinoseg.inference.volumes import segment_volume
 
 __all__ = [

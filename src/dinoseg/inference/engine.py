@@ -14,10 +14,10 @@ from torch import Tensor
 from dinoseg.data.case import Case
 from dinoseg.data.volumes.slices import Plane, plane_axis
 from dinoseg.errors import DinosegError, RunError, UsageError
-from dinoseg.inference.postprocessing import clean_mask
-from dinoseg.inference.prediction import Prediction
-from dinoseg.inference.streams import batched
-from dinoseg.model import Segmenter
+from dinoseg.inference.masks.postprocessing import clean_mask
+from dinoseg.inference.results.prediction import Prediction
+from dinoseg.model.segmenter import Segmenter
+from dinoseg.streams import batched
 
 _FLIPS: Sequence[tuple[int, ...]] = ((-1,), (-2,), (-2, -1))  # horizontal, vertical, both
 

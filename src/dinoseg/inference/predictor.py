@@ -10,17 +10,18 @@ from pathlib import Path
 
 from dinoseg.backbones.extractors import Precision
 from dinoseg.data.case import Case
+from dinoseg.data.sources.channels import drop_companions
+from dinoseg.data.sources.source import Source, expand, is_many, is_volume, open_case, open_volume
 from dinoseg.data.volumes import Plane, Volume
 from dinoseg.errors import UsageError
-from dinoseg.inference.channels import drop_companions
 from dinoseg.inference.engine import Options, Prepared, prepare, segment
-from dinoseg.inference.prediction import Prediction
-from dinoseg.inference.sources import Source, expand, is_many, is_volume, open_case, open_volume
-from dinoseg.inference.streams import map_ahead
-from dinoseg.inference.volume_prediction import VolumePrediction
+from dinoseg.inference.results.prediction import Prediction
+from dinoseg.inference.results.volume_prediction import VolumePrediction
 from dinoseg.inference.volumes import refuse_other_kind, refuse_probabilities, segment_volume
-from dinoseg.model import Segmenter, load
+from dinoseg.model.loading import load
+from dinoseg.model.segmenter import Segmenter
 from dinoseg.progress import Progress, Silent
+from dinoseg.streams import map_ahead
 
 _READERS = 2
 

@@ -15,19 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinoseg.data.case import Case, Image
+from dinoseg.data.cases.volumes import VolumeSlices
 from dinoseg.data.dicom import DicomVolume
-from dinoseg.data.volume_cases import VolumeSlices
 from dinoseg.data.volumes import LabelVolume, Plane, Volume, to_canonical
 from dinoseg.data.volumes.slices import plane_axis
 from dinoseg.errors import DataError, UsageError
 from dinoseg.inference.engine import Options, Prepared, prepare, segment
-from dinoseg.inference.fusion import Fusion
-from dinoseg.inference.postprocessing import clean_mask
-from dinoseg.inference.prediction import Prediction
-from dinoseg.inference.streams import map_ahead
-from dinoseg.inference.volume_prediction import VolumePrediction
-from dinoseg.model import Segmenter
+from dinoseg.inference.masks.fusion import Fusion
+from dinoseg.inference.masks.postprocessing import clean_mask
+from dinoseg.inference.results.prediction import Prediction
+from dinoseg.inference.results.volume_prediction import VolumePrediction
+from dinoseg.model.segmenter import Segmenter
 from dinoseg.progress import Progress, Silent
+from dinoseg.streams import map_ahead
 
 _READERS = 2
 

@@ -22,7 +22,7 @@ from dinoseg.config import (
 )
 from dinoseg.decoders import Decoder
 from dinoseg.errors import OutputError, RunError, UsageError
-from dinoseg.model import METHODS, Segmenter, create_decoder
+from dinoseg.model.segmenter import METHODS, Segmenter, create_decoder
 from dinoseg.outputs import refuse_existing
 from dinoseg.progress import Progress, Silent
 from dinoseg.releases.backbone import describe_backbone, place_backbone

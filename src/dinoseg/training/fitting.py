@@ -20,22 +20,22 @@ from dinoseg.backbones.features import Features
 from dinoseg.backbones.weights_settings import read_settings
 from dinoseg.config import RunSettings
 from dinoseg.data import CaseFiles, Dataset, open_dataset
-from dinoseg.data.labels import require_foreground
-from dinoseg.data.shots import draw_shots, refuse_empty_shots, tell_absent_classes
-from dinoseg.data.splits import Splits, check_splits, resolve_splits
-from dinoseg.data.volume_cases import note_channels
+from dinoseg.data.cases.volumes import note_channels
+from dinoseg.data.labels.mapping import require_foreground
+from dinoseg.data.splits.shots import draw_shots, refuse_empty_shots, tell_absent_classes
+from dinoseg.data.splits.splits import Splits, check_splits, resolve_splits
 from dinoseg.errors import SplitError
-from dinoseg.model import Segmenter
+from dinoseg.model.segmenter import Segmenter
 from dinoseg.progress import Progress, Silent
-from dinoseg.training.bank import ViewBank
-from dinoseg.training.checkpoints import AtomicCheckpointIO, create_checkpoints, read_checkpoint
-from dinoseg.training.composition import compose_settings, describe_intensity, require_device
-from dinoseg.training.guards import call_quietly, interruptible, isolated
-from dinoseg.training.history import History, draw_learning_curve
-from dinoseg.training.items import read_digests
-from dinoseg.training.locks import locked, refuse_locked
-from dinoseg.training.module import DecoderTraining
-from dinoseg.training.run_folder import RunFolder
+from dinoseg.training.features.bank import ViewBank
+from dinoseg.training.features.items import read_digests
+from dinoseg.training.learning.checkpoints import AtomicCheckpointIO, create_checkpoints, read_checkpoint
+from dinoseg.training.learning.guards import call_quietly, interruptible, isolated
+from dinoseg.training.learning.history import History, draw_learning_curve
+from dinoseg.training.learning.module import DecoderTraining
+from dinoseg.training.runs.composition import compose_settings, describe_intensity, require_device
+from dinoseg.training.runs.locks import locked, refuse_locked
+from dinoseg.training.runs.run_folder import RunFolder
 
 
 def train(

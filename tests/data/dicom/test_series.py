@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dinoseg.data.dicom import entries, find_series, holds_dicom, read_reference, read_series, survey_series
+from dinoseg.data.dicom import entries, find_series, read_reference, read_series, survey_series
 from dinoseg.errors import FileFormatError, UsageError
 from tests.data.dicom.drawn import (
     SHAPE,
@@ -106,15 +106,6 @@ def test_series_without_uids_are_told_apart_by_folder(tmp_path: Path) -> None:
     volume = read_series(tmp_path, series="no-uid:two")
     # The copy in the file's meta header is still there.
     assert volume.reference.slices[0].sop_uid == uid("two", "slice", 0)
-
-
-def test_what_holds_dicom(mixed: Path) -> None:
-    archive = pack(mixed / "x.zip", {"deep/in/rt": mixed / "rt.dcm"})
-    assert all(holds_dicom(place) for place in (mixed, mixed / "x", mixed / "rt.dcm", archive))
-    (mixed / "y").mkdir()
-    (mixed / "rt.dcm").unlink()
-    none = pack(mixed / "y" / "none.zip", {"README": mixed / "README.txt"})
-    assert not any(holds_dicom(place) for place in (mixed / "y", mixed / "README.txt", none))
 
 
 def test_link_to_a_folder_is_not_followed(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ from dinoseg.data.volumes import (
     MRPercentiles,
     Ramp,
     apply_ramps,
-    count_channels,
     fit_ramps,
     iter_slices,
     take_slice,
@@ -128,12 +127,12 @@ def test_impossible_rules_are_refused(make: object) -> None:
         make()
 
 
-def test_channels_of_the_result_are_known_ahead() -> None:
+def test_channels_of_the_result_are_channels_times_windows_times_context() -> None:
     volume = _scan(np.arange(16, dtype=np.uint8), (2, 3, 2, 2))
-    for rule in (CTWindows(), THREE, MRPercentiles(), AsStored()):
+    for rule, windows in ((CTWindows(), 1), (THREE, 3), (MRPercentiles(), 1), (AsStored(), 1)):
         for context in (1, 3):
             result = apply_ramps(fit_ramps(rule, volume), take_slice(volume, 1, context=context))
-            assert len(result) == count_channels(rule, channels=2, context=context)
+            assert len(result) == 2 * windows * context
 
 
 def test_slices_of_another_volume_are_refused() -> None:

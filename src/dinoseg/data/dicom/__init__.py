@@ -5,7 +5,6 @@ pydicom and highdicom come with the extra `dicom` and are loaded on first use.
 
 from __future__ import annotations
 
-from dinoseg.data.dicom.entries import holds_dicom
 from dinoseg.data.dicom.reading import DicomVolume, read_series
 from dinoseg.data.dicom.reference import SeriesReference, read_reference
 from dinoseg.data.dicom.segmentation_reader import NamedLabelVolume, read_segmentation
@@ -21,7 +20,6 @@ __all__ = [
     "SeriesSurvey",
     "WrittenSegmentation",
     "find_series",
-    "holds_dicom",
     "read_reference",
     "read_segmentation",
     "read_series",

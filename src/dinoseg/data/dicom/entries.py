@@ -73,16 +73,6 @@ class Entry:
             return file.read(_MAGIC_AT + len(_MAGIC))[_MAGIC_AT:] == _MAGIC
 
 
-def holds_dicom(place: Path) -> bool:
-    """Whether a folder (with its sub-folders), a zip or a file is or holds a DICOM file; needs no pydicom.
-
-    Raises:
-        FileFormatError: nothing is there, or the zip is damaged or not safe.
-    """
-    with open_place(place) as entries:
-        return any(entry.is_dicom() for entry in entries)
-
-
 @contextmanager
 def open_place(place: Path, *, max_bytes: int = MAX_ARCHIVE_BYTES) -> Iterator[tuple[Entry, ...]]:
     """Every file of a folder and its sub-folders, of a zip, or one file; sorted by name.

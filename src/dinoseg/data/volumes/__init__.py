@@ -22,7 +22,6 @@ from dinoseg.data.volumes.intensities import (
     Ramp,
     Ramps,
     apply_ramps,
-    count_channels,
     fit_ramps,
 )
 from dinoseg.data.volumes.orientation import Canonical, Orientation, find_orientation, to_canonical
@@ -48,7 +47,6 @@ __all__ = [
     "VolumeInfo",
     "apply_ramps",
     "check_same_geometry",
-    "count_channels",
     "find_orientation",
     "fit_ramps",
     "iter_slices",

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from dinoseg.data.formats.decoding import explain_access
+from dinoseg.data.images.decoding import explain_access
 from dinoseg.errors import DinosegError, FileFormatError
 
 # The most that each encoding can shrink; a file that promises more is not what it says.

@@ -176,12 +176,6 @@ def apply_ramps(ramps: Ramps, slices: NDArray[Any]) -> NDArray[np.float32]:
     return result
 
 
-def count_channels(rule: IntensityRule, *, channels: int = 1, context: int = 1) -> int:
-    """Channels of a model's input for a volume with `channels` and slices with `context`."""
-    windows = len(rule.windows) if isinstance(rule, CTWindows) else 1
-    return channels * windows * context
-
-
 def _fit_percentiles(rule: MRPercentiles, volume: Volume, channel: int) -> Ramp:
     values = _sample(volume.array[channel])
     if rule.region == "foreground":

@@ -1,0 +1,1 @@
+"""One case, as files and in memory."""

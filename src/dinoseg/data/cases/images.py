@@ -1,0 +1,42 @@
+"""Reading the files of one 2D case into memory; those of a volume are read by `volume_cases`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dinoseg.data.case import Case, LabelMap
+from dinoseg.data.cases.files import CaseFiles
+from dinoseg.data.images import image_info, read_image, read_label
+from dinoseg.data.labels.mapping import LabelMapping
+from dinoseg.errors import FileFormatError, LabelError
+
+
+def read_case(files: CaseFiles, mapping: LabelMapping) -> Case:
+    """Read image and mask of one case; photographs have no spacing.
+
+    Raises:
+        FileFormatError: image or mask cannot be read, or they are a volume.
+        LabelError: the mask has another size than the image, or a value without a class.
+    """
+    if files.is_volume:
+        raise FileFormatError(f"{files.image} is a volume; it is read by read_volume_case")
+    image = read_image(files.image)
+    label = None if files.label is None else mapping.apply(read_label(files.label), name=str(files.label))
+    if label is not None and files.label is not None:
+        refuse_other_size(image.size, label, image_path=files.image, label_path=files.label)
+    return Case(id=files.id, image=image, label=label, group=files.group, source=files.image)
+
+
+def refuse_other_size(size: tuple[int, int], label: LabelMap, *, image_path: Path, label_path: Path) -> None:
+    """Raise unless a mask has the size (height, width) of its image.
+
+    Raises:
+        LabelError: it has another one.
+    """
+    if label.size == size:
+        return
+    oriented = " after its EXIF orientation" if image_info(image_path).oriented else ""
+    raise LabelError(
+        f"{label_path} has {label.size[0]}×{label.size[1]} pixels (height × width), "
+        f"its image {image_path} {size[0]}×{size[1]}{oriented}; export the mask at the size of the image"
+    )

@@ -1,0 +1,208 @@
+"""`VolumeCase`: one subject of three dimensions, and its slices as a model sees them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from dinoseg.config import IntensitySettings, PreprocessingSettings, WindowIntensity
+from dinoseg.config.settings import PercentileIntensity
+from dinoseg.data.case import Image, LabelMap
+from dinoseg.data.cases.files import CaseFiles
+from dinoseg.data.labels.mapping import LabelMapping
+from dinoseg.data.volumes import (
+    AsStored,
+    CTWindows,
+    IntensityRule,
+    LabelVolume,
+    MRPercentiles,
+    Orientation,
+    Plane,
+    Ramps,
+    Volume,
+    apply_ramps,
+    check_same_geometry,
+    find_orientation,
+    fit_ramps,
+    read_label,
+    read_volume,
+    read_volume_info,
+    take_slice,
+)
+from dinoseg.data.volumes.geometry import CORNER_TOLERANCE, refuse_other_geometry
+from dinoseg.data.volumes.slices import plane_axis
+from dinoseg.errors import ConfigError
+
+_INPUTS = 3  # channels that a backbone takes
+
+
+@dataclass(frozen=True, eq=False)
+class VolumeCase:
+    """One subject: a volume, and its label on the same grid where there is one.
+
+    Attributes:
+        id: name of the case, unique in its data set.
+        image: the intensities.
+        label: class ids, uint8 (`IGNORE_ID` where nobody decided), or None.
+        group: patient; never split.
+        source: the (first) image file.
+    """
+
+    id: str
+    image: Volume
+    label: LabelVolume | None
+    group: str
+    source: Path
+
+    @property
+    def orientation(self) -> Orientation:
+        """How to turn the case upright, and back."""
+        return find_orientation(self.image.geometry)
+
+    def canonical(self) -> VolumeCase:
+        """The case with its axes towards inferior, posterior, left; arrays are views."""
+        turn = self.orientation
+        label = None if self.label is None else turn.apply(self.label)
+        return replace(self, image=turn.apply(self.image), label=label)
+
+
+class VolumeSlices:
+    """The slices of one volume as a model sees them, each made when it is asked for.
+
+    Args:
+        volume: in canonical orientation.
+        settings: plane, context and intensities.
+
+    Raises:
+        ConfigError: the settings are for images.
+        DataError: the intensities do not fit the rule (a constant volume, values out of a fixed range).
+    """
+
+    def __init__(self, volume: Volume, settings: PreprocessingSettings) -> None:
+        if settings.intensity is None:
+            raise ConfigError(
+                "the model is for images (model.preprocessing.intensity is null); a volume needs one "
+                "that was trained on volumes"
+            )
+        self._volume = volume
+        self._settings = settings
+        self._ramps = _fit_inputs(volume, settings.intensity, settings.context)
+        self._axis = plane_axis(settings.plane)
+
+    def __len__(self) -> int:
+        return self._volume.geometry.shape[self._axis]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of a slice in voxels."""
+        height, width = (n for place, n in enumerate(self._volume.geometry.shape) if place != self._axis)
+        return height, width
+
+    def image(self, index: int) -> Image:
+        """Slice `index`, upright: (3, H, W), float32 in 0..1."""
+        raw = take_slice(self._volume, index, plane=self._settings.plane, context=self._settings.context)
+        return Image(apply_ramps(self._ramps, raw))
+
+
+def read_volume_case(files: CaseFiles, mapping: LabelMapping) -> VolumeCase:
+    """Read image and label of one case in the orientation of the image file.
+
+    Raises:
+        FileFormatError: image or label cannot be read.
+        LabelError: the label does not lie on the image's grid, or holds a value without a class.
+    """
+    image = read_channels(files)
+    label = None
+    if files.label is not None:
+        raw = read_label(files.label)
+        check_same_geometry(image, raw)
+        label = mapping.apply_volume(raw)
+    return VolumeCase(files.id, image, label, files.group, files.image)
+
+
+def read_channels(files: CaseFiles) -> Volume:
+    """Read the image of one case, its channels stacked from their files or chosen from a 4D one.
+
+    Raises:
+        FileFormatError: a file cannot be read, or the channels are on different grids.
+    """
+    if len(files.images) == 1:
+        image = read_volume(files.image, channel=files.channel_indices or None)
+        return replace(image, id=files.id)
+    first = read_volume(files.image)
+    array = np.empty((len(files.images), *first.geometry.shape), dtype=first.array.dtype)
+    array[0] = first.array[0]
+    for number, path in enumerate(files.images[1:], start=1):
+        channel = read_volume(path)
+        refuse_other_geometry(
+            first.geometry,
+            channel.geometry,
+            image_name=files.image,
+            label_name=path,
+            tolerance=CORNER_TOLERANCE,
+        )
+        if channel.array.dtype != array.dtype:
+            array = array.astype(np.float32, copy=False)
+        array[number] = channel.array[0]
+    return Volume(array, first.geometry, files.image, files.id)
+
+
+def count_slices(files: CaseFiles, plane: Plane) -> int:
+    """How many slices a case has in this plane, from the header alone.
+
+    Raises:
+        FileFormatError: the file is missing, damaged, or no volume.
+    """
+    given = read_volume_info(files.image).geometry
+    return given.shape[find_orientation(given).axes[plane_axis(plane)]]
+
+
+def take_label_slice(label: LabelVolume, index: int, *, plane: Plane) -> LabelMap:
+    """Slice `index` of a canonical label, as `take_slice` cuts its image."""
+    array = label.array[(slice(None),) * plane_axis(plane) + (index,)]  # (D, H, W) -> (H, W)
+    return LabelMap(np.ascontiguousarray(array))
+
+
+def intensity_rule(settings: IntensitySettings) -> IntensityRule:
+    """The rule that the settings describe."""
+    if isinstance(settings, WindowIntensity):
+        return CTWindows(settings.windows)
+    if isinstance(settings, PercentileIntensity):
+        return MRPercentiles(settings.low, settings.high, settings.region)
+    return AsStored(settings.minimum, settings.maximum)
+
+
+def note_channels(channels: int, settings: PreprocessingSettings) -> str:
+    """One line that tells which of several channels a model sees, or ""."""
+    if channels == 1:
+        return ""
+    used = sorted(set(_choose_channels(channels, settings.intensity, settings.context)))
+    if len(used) == channels == _INPUTS:
+        return ""
+    why = "three slices" if settings.context > 1 else "three windows" if len(used) == 1 else "three inputs"
+    return (
+        f"the volumes have {channels} channels; the model has {why} and sees channel {_join(used)} (from 0)"
+    )
+
+
+def _join(numbers: list[int]) -> str:
+    return ", ".join(map(str, numbers))
+
+
+def _fit_inputs(volume: Volume, intensity: IntensitySettings, context: int) -> Ramps:
+    """Ramps of exactly the three inputs; one where the context makes three of it."""
+    fitted = fit_ramps(intensity_rule(intensity), volume)
+    each = len(fitted.ramps) // volume.channels  # three where there are three windows
+    chosen = _choose_channels(volume.channels, intensity, context)
+    if each == _INPUTS:
+        return Ramps(volume.channels, fitted.ramps[:_INPUTS])
+    return Ramps(volume.channels, tuple(fitted.ramps[channel] for channel in chosen))
+
+
+def _choose_channels(channels: int, intensity: IntensitySettings | None, context: int) -> list[int]:
+    windows = len(intensity.windows) if isinstance(intensity, WindowIntensity) else 1
+    if context > 1 or windows == _INPUTS:
+        return [0]
+    return [place % channels for place in range(_INPUTS)]

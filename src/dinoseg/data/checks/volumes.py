@@ -1,0 +1,141 @@
+"""Looking at every volume of a data set, one at a time: geometry, intensities, labels, copies."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from dinoseg.data.case import IGNORE_ID
+from dinoseg.data.cases.files import CaseFiles
+from dinoseg.data.cases.volumes import VolumeCase, read_volume_case
+from dinoseg.data.checks.findings import ClassSummary, Finding, VolumeSummary, list_cases
+from dinoseg.data.checks.inspection import CaseFailure
+from dinoseg.data.labels.histograms import count_values
+from dinoseg.data.labels.mapping import LabelMapping
+from dinoseg.data.layouts.dataset import Dataset
+from dinoseg.data.splits.volume_duplicates import digest_voxels
+from dinoseg.data.volumes import Geometry, volume_suffix
+from dinoseg.errors import DataError, FileFormatError, LabelError
+from dinoseg.progress import Progress
+
+
+@dataclass(frozen=True)
+class VolumeFacts:
+    """What one readable volume shows.
+
+    Attributes:
+        id: of the case.
+        geometry: as in the file.
+        kind: extension and number type, e.g. ".nii.gz int16".
+        channels: of the image.
+        voxels: class id -> number of voxels, without the background.
+        constant: every voxel has one value.
+        digest: of the voxels, whatever the file format.
+    """
+
+    id: str
+    geometry: Geometry
+    kind: str
+    channels: int
+    voxels: Mapping[int, int]
+    constant: bool
+    digest: str
+
+    @property
+    def voxel_count(self) -> int:
+        """Voxels of one channel."""
+        return int(np.prod(self.geometry.shape))
+
+
+def inspect_volumes(
+    cases: Sequence[CaseFiles], mapping: LabelMapping, progress: Progress
+) -> tuple[list[VolumeFacts], list[CaseFailure]]:
+    """Read every volume and label completely; the second list holds those that cannot be used."""
+    facts: list[VolumeFacts] = []
+    failures: list[CaseFailure] = []
+    for case in progress.track(cases, total=len(cases), label="Reading volumes"):
+        # Without a mapping the images are still worth reading.
+        files = case if mapping.kind != "unknown" else replace(case, label=None)
+        try:
+            facts.append(_describe(read_volume_case(files, mapping), mapping))
+        except LabelError as error:
+            failures.append(CaseFailure(case.id, "label", str(error)))
+        except DataError as error:
+            topic = "unreadable" if isinstance(error, FileFormatError) else "voxels"
+            failures.append(CaseFailure(case.id, topic, str(error)))
+    return facts, failures
+
+
+def check_volumes(facts: Sequence[VolumeFacts], dataset: Dataset) -> list[Finding]:
+    """What is odd about readable volumes."""
+    constant = [case.id for case in facts if case.constant]
+    empty = [case.id for case in dataset.cases if case.id in dataset.empty]
+    unknown = [case.id for case in facts if not case.geometry.spacing_known]
+    findings = list_cases("warning", "flat", constant, "every voxel has the same value")
+    findings += list_cases("info", "empty", empty, "the label is empty")
+    if unknown and len(unknown) < len(facts):
+        findings += list_cases(
+            "warning", "spacing", unknown, "the voxel size is not known, so that distances cannot be in mm"
+        )
+    elif unknown:
+        findings.append(Finding("info", "spacing", "no file tells its voxel size: distances are in pixels"))
+    channels = Counter(case.channels for case in facts)
+    if len(channels) > 1:
+        listed = ", ".join(f"{count} with {number}" for number, count in sorted(channels.items()))
+        findings.append(Finding("error", "channels", f"the volumes differ in their channels: {listed}"))
+    directions = Counter(case.geometry.directions for case in facts)
+    if len(directions) > 1:
+        listed = ", ".join(f"{count} {name}" for name, count in directions.most_common())
+        message = (
+            f"the volumes are stored in {len(directions)} orientations ({listed}); all are turned upright"
+        )
+        findings.append(Finding("info", "orientation", message))
+    return findings
+
+
+def summarise_volumes(facts: Sequence[VolumeFacts]) -> VolumeSummary:
+    """Sizes, voxel sizes and orientations of all volumes."""
+    shapes = sorted((case.geometry.shape for case in facts), key=lambda shape: (np.prod(shape), shape))
+    known = np.array([case.geometry.spacing for case in facts if case.geometry.spacing_known])
+    foreground = sum(sum(case.voxels.values()) for case in facts)
+    return VolumeSummary(
+        smallest=shapes[0] if shapes else None,
+        largest=shapes[-1] if shapes else None,
+        finest=tuple(known.min(axis=0).tolist()) if known.size else None,
+        coarsest=tuple(known.max(axis=0).tolist()) if known.size else None,
+        orientations=dict(Counter(case.geometry.directions for case in facts).most_common()),
+        kinds=dict(Counter(case.kind for case in facts).most_common()),
+        foreground_share=foreground / max(sum(case.voxel_count for case in facts), 1),
+    )
+
+
+def summarise_classes(facts: Sequence[VolumeFacts], classes: Mapping[int, str]) -> dict[int, ClassSummary]:
+    """Cases and voxels of each class besides the background."""
+    total = max(sum(case.voxel_count for case in facts), 1)
+    return {
+        id_: ClassSummary(
+            name=name,
+            cases=sum(id_ in case.voxels for case in facts),
+            pixel_share=sum(case.voxels.get(id_, 0) for case in facts) / total,
+        )
+        for id_, name in classes.items()
+        if id_ != 0
+    }
+
+
+def _describe(case: VolumeCase, mapping: LabelMapping) -> VolumeFacts:
+    array = case.image.array
+    counts = {} if case.label is None else count_values(case.label.array)
+    background = {0, IGNORE_ID} if mapping.ignore is not None else {0}
+    return VolumeFacts(
+        id=case.id,
+        geometry=case.image.geometry,
+        kind=f"{volume_suffix(case.source)} {array.dtype.name}",
+        channels=case.image.channels,
+        voxels={id_: count for id_, count in counts.items() if id_ not in background},
+        constant=all(bool(channel.min() == channel.max()) for channel in array),
+        digest=digest_voxels(case.image),
+    )

@@ -1,0 +1,1 @@
+"""nnU-Net's raw layout and image folders, one into the other."""

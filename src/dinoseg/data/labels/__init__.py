@@ -1,0 +1,1 @@
+"""From the values that masks hold to class ids."""

@@ -1,0 +1,176 @@
+"""dataset.yaml: what a person declares about a data set.
+
+classes: {0: background, 1: polyp}
+values: {0: 0, 255: 1}        # or colours: {"#000000": 0, "#ff0000": 1}
+threshold: 128                # instead of values: from 128 up is class 1
+ignore: 7                     # what nobody decided: counts in no loss and no score
+regions: {whole: [1, 2]}      # unions of classes, by id, that are scored as well
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dinoseg.data.case import IGNORE_ID
+from dinoseg.data.labels.mapping import LabelMapping, keep_ids
+from dinoseg.errors import LabelError
+from dinoseg.outputs import write_text
+
+FILE_NAME = "dataset.yaml"
+_KEYS = ("classes", "values", "threshold", "ignore", "regions")
+_COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """The content of dataset.yaml, or of nnU-Net's dataset.json; empty where there is neither.
+
+    Attributes:
+        classes: class id -> name, ids from 0 without a hole; empty if not declared.
+        labels: the declared mapping of mask values, or None.
+        channel_names: what the channels of the images are ("CT", "T1"); empty if not declared.
+        regions: name -> the class ids whose union it is, where a data set scores unions.
+    """
+
+    classes: Mapping[int, str] = field(default_factory=dict)
+    labels: LabelMapping | None = None
+    channel_names: tuple[str, ...] = ()
+    regions: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+
+def read_declaration(folder: Path) -> Declaration:
+    """Read dataset.yaml of `folder`, if there is one.
+
+    Raises:
+        LabelError: the file is not YAML, or holds other keys or values than it may.
+    """
+    path = folder / FILE_NAME
+    if not path.is_file():
+        return Declaration()
+    content = _load(path)
+    unknown = [str(key) for key in content if key not in _KEYS]
+    if unknown:
+        raise LabelError(f"{path} has the unknown key {unknown[0]!r}; accepted are {', '.join(_KEYS)}")
+    classes = _read_classes(content.get("classes", {}), path)
+    labels = _add_ignore(_read_labels(content, path), content, classes, path)
+    if labels and classes and labels.class_count > len(classes):
+        raise LabelError(
+            f"{path} maps a value to class {labels.class_count - 1}, but names {len(classes)} classes"
+        )
+    return Declaration(classes, labels, regions=_read_regions(content.get("regions", {}), classes, path))
+
+
+def write_declaration(
+    folder: Path, classes: Mapping[int, str], *, ignore: int | None, regions: Mapping[str, Sequence[int]]
+) -> None:
+    """Write the dataset.yaml of a folder whose masks hold class ids.
+
+    Args:
+        folder: where it goes.
+        classes: id -> name.
+        ignore: the value of what nobody decided, if there is any.
+        regions: name -> class ids; may be empty.
+
+    Raises:
+        OutputError: there is one already, or it cannot be written.
+    """
+    content: dict[str, Any] = {"classes": dict(classes)}
+    if ignore is not None:
+        content["ignore"] = ignore
+    if regions:
+        content["regions"] = {name: list(ids) for name, ids in regions.items()}
+    write_text(folder / FILE_NAME, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+
+
+def _load(path: Path) -> dict[Any, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise LabelError(f"{path} cannot be read as YAML: {reason}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise LabelError(f"{path} must hold `classes: {{0: background, 1: name}}` and, if needed, `values:`")
+    return content
+
+
+def _read_classes(content: Any, path: Path) -> dict[int, str]:
+    ids = list(content) if isinstance(content, dict) else []
+    names = list(content.values()) if isinstance(content, dict) else []
+    plain = all(type(id_) is int for id_ in ids) and all(isinstance(name, str) and name for name in names)
+    if content and (not plain or sorted(ids) != list(range(len(ids))) or len(set(names)) < len(names)):
+        raise LabelError(
+            f"{path}: classes must give ids from 0 without a hole to different names "
+            "(quote names such as 'on' or '1'), e.g. `classes: {0: background, 1: polyp}`"
+        )
+    if len(ids) == 1 or len(ids) > 256:
+        raise LabelError(f"{path} names {len(ids)} classes; 2 to 256 are possible, 0 is the background")
+    return {id_: content[id_] for id_ in sorted(ids)}
+
+
+def _read_labels(content: Mapping[Any, Any], path: Path) -> LabelMapping | None:
+    if "threshold" in content:
+        threshold = content["threshold"]
+        if "values" in content or type(threshold) is not int or threshold < 1:
+            raise LabelError(f"{path}: threshold is a whole number from 1 up, and stands instead of values")
+        return LabelMapping(kind="declared", threshold=threshold)
+    if "values" not in content:
+        return None
+    values = content["values"]
+    if not isinstance(values, dict) or not values or not all(_is_id(id_) for id_ in values.values()):
+        raise LabelError(f"{path}: values must map mask values to class ids, e.g. `values: {{0: 0, 255: 1}}`")
+    colour = any(isinstance(raw, str) for raw in values)
+    table = {_read_value(raw, path, colour=colour): id_ for raw, id_ in values.items()}
+    return LabelMapping(dict(sorted(table.items())), "declared", colour=colour)
+
+
+def _add_ignore(
+    labels: LabelMapping | None, content: Mapping[Any, Any], classes: Mapping[int, str], path: Path
+) -> LabelMapping | None:
+    """The mapping with the value to ignore; with `classes` alone, values are ids."""
+    ignore = content.get("ignore")
+    if ignore is None:
+        return labels
+    known = labels or keep_ids(len(classes), kind="declared")
+    if type(ignore) is not int or ignore < 1 or known.threshold is not None or known.colour:
+        raise LabelError(f"{path}: ignore is a whole number from 1 up, beside grey values; given {ignore!r}")
+    if ignore in known.table or not known.table:
+        reason = "is a class as well" if known.table else "stands alone"
+        raise LabelError(f"{path}: ignore: {ignore} {reason}; declare classes or values without it")
+    if known.class_count > IGNORE_ID:
+        raise LabelError(f"{path}: with ignore, {IGNORE_ID} classes are possible, not {known.class_count}")
+    return replace(known, table={**known.table, ignore: IGNORE_ID}, ignore=ignore)
+
+
+def _read_regions(content: Any, classes: Mapping[int, str], path: Path) -> dict[str, tuple[int, ...]]:
+    if not isinstance(content, dict) or not all(isinstance(name, str) and name for name in content):
+        raise LabelError(f"{path}: regions must give names to lists of class ids: `regions: {{all: [1, 2]}}`")
+    regions: dict[str, tuple[int, ...]] = {}
+    for name, ids in content.items():
+        known = isinstance(ids, list) and all(type(id_) is int and id_ in classes for id_ in ids)
+        if not ids or not known or 0 in ids:
+            accepted = f"ids of `classes` from 1 to {len(classes) - 1}" if classes else "with `classes` only"
+            raise LabelError(f"{path}: region {name!r} is {ids!r}; accepted is a list of ids, {accepted}")
+        regions[name] = tuple(sorted(set(ids)))
+        if name in classes.values() and [classes[id_] for id_ in regions[name]] != [name]:
+            raise LabelError(f"{path}: region {name!r} has the name of a class; give it another name")
+    return regions
+
+
+def _is_id(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= 255
+
+
+def _read_value(raw: Any, path: Path, *, colour: bool) -> int:
+    if colour and isinstance(raw, str) and _COLOUR.fullmatch(raw):
+        return int(raw[1:], 16)
+    if not colour and type(raw) is int and raw >= 0:
+        return raw
+    raise LabelError(f'{path}: {raw!r} is no mask value; give whole numbers, or colours as "#rrggbb"')

@@ -1,1 +1,0 @@
-"""Drawn scenes with exact masks; pictures of no patient. See `dinoseg.data.phantoms`."""

@@ -1,0 +1,1 @@
+"""What people may ask a model about, opened."""

@@ -1,0 +1,218 @@
+"""What people may ask a model about: files, folders, series, arrays, images, volumes and cases."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dinoseg.data.case import Case, Image
+from dinoseg.data.dicom import read_series
+from dinoseg.data.images import read_image
+from dinoseg.data.images.decoding import SUFFIXES
+from dinoseg.data.layouts.folders import open_folder
+from dinoseg.data.sources.channels import read_all_channels
+from dinoseg.data.volumes import SUFFIXES as VOLUME_SUFFIXES
+from dinoseg.data.volumes import Volume, volume_suffix
+from dinoseg.errors import LayoutError, UsageError
+
+Source: TypeAlias = "str | Path | NDArray[Any] | Image | Case | Volume"
+
+_ARRAYS = "accepted are (H, W) or (H, W, 3) of uint8, uint16, or floats from 0 to 1"
+_ROUNDING = 1e-6  # by which floats may leave 0..1
+_DICOM_SUFFIXES = (".dcm", ".ima", ".dicom")
+_ARCHIVE = ".zip"
+_DICOM_MAGIC = b"DICM"
+_MAGIC_AT = 128
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a folder tree holds to predict, in natural order, and one line for each unusable entry.
+
+    Attributes:
+        sources: images, volumes, and folders or zips of a DICOM series.
+        problems: one line each.
+    """
+
+    sources: tuple[Path, ...]
+    problems: tuple[str, ...]
+
+
+def find_sources(folder: Path, *, leave_out: Path | None = None) -> Listing:
+    """Find images and volumes by their suffix, and series, in a folder and all its sub-folders.
+
+    A folder that holds DICOM files itself stands for a series. Linked folders are not followed and
+    hidden names are left alone.
+
+    Args:
+        folder: where to look.
+        leave_out: a folder that is not looked into (the output of an earlier call).
+    """
+    try:
+        content = open_folder(folder)
+        dicom = _list_dicom(folder)
+    except (LayoutError, OSError) as error:
+        return Listing((), (str(error),))
+    named = {str(path) for path in dicom}
+    series = (folder,) if any(path.suffix.lower() != _ARCHIVE for path in dicom) else ()
+    zips = tuple(path for path in dicom if path.suffix.lower() == _ARCHIVE)
+    sources = [*series, *content.images, *content.volumes, *zips]
+    problems = [line for line in content.problems if line.partition(" has the extension")[0] not in named]
+    for inner in content.folders:
+        if not inner.is_symlink() and (leave_out is None or normalise(inner) != normalise(leave_out)):
+            below = find_sources(inner, leave_out=leave_out)
+            sources += below.sources
+            problems += below.problems
+    return Listing(tuple(sources), tuple(problems))
+
+
+def is_series(path: Path) -> bool:
+    """Whether a path is a DICOM series: a folder that holds such files itself, a zip, or one file."""
+    if path.is_dir():
+        return any(found.suffix.lower() != _ARCHIVE for found in _list_dicom(path))
+    return _is_dicom(path)
+
+
+def is_volume(source: Source) -> bool:
+    """Whether a source is a volume: in memory, a file by its suffix, or a DICOM series."""
+    if isinstance(source, str | Path):
+        return bool(volume_suffix(Path(source))) or is_series(Path(source))
+    return isinstance(source, Volume)
+
+
+def open_volume(source: str | Path | Volume, *, channels: int = 1, series: str | None = None) -> Volume:
+    """Read a volume in the orientation of its file.
+
+    Args:
+        source: a file, or a folder or zip with a DICOM series; a volume is returned as it is.
+        channels: of the model; see `read_all_channels`.
+        series: UID of the series, needed where there are several.
+
+    Raises:
+        FileFormatError: the file, or one of the series, cannot be read.
+        UsageError: several series and no choice.
+        DinosegError: pydicom is not installed.
+    """
+    if isinstance(source, Volume):
+        return source
+    path = Path(source)
+    if volume_suffix(path):
+        return read_all_channels(path, channels)
+    return read_series(path, series=series)
+
+
+def normalise(path: Path) -> str:
+    """The absolute path without `..`; not resolved, so that a linked file keeps the name it was given."""
+    return os.path.normpath(path.absolute())
+
+
+def is_many(source: Source | Sequence[Source]) -> bool:
+    """Whether a source stands for several images: a list, or a folder that is no series."""
+    if isinstance(source, str | Path):
+        return _is_tree(Path(source))
+    return isinstance(source, Sequence)
+
+
+def expand(source: Source | Sequence[Source]) -> list[Source]:
+    """The single items of a list, a folder, or a list with folders in it; a single item is itself.
+
+    Raises:
+        LayoutError: a folder holds no images, or something that is unusable.
+    """
+    if isinstance(source, str | Path):
+        return [*_list_folder(Path(source))] if _is_tree(Path(source)) else [source]
+    if isinstance(source, Sequence):
+        return [part for item in source for part in expand(item)]
+    return [source]
+
+
+def _list_folder(folder: Path) -> tuple[Path, ...]:
+    listing = find_sources(folder)
+    if listing.problems:
+        raise LayoutError(listing.problems[0])
+    if not listing.sources:
+        raise LayoutError(no_images(folder))
+    return listing.sources
+
+
+def _is_tree(path: Path) -> bool:
+    return path.is_dir() and not is_series(path)
+
+
+def _list_dicom(folder: Path) -> list[Path]:
+    """DICOM files and zips of a folder itself, hidden ones left alone."""
+    return [path for path in sorted(folder.iterdir()) if not path.name.startswith(".") and _is_dicom(path)]
+
+
+def _is_dicom(path: Path) -> bool:
+    suffix = path.suffix.lower()
+    if suffix in SUFFIXES or volume_suffix(path) or not path.is_file():
+        return False
+    if suffix in (*_DICOM_SUFFIXES, _ARCHIVE):
+        return True
+    try:
+        with path.open("rb") as file:
+            return file.read(_MAGIC_AT + len(_DICOM_MAGIC))[_MAGIC_AT:] == _DICOM_MAGIC
+    except OSError:
+        return False
+
+
+def no_images(folder: Path) -> str:
+    """The sentence for a folder without images."""
+    accepted = ", ".join((*SUFFIXES, *VOLUME_SUFFIXES))
+    return f"{folder} holds no images; accepted are {accepted} and DICOM series, in any sub-folder"
+
+
+def open_case(source: Source, *, index: int = 0) -> Case:
+    """Make a case of a single source; arrays and images are called `image-<index>`.
+
+    Raises:
+        FileFormatError: a file cannot be read.
+        UsageError: the source, or the array's type or range, is not accepted.
+    """
+    if isinstance(source, Case):
+        return source
+    if isinstance(source, str | Path):
+        path = Path(source)
+        return Case(id=path.stem, image=read_image(path), label=None, group=path.stem, source=path)
+    name = f"image-{index}"
+    if isinstance(source, Image):
+        return Case(id=name, image=source, label=None, group=name, source=Path(name))
+    if isinstance(source, np.ndarray):
+        return Case(id=name, image=to_image(source), label=None, group=name, source=Path(name))
+    raise UsageError(
+        f"cannot predict a {type(source).__name__}; accepted are a path, a folder, a NumPy array, "
+        "an Image, a Volume, a Case, or a list of those"
+    )
+
+
+def to_image(array: NDArray[Any]) -> Image:
+    """An `Image` of an array (H, W) or (H, W, 3); integers are divided by 255 or 65535.
+
+    Raises:
+        UsageError: another shape, type or range.
+    """
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] != 3) or array.size == 0:
+        raise UsageError(f"an array of shape {array.shape} is no image; {_ARRAYS}")
+    pixels = _scale(array)
+    pixels = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)  # -> (C, H, W)
+    return Image(np.ascontiguousarray(pixels))
+
+
+def _scale(array: NDArray[Any]) -> NDArray[np.float32]:
+    if array.dtype in (np.uint8, np.uint16):
+        scaled: NDArray[np.float32] = np.divide(array, np.iinfo(array.dtype).max, dtype=np.float32)
+        return scaled
+    if array.dtype.kind != "f":
+        raise UsageError(f"an array of {array.dtype} is no image; {_ARRAYS}")
+    low, high = float(array.min()), float(array.max())
+    # Written so that NaN fails too.
+    if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):
+        raise UsageError(f"the array's floats go from {low:g} to {high:g}; {_ARRAYS}")
+    return array.clip(0, 1).astype(np.float32)

@@ -1,0 +1,1 @@
+"""Train, validation and test: made, drawn few, and kept free of leaks."""

@@ -1,0 +1,1 @@
+"""Images and label maps as a network takes them."""

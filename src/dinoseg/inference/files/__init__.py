@@ -1,0 +1,1 @@
+"""Images and volumes on disk in, masks and pictures on disk out."""

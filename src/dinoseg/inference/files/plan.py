@@ -1,0 +1,211 @@
+"""Which file becomes which: names of outputs, decided and checked before any work."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from dinoseg.data.sources.channels import drop_companions
+from dinoseg.data.sources.source import find_sources, is_series, is_volume, no_images, normalise
+from dinoseg.data.volumes import LABEL_SUFFIXES, volume_stem, volume_suffix
+from dinoseg.errors import LayoutError, OutputError, UsageError
+from dinoseg.inference.results.report import SUMMARY, Failure
+from dinoseg.outputs import refuse_existing
+
+VolumeFormat = Literal["nifti", "nrrd", "mha", "dicom-seg"]
+
+_SUFFIX_OF: Mapping[VolumeFormat, str] = {
+    "nifti": ".nii.gz",
+    "nrrd": ".nrrd",
+    "mha": ".mha",
+    "dicom-seg": ".dcm",
+}
+_WHOLE_OF = {".nhdr": ".nrrd", ".mhd": ".mha"}  # header with a data file -> one file
+_USUAL = ".nii.gz"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One image or volume and where its outputs go; None for what was not asked for.
+
+    Attributes:
+        source: the file, or the folder or zip of a series.
+        mask: PNG of an image; of a volume .nii.gz, .nii, .nrrd, .mha or .dcm.
+        overlay: JPEG.
+        probabilities: .npz, of images only.
+        description: JSON beside the mask of a volume; None for images.
+    """
+
+    source: Path
+    mask: Path
+    overlay: Path | None
+    probabilities: Path | None
+    description: Path | None = None
+
+    @property
+    def is_volume(self) -> bool:
+        """Whether the source is a volume."""
+        return self.description is not None
+
+    @property
+    def outputs(self) -> tuple[Path, ...]:
+        """The files that this job writes."""
+        named = (self.mask, self.overlay, self.probabilities, self.description)
+        return tuple(path for path in named if path is not None)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All jobs in order, and what is unusable in the folders."""
+
+    jobs: tuple[Job, ...]
+    failures: tuple[Failure, ...]
+
+    def without_companions(self, channels: int) -> Plan:
+        """Return the plan for a model of so many channels: one job where a volume is several files."""
+        kept = set(drop_companions([job.source for job in self.jobs], channels))
+        return replace(self, jobs=tuple(job for job in self.jobs if job.source in kept))
+
+
+def plan_jobs(
+    sources: Sequence[Path],
+    out: Path,
+    *,
+    overlays: bool,
+    probabilities: bool,
+    volume_format: VolumeFormat | None = None,
+) -> Plan:
+    """Find the images and volumes and name their outputs.
+
+    An image `ROOT/sub/frame.jpg` becomes `out/masks/sub/frame.png`, `out/overlays/sub/frame.jpg`
+    and `out/probabilities/sub/frame.npz`; ROOT is the folder that was given, or the deepest
+    folder that all given files and folders have in common. A volume `ROOT/sub/ct.nrrd` becomes
+    `out/masks/sub/ct.nrrd` with `ct.json` beside it, in its own format where that holds labels, else
+    as .nii.gz. `out` itself is never searched, and a file given twice is done once.
+
+    Raises:
+        LayoutError: nothing to do, or two files would get the same name.
+        UsageError: `volume_format` is for DICOM series, and there are others.
+    """
+    failures: list[Failure] = []
+    found: dict[str, Path] = {}  # normalised path -> as given
+    for source in sources:
+        for path in _list_source(source, out, failures):
+            found.setdefault(normalise(path), path)
+    if not found and not failures:
+        raise LayoutError(no_images(sources[0]) if sources else "no image and no folder was given")
+    root = os.path.commonpath([normalise(_folder_of(path)) for path in sources])
+    jobs = []
+    for normal, path in found.items():
+        name = Path(normal).relative_to(root)
+        if is_volume(path):
+            jobs.append(_make_volume_job(path, name, out, overlays=overlays, volume_format=volume_format))
+        else:
+            jobs.append(_make_job(path, name, out, overlays=overlays, probabilities=probabilities))
+    _refuse_same_names(jobs)
+    return Plan(tuple(jobs), tuple(failures))
+
+
+def refuse_outputs(plan: Plan, out: Path) -> None:
+    """Raise `OutputError` if anything that would be written is there already."""
+    for path in (out / SUMMARY, *(path for job in plan.jobs for path in job.outputs)):
+        if path.exists():
+            raise OutputError(
+                f"{path} exists already; choose another --out, add --overwrite to replace, "
+                "or --resume to go on where an earlier call stopped"
+            )
+
+
+def refuse_other_origin(plan: Plan, out: Path, origin: Mapping[str, Any]) -> None:
+    """Raise `OutputError` if what lies in `out` was not made with this model and these settings.
+
+    Args:
+        plan: what is to be written.
+        out: its folder.
+        origin: the "model" and "settings" of `predictions.json`.
+    """
+    path = out / SUMMARY
+    if not path.exists():
+        for job in plan.jobs:
+            for output in job.outputs:
+                refuse_existing(output, overwrite=False)
+        return
+    earlier = _read_origin(path)
+    changed = [key for part in origin for key in origin[part] if earlier[part].get(key) != origin[part][key]]
+    if changed:
+        raise OutputError(
+            f"{path} was made with another {' and '.join(changed)}; resume with the same, "
+            "choose another --out, or add --overwrite"
+        )
+
+
+def _list_source(source: Path, out: Path, failures: list[Failure]) -> Sequence[Path]:
+    if not source.is_dir():
+        return [source]
+    listing = find_sources(source, leave_out=out)
+    failures += [Failure(source, problem) for problem in listing.problems]
+    return listing.sources
+
+
+def _folder_of(source: Path) -> Path:
+    return source if source.is_dir() and not is_series(source) else source.parent
+
+
+def _make_job(source: Path, name: Path, out: Path, *, overlays: bool, probabilities: bool) -> Job:
+    folder, stem = name.parent, name.stem  # not with_suffix: "frame.v2.jpg" is called "frame.v2"
+    return Job(
+        source=source,
+        mask=out / "masks" / folder / f"{stem}.png",
+        overlay=out / "overlays" / folder / f"{stem}.jpg" if overlays else None,
+        probabilities=out / "probabilities" / folder / f"{stem}.npz" if probabilities else None,
+    )
+
+
+def _make_volume_job(
+    source: Path, name: Path, out: Path, *, overlays: bool, volume_format: VolumeFormat | None
+) -> Job:
+    if volume_format == "dicom-seg" and volume_suffix(source):
+        raise UsageError(
+            f"{source} cannot be written as dicom-seg, which points to the slices of a DICOM series; "
+            "choose nifti, nrrd or mha with --format"
+        )
+    stem = volume_stem(name) if volume_suffix(name) else name.name if source.is_dir() else name.stem
+    place = out / "masks" / name.parent
+    return Job(
+        source=source,
+        mask=place / f"{stem}{_mask_suffix(source, volume_format)}",
+        overlay=out / "overlays" / name.parent / f"{stem}.jpg" if overlays else None,
+        probabilities=None,
+        description=place / f"{stem}.json",
+    )
+
+
+def _mask_suffix(source: Path, volume_format: VolumeFormat | None) -> str:
+    if volume_format is not None:
+        return _SUFFIX_OF[volume_format]
+    suffix = volume_suffix(source)
+    return suffix if suffix in LABEL_SUFFIXES else _WHOLE_OF.get(suffix, _USUAL)
+
+
+def _refuse_same_names(jobs: Sequence[Job]) -> None:
+    taken: dict[Path, Path] = {}
+    for job in jobs:
+        for output in job.outputs:
+            other = taken.setdefault(output, job.source)
+            if other != job.source:
+                raise LayoutError(
+                    f"{other} and {job.source} would both become {output}; rename one, "
+                    "or predict them into different folders with --out"
+                )
+
+
+def _read_origin(path: Path) -> dict[str, Any]:
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        return {"model": dict(summary["model"]), "settings": dict(summary["settings"])}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise OutputError(f"{path} is damaged ({error}); add --overwrite to start again") from error

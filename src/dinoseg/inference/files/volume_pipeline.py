@@ -1,0 +1,108 @@
+"""Volumes among the files of `predict_files`: one at a time, each with its mask, numbers and picture."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dinoseg.data.sources.source import open_volume
+from dinoseg.data.volumes import Volume
+from dinoseg.errors import DataError, LabelError, OutputError, UsageError
+from dinoseg.inference.engine import Options
+from dinoseg.inference.files.plan import Job
+from dinoseg.inference.results.report import Failure, PredictedFile
+from dinoseg.inference.results.volume_prediction import VolumePrediction
+from dinoseg.inference.volumes import segment_volume
+from dinoseg.model.segmenter import Segmenter
+from dinoseg.progress import Progress
+
+
+@dataclass(frozen=True)
+class VolumePipeline:
+    """Reads, segments and writes volumes; only one is in memory.
+
+    Attributes:
+        model: trained on volumes, or every volume fails.
+        options: how it is applied.
+        series: UID of the DICOM series where a folder or zip holds several.
+        scratch: folder for temporary files of several planes.
+        progress: is told failures, and counts the slices of each volume.
+    """
+
+    model: Segmenter
+    options: Options
+    series: str | None
+    scratch: Path
+    progress: Progress
+
+    def run(self, jobs: Sequence[Job]) -> Iterator[PredictedFile | Failure]:
+        """Yield what was written, or why a volume could not be read, in order."""
+        for job in jobs:
+            done = self._run_job(job)
+            if isinstance(done, Failure):
+                self.progress.note(done.reason)
+            yield done
+
+    def _run_job(self, job: Job) -> PredictedFile | Failure:
+        try:
+            channels = self.model.settings.preprocessing.channels
+            volume = open_volume(job.source, channels=channels, series=self.series)
+            prediction = segment_volume(
+                self.model, volume, self.options, scratch=self.scratch, progress=self.progress
+            )
+        except (DataError, UsageError) as error:  # of this volume; what holds for all was checked before
+            return Failure(job.source, str(error))
+        try:
+            return _write(prediction, volume, job)
+        except LabelError as error:  # a DICOM SEG of nothing
+            return Failure(job.source, str(error))
+
+
+def read_back(job: Job) -> PredictedFile:
+    """What an earlier call wrote about a volume.
+
+    Raises:
+        OutputError: its JSON is damaged.
+    """
+    if job.description is None:
+        raise UsageError(f"{job.source} is no volume")
+    try:
+        found = json.loads(job.description.read_text(encoding="utf-8"))
+        classes = {int(index): entry for index, entry in found["classes"].items()}
+        volumes = {index: entry["ml"] for index, entry in classes.items()}
+        return PredictedFile(
+            source=job.source,
+            mask=job.mask,
+            overlay=job.overlay,
+            probabilities=None,
+            size=tuple(found["shape"]),
+            pixels={index: int(entry["voxels"]) for index, entry in classes.items()},
+            skipped=True,
+            description=job.description,
+            volumes_ml=None if None in volumes.values() else volumes,
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = f"{job.description} is damaged ({error})"
+        raise OutputError(f"{reason}; add --overwrite to start again, or remove it") from error
+
+
+def _write(prediction: VolumePrediction, volume: Volume, job: Job) -> PredictedFile:
+    # Whether existing outputs may be replaced was settled before any work. The mask comes first: it is
+    # the one that may not be possible.
+    prediction.save(job.mask, overwrite=True)
+    if job.overlay is not None:
+        prediction.save_overlay(job.overlay, volume, overwrite=True)
+    if job.description is not None:
+        prediction.save_description(job.description, overwrite=True)
+    return PredictedFile(
+        source=job.source,
+        mask=job.mask,
+        overlay=job.overlay,
+        probabilities=None,
+        size=prediction.geometry.shape,
+        pixels=prediction.voxels,
+        description=job.description,
+        volumes_ml=prediction.volumes_ml,
+    )

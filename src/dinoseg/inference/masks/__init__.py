@@ -1,0 +1,1 @@
+"""Masks after the model: cleaned, taken apart, averaged over planes."""

@@ -1,0 +1,1 @@
+"""What a prediction gives back, and how it is written."""

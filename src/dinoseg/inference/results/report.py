@@ -1,0 +1,136 @@
+"""What came of predicting files: what was written, what failed and why; kept in `predictions.json`."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dinoseg.model.segmenter import Segmenter
+
+SUMMARY = "predictions.json"
+
+
+@dataclass(frozen=True)
+class PredictedFile:
+    """One image or volume that was segmented.
+
+    Attributes:
+        source: the file, or the folder or zip of a series.
+        mask: class ids at the image's size: palette PNG, or a volume's format.
+        overlay: picture of the image with the mask, where asked for.
+        probabilities: .npz with `probabilities` (classes, H, W), where asked for.
+        size: (H, W) in pixels, or (D, H, W) in voxels.
+        pixels: class id -> number of pixels or voxels.
+        skipped: it was there already and was not computed again.
+        description: JSON with the volumes in ml; None for images.
+        volumes_ml: class id -> ml; None for images, and where a voxel's size is not known.
+    """
+
+    source: Path
+    mask: Path
+    overlay: Path | None
+    probabilities: Path | None
+    size: tuple[int, ...]
+    pixels: Mapping[int, int]
+    skipped: bool = False
+    description: Path | None = None
+    volumes_ml: Mapping[int, float] | None = None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A file, or a folder, that could not be read, and the reason in one line."""
+
+    source: Path
+    reason: str
+
+
+@dataclass(frozen=True)
+class PredictionReport:
+    """The result of `predict_files`.
+
+    Attributes:
+        out: the folder that holds everything written.
+        files: in the order of the sources.
+        failures: what could not be read; everything else was done.
+        classes: class id -> name.
+        model: what the masks were made with, as in `predictions.json`.
+        settings: what else decides a mask: window, overlap, flips, planes, postprocessing.
+        seconds: from the first file to the last.
+    """
+
+    out: Path
+    files: tuple[PredictedFile, ...]
+    failures: tuple[Failure, ...]
+    classes: Mapping[int, str]
+    model: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    seconds: float
+
+    @property
+    def exit_code(self) -> int:
+        """0 when every file was done, 3 when some could not be read."""
+        return 3 if self.failures else 0
+
+    def describe(self) -> dict[str, Any]:
+        """The content of `predictions.json`: paths of outputs are relative to `out`."""
+        return {
+            "finished": True,
+            "model": dict(self.model),
+            "settings": dict(self.settings),
+            "classes": {str(index): name for index, name in self.classes.items()},
+            "seconds": round(self.seconds, 3),
+            "counts": {
+                "done": sum(not file.skipped for file in self.files),
+                "skipped": sum(file.skipped for file in self.files),
+                "failed": len(self.failures),
+            },
+            "files": [self._describe_file(file) for file in self.files],
+            "failures": [{"source": str(item.source), "reason": item.reason} for item in self.failures],
+        }
+
+    def _describe_file(self, file: PredictedFile) -> dict[str, Any]:
+        outputs = {
+            "mask": file.mask,
+            "overlay": file.overlay,
+            "probabilities": file.probabilities,
+            "description": file.description,
+        }
+        described = {
+            "source": str(file.source),
+            **{
+                name: path.relative_to(self.out).as_posix()
+                for name, path in outputs.items()
+                if path is not None
+            },
+            "size": list(file.size),
+            "pixels": {str(index): count for index, count in file.pixels.items()},
+        }
+        if file.volumes_ml is not None:
+            described["volumes_ml"] = {str(index): round(ml, 6) for index, ml in file.volumes_ml.items()}
+        return described
+
+
+def describe_model(model: Segmenter) -> dict[str, Any]:
+    """What identifies a model: method, backbone, precision, size, and digests of both halves' weights."""
+    return {
+        "method": model.settings.decoder.method,
+        "backbone": model.backbone.name,
+        "backbone_digest": model.backbone.digest,
+        "precision": model.backbone.precision,
+        "decoder_digest": _digest_weights(model),
+        "size": list(model.size),
+    }
+
+
+def _digest_weights(model: Segmenter) -> str:
+    digest = hashlib.sha256()
+    for name, value in sorted(model.decoder.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(value.detach().cpu().numpy()).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""A model: frozen backbone, decoder, and the preprocessing between them; saved, loaded, described."""

@@ -1,0 +1,93 @@
+"""The model folder without its weights: where it is, and what its config.json says; needs no torch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dinoseg.config import ModelSettings, PostprocessingSettings, from_yaml, override
+from dinoseg.errors import ConfigError, RunError
+from dinoseg.outputs import write_json
+
+FORMAT = 1  # of the model folder
+
+
+def store_postprocessing(run: Path | str, settings: PostprocessingSettings | None) -> None:
+    """Keep the steps that were chosen for the masks of a run's model, in its config.json.
+
+    Raises:
+        RunError: the folder is no run, or its config.json is damaged.
+        OutputError: config.json cannot be written.
+    """
+    path = find_model_folder(Path(run)) / "config.json"
+    read_description(path)
+    described = json.loads(path.read_text(encoding="utf-8"))
+    described["postprocessing"] = None if settings is None else settings.model_dump()
+    write_json(path, described, overwrite=True)
+
+
+def locate_backbone(name: str, run: Path) -> str:
+    """Path of a backbone that is recorded relative to its run folder (`./…`), else the name itself."""
+    return str(run / name) if name.startswith("./") else name
+
+
+def find_model_folder(run: Path) -> Path:
+    """The folder of a run that holds its model, or the folder itself.
+
+    Raises:
+        RunError: there is none.
+    """
+    for folder in (run / "model", run):
+        if (folder / "config.json").is_file() and (folder / "decoder.safetensors").is_file():
+            return folder
+    raise RunError(
+        f"{run} holds no model (model/config.json); make one with `dinoseg train DATA --out {run}`"
+    )
+
+
+@dataclass(frozen=True)
+class Description:
+    """What config.json of a model folder says: settings, and which backbone they belong to."""
+
+    settings: ModelSettings
+    identity: str
+    normalisation: tuple[list[float], list[float]]
+    postprocessing: PostprocessingSettings | None
+
+
+def read_description(path: Path) -> Description:
+    """What the config.json of a model folder says.
+
+    Raises:
+        RunError: it is damaged, or of a newer dinoseg.
+    """
+    try:
+        described = json.loads(path.read_text(encoding="utf-8"))
+        version = described["format"]
+        if version != FORMAT:
+            raise RunError(
+                f"{path} has format {version}, this dinoseg reads {FORMAT}; "
+                "upgrade with pip install -U dinoseg"
+            )
+        settings = from_yaml(ModelSettings, json.dumps(described["settings"], ensure_ascii=False))
+        backbone = described["backbone"]
+        # Models of older versions do not say: they computed in float32.
+        settings = override(settings, {"backbone.precision": backbone.get("precision", "float32")})
+        cleaning = described.get("postprocessing")
+        return Description(
+            settings=settings,
+            identity=str(backbone["digest"]),
+            normalisation=(backbone["mean"], backbone["std"]),
+            postprocessing=None if cleaning is None else _read_postprocessing(cleaning, settings),
+        )
+    except (OSError, ValueError, KeyError, TypeError, ConfigError) as error:
+        raise RunError(f"{path} is damaged ({error}); restore it or train again") from error
+
+
+def _read_postprocessing(described: Any, settings: ModelSettings) -> PostprocessingSettings:
+    found = from_yaml(PostprocessingSettings, json.dumps(described))
+    if foreign := sorted(set(found.classes) - set(settings.classes)):
+        raise ConfigError(f"postprocessing of the classes {foreign}, which the model does not have")
+    return found

@@ -1,0 +1,1 @@
+"""The features that a training learns from, computed once."""

@@ -1,0 +1,309 @@
+"""The bank: every training image or slice in a fixed number of views, its features computed once."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from dinoseg.backbones.cache import FeatureCache, entry_key
+from dinoseg.backbones.features import Features
+from dinoseg.config import AugmentationSettings
+from dinoseg.data import CaseFiles, LabelMapping
+from dinoseg.data.case import Case, LabelMap
+from dinoseg.data.tensors.augmentation import View, apply_to_image, apply_to_label, draw_view
+from dinoseg.data.tensors.transforms import resize_image, resize_label, to_rgb
+from dinoseg.errors import LabelError
+from dinoseg.model.segmenter import Segmenter
+from dinoseg.progress import Progress
+from dinoseg.streams import map_ahead
+from dinoseg.training.features.items import list_items
+from dinoseg.training.features.threads import one_image_per_thread
+
+Entry = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one step sees.
+
+    Attributes:
+        features: maps of B images.
+        label: (B, S, S), uint8 class ids.
+        pixels: (B, 3, S, S), normalised; only where the method looks at the image.
+        positions: index of each image or slice in its bank.
+    """
+
+    features: Features
+    label: Tensor
+    pixels: Tensor | None
+    positions: tuple[int, ...]
+
+    def to(self, device: torch.device) -> Batch:
+        """The batch on another device."""
+        return Batch(
+            features=self.features.map(lambda maps: maps.to(device, non_blocking=True)),
+            label=self.label.to(device, non_blocking=True),
+            pixels=None if self.pixels is None else self.pixels.to(device, non_blocking=True),
+            positions=self.positions,
+        )
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One view of one image or slice of the bank."""
+
+    position: int
+    view: int
+
+
+class ViewBank:
+    """Views of labelled images, or of slices of volumes, with their features, remembered on disk.
+
+    Args:
+        cases: image and mask files; all slices of a volume are in the bank.
+        mapping: from mask values to class ids.
+        model: gives preprocessing; its backbone is asked through `cache`.
+        cache: remembers features; labels and pixels of the views lie in the same store.
+        digests: of all files of `cases`, from `read_digests`.
+        augmentation: how views are drawn; None for validation.
+        views: per image or slice; the first is the image as it is.
+        min_bank: more views than that where they are needed for the bank to hold so many.
+        seed: of the views.
+    """
+
+    def __init__(
+        self,
+        cases: Sequence[CaseFiles],
+        mapping: LabelMapping,
+        model: Segmenter,
+        cache: FeatureCache,
+        *,
+        digests: Mapping[Path, str],
+        augmentation: AugmentationSettings | None,
+        views: int,
+        min_bank: int = 0,
+        seed: int,
+    ) -> None:
+        self.ignores = mapping.ignore is not None
+        self._items = list_items(cases, mapping, model.settings.preprocessing, digests)
+        self.views = max(views, -(-min_bank // len(self)))
+        self._model = model
+        self._cache = cache
+        self._store = cache.store
+        self._images, self._labels = self._items.images, self._items.labels
+        self._drawn = [
+            [draw_view(augmentation, case=image, index=index, seed=seed) for index in range(self.views)]
+            for image in self._images
+        ]
+        self._preprocessing = repr((model.size, model.backbone.mean, model.backbone.std))
+        table = json.dumps({str(key): value for key, value in sorted(mapping.table.items())})
+        self._table = f"{mapping.kind}:{mapping.threshold}:{table}"
+
+    def __len__(self) -> int:
+        return len(self._items.images)
+
+    def subject(self, position: int) -> int:
+        """Index of the case that an image or slice belongs to."""
+        return self._items.subjects[position]
+
+    @cached_property
+    def foreground(self) -> Tensor:
+        """Whether each image or slice shows a class, (len(self),), bool."""
+        owned: dict[int, list[str]] = {}
+        for subject, label in zip(self._items.subjects, self._items.labels, strict=True):
+            owned.setdefault(subject, []).append(label)
+        return torch.cat([self._find_foreground(subject, labels) for subject, labels in owned.items()])
+
+    def build(self, progress: Progress) -> None:
+        """Compute what is not remembered yet, image by image, one in each thread; a volume is read once."""
+        missing = {position: views for position in range(len(self)) if (views := self._missing(position))}
+        if missing:
+            self._fill(missing, progress)
+        samples = (Sample(position, view) for position in range(len(self)) for view in range(self.views))
+        self._store.open_ahead(key for sample in samples for key in self._recipes(sample))
+
+    def _fill(self, missing: Mapping[int, Sequence[int]], progress: Progress) -> None:
+        label = f"features of {len(missing)} {self._items.unit} × {self.views} views"
+        with one_image_per_thread() as workers:
+            computed = map_ahead(self._compute, missing.items(), workers=workers, ahead=workers)
+            with closing(computed):
+                for entries in progress.track(computed, total=len(missing), label=label):
+                    for key, entry in entries.items():
+                        self._store.put(key, entry)
+        self._tell_left_out(progress)
+
+    def _compute(self, missing: tuple[int, Sequence[int]]) -> dict[str, Entry]:
+        """The entries that the store lacks of some views of one image or slice; called in threads."""
+        position, views = missing
+        case = self._read(position)
+        recipes = [self._recipes(Sample(position, view)) for view in views]
+        return {
+            key: make(case) for recipe in recipes for key, make in recipe.items() if key not in self._store
+        }
+
+    def batch(self, samples: Sequence[Sample]) -> Batch:
+        """Features and labels of some views, from disk; computed anew where an entry is gone."""
+        pixels = [self._pixels(sample) for sample in samples] if self._model.decoder.needs_image else None
+        return Batch(
+            features=self._features(samples),
+            label=torch.stack([self._label(sample) for sample in samples]),
+            pixels=torch.stack(pixels) if pixels else None,
+            positions=tuple(sample.position for sample in samples),
+        )
+
+    def native_label(self, position: int) -> Tensor:
+        """Class ids (H, W), uint8, at the own size of the image or slice."""
+        key = entry_key("native label", self._labels[position], self._table)
+        return self._remember(key, lambda: torch.from_numpy(_label_of(self._read(position)).array))
+
+    def _find_foreground(self, subject: int, labels: Sequence[str]) -> Tensor:
+        key = entry_key("foreground", *labels, self._table)
+        return self._remember(key, lambda: self._items.read_foreground(subject))
+
+    def _tell_left_out(self, progress: Progress) -> None:
+        left_out = sum(len(self._missing(position)) for position in range(len(self)))
+        if left_out:
+            progress.note(
+                f"the feature cache is full at {self._store.limit / 1e9:g} GB: {left_out} of "
+                f"{len(self) * self.views} views are computed anew each time; "
+                "raise --set cache.limit_gb"
+            )
+
+    def _missing(self, position: int) -> list[int]:
+        samples = [Sample(position, view) for view in range(self.views)]
+        return [item.view for item in samples if any(key not in self._store for key in self._recipes(item))]
+
+    def _recipes(self, sample: Sample) -> dict[str, Callable[[Case], Entry]]:
+        """The entries of a view by key: how each is made of the image or slice."""
+        recipes: dict[str, Callable[[Case], Entry]] = {
+            self._feature_key(sample): lambda case: self._cache.compute(self._render(sample, case)),
+            self._label_key(sample): lambda case: _to_entry(self._draw_label(sample, case)),
+        }
+        if self._model.decoder.needs_image:
+            recipes[self._pixel_key(sample)] = lambda case: _to_entry(self._render(sample, case))
+        return recipes
+
+    def _features(self, samples: Sequence[Sample]) -> Features:
+        def render(index: int) -> Tensor:
+            return self._render(samples[index], self._read(samples[index].position))
+
+        return self._cache.features([self._feature_key(sample) for sample in samples], render)
+
+    def _label(self, sample: Sample) -> Tensor:
+        key = self._label_key(sample)
+        return self._remember(key, lambda: self._draw_label(sample, self._read(sample.position)))
+
+    def _pixels(self, sample: Sample) -> Tensor:
+        key = self._pixel_key(sample)
+        return self._remember(key, lambda: self._render(sample, self._read(sample.position)))
+
+    def _draw_label(self, sample: Sample, case: Case) -> Tensor:
+        """Class ids (S, S) of one view, uint8."""
+        label = resize_label(_label_of(case), self._model.size)
+        return apply_to_label(self._view(sample), torch.from_numpy(label.array))
+
+    def _render(self, sample: Sample, case: Case) -> Tensor:
+        """Normalised pixels (3, S, S) of one view."""
+        pixels = apply_to_image(self._view(sample), resize_image(to_rgb(case.image), self._model.size))
+        return self._model.normalise(pixels)
+
+    def _remember(self, key: str, compute: Callable[[], Tensor]) -> Tensor:
+        entry = self._store.get(key)
+        if entry is None:
+            entry = _to_entry(compute())
+            self._store.put(key, entry)
+        return entry["value"]
+
+    def _read(self, position: int) -> Case:
+        return self._items.read(position)
+
+    def _view(self, sample: Sample) -> View:
+        return self._drawn[sample.position][sample.view]
+
+    def _feature_key(self, sample: Sample) -> str:
+        return self._cache.key(self._images[sample.position], self._preprocessing, repr(self._view(sample)))
+
+    def _pixel_key(self, sample: Sample) -> str:
+        return entry_key(
+            "pixels", self._images[sample.position], self._preprocessing, repr(self._view(sample))
+        )
+
+    def _label_key(self, sample: Sample) -> str:
+        size = repr(self._model.size)
+        return entry_key("label", self._labels[sample.position], self._table, size, repr(self._view(sample)))
+
+
+def draw_epoch(
+    bank: ViewBank,
+    *,
+    count: int | None = None,
+    min_samples: int = 0,
+    foreground_share: float = 0.0,
+    seed: int,
+    epoch: int,
+) -> list[Sample]:
+    """The samples of one epoch, in order, each in a random view.
+
+    Args:
+        bank: what is drawn from.
+        count: so many samples, by as many passes over the images as that takes; the last is cut off.
+        min_samples: without `count`: every image once, or as many times as reach so many samples.
+        foreground_share: at least so many of the samples show a class: where too few do, those that do
+            come more often, and the others in turn.
+        seed: of the run.
+        epoch: from 0; every epoch has its own order.
+    """
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    passes = max(1, -(-(min_samples if count is None else count) // len(bank)))
+    order = _draw_passes(torch.arange(len(bank)), passes * len(bank), generator)[:count]
+    if foreground_share > 0 and 0 < bank.foreground.sum() < foreground_share * len(bank):
+        order = _draw_foreground(bank.foreground, len(order), foreground_share, generator)
+    views = torch.randint(bank.views, order.shape, generator=generator)
+    return [Sample(int(position), int(view)) for position, view in zip(order, views, strict=True)]
+
+
+def _draw_passes(positions: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """`count` of some positions: each in turn in a random order, again and again."""
+    passes = -(-count // len(positions))
+    turns = [positions[torch.randperm(len(positions), generator=generator)] for _ in range(passes)]
+    return torch.cat(turns)[:count] if turns else positions[:0]
+
+
+def _draw_foreground(shown: Tensor, count: int, share: float, generator: torch.Generator) -> Tensor:
+    wanted = math.ceil(share * count)
+    with_class = _draw_passes(shown.nonzero().flatten(), wanted, generator)
+    without = _draw_passes((~shown).nonzero().flatten(), count - wanted, generator)
+    order = torch.cat([with_class, without])
+    return order[torch.randperm(count, generator=generator)]
+
+
+class Batches:
+    """Batches of a list of samples; what Lightning iterates over."""
+
+    def __init__(self, bank: ViewBank, samples: Sequence[Sample], batch_size: int) -> None:
+        self._bank = bank
+        self._chunks = [samples[start : start + batch_size] for start in range(0, len(samples), batch_size)]
+
+    def __len__(self) -> int:
+        return len(self._chunks)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return (self._bank.batch(chunk) for chunk in self._chunks)
+
+
+def _to_entry(tensor: Tensor) -> dict[str, Tensor]:
+    return {"value": tensor.contiguous()}
+
+
+def _label_of(case: Case) -> LabelMap:
+    if case.label is None:
+        raise LabelError(f"{case.source} has no mask; training and evaluation need one for every image")
+    return case.label

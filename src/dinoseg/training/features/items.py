@@ -1,0 +1,192 @@
+"""What a bank holds: whole images, or the slices of volumes; the bank need not ask which."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from dinoseg.backbones.cache import entry_key
+from dinoseg.config import PreprocessingSettings
+from dinoseg.data import CaseFiles, LabelMapping, content_digest, read_case
+from dinoseg.data.case import Case
+from dinoseg.data.cases.volumes import (
+    VolumeCase,
+    VolumeSlices,
+    count_slices,
+    read_volume_case,
+    take_label_slice,
+)
+from dinoseg.errors import LabelError
+
+KEPT_VOLUMES = 2  # in memory; the samples of a batch may come from any
+
+
+class Items(Protocol):
+    """A list of 2D items with their names in the feature cache.
+
+    Attributes:
+        unit: what an item is, for messages ("images", "slices").
+        images: names of the pixels, one per item; equal names mean equal pixels.
+        labels: names of the labels, one per item.
+        subjects: index of the case that each item belongs to.
+    """
+
+    unit: str
+    images: Sequence[str]
+    labels: Sequence[str]
+    subjects: Sequence[int]
+
+    def read(self, position: int) -> Case:
+        """The item as an image with its mask; may be called in any thread.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+        ...
+
+    def read_foreground(self, subject: int) -> Tensor:
+        """Whether each item of a case shows a class: bool, in the order of the items."""
+        ...
+
+
+def list_items(
+    cases: Sequence[CaseFiles],
+    mapping: LabelMapping,
+    settings: PreprocessingSettings,
+    digests: Mapping[Path, str],
+) -> Items:
+    """Images, or all slices of volumes in the plane of the settings.
+
+    Args:
+        cases: image and mask files.
+        mapping: from mask values to class ids.
+        settings: plane, context and intensities of volumes.
+        digests: of all files of `cases`, from `read_digests`.
+
+    Raises:
+        LabelError: a case without a mask.
+        FileFormatError: the header of a volume cannot be read.
+    """
+    labels = [digests[_mask_of(case)] for case in cases]
+    if not settings.for_volumes:
+        return Pictures(cases, mapping, [digests[case.image] for case in cases], labels)
+    return Slices(cases, mapping, settings, [_name_volume(case, digests) for case in cases], labels)
+
+
+def read_digests(cases: Sequence[CaseFiles]) -> dict[Path, str]:
+    """sha256 of every file of some cases; each is read once."""
+    paths = dict.fromkeys(path for case in cases for path in (*case.images, case.label) if path)
+    return {path: content_digest(path) for path in paths}
+
+
+class Pictures:
+    """Images: one item each."""
+
+    unit = "images"
+
+    def __init__(
+        self, cases: Sequence[CaseFiles], mapping: LabelMapping, images: Sequence[str], labels: Sequence[str]
+    ) -> None:
+        self._cases = cases
+        self._mapping = mapping
+        self.images = images
+        self.labels = labels
+        self.subjects: Sequence[int] = range(len(cases))
+
+    def read(self, position: int) -> Case:
+        """The image with its mask."""
+        return read_case(self._cases[position], self._mapping)
+
+    def read_foreground(self, subject: int) -> Tensor:
+        """Whether the one item shows a class."""
+        ids = self._mapping.read(_mask_of(self._cases[subject]))
+        return torch.tensor([bool(self._mapping.find_classes(ids))])
+
+
+@dataclass(frozen=True, eq=False)
+class _Opened:
+    """A volume in memory, upright, and its slices as the model sees them."""
+
+    case: VolumeCase
+    slices: VolumeSlices
+
+
+class Slices:
+    """Slices of volumes, case by case, from the first to the last of each."""
+
+    unit = "slices"
+
+    def __init__(
+        self,
+        cases: Sequence[CaseFiles],
+        mapping: LabelMapping,
+        settings: PreprocessingSettings,
+        images: Sequence[str],
+        labels: Sequence[str],
+    ) -> None:
+        self._cases = cases
+        self._mapping = mapping
+        self._settings = settings
+        self._opened: OrderedDict[int, _Opened] = OrderedDict()
+        self._reading = Lock()
+        self._counts = [count_slices(case, settings.plane) for case in cases]
+        self._places = [(case, index) for case, count in enumerate(self._counts) for index in range(count)]
+        intensity = settings.intensity.model_dump_json() if settings.intensity else ""
+        look = (settings.plane, str(settings.context), intensity)
+        self.subjects: Sequence[int] = [case for case, _ in self._places]
+        self.images: Sequence[str] = [
+            entry_key("slice", images[case], *look, str(index)) for case, index in self._places
+        ]
+        self.labels: Sequence[str] = [
+            entry_key("label slice", labels[case], settings.plane, str(index)) for case, index in self._places
+        ]
+
+    def read(self, position: int) -> Case:
+        """The slice with its mask; a few volumes stay in memory."""
+        subject, index = self._places[position]
+        with self._reading:
+            opened = self._open(subject)
+            label = opened.case.label
+            return Case(
+                id=f"{opened.case.id}, slice {index}",
+                image=opened.slices.image(index),
+                label=None if label is None else take_label_slice(label, index, plane=self._settings.plane),
+                group=opened.case.group,
+                source=opened.case.source,
+            )
+
+    def read_foreground(self, subject: int) -> Tensor:
+        """Whether each slice of a volume shows a class."""
+        label = self._open(subject).case.label
+        shown = torch.zeros(self._counts[subject], dtype=torch.bool)
+        for index in range(len(shown) if label is not None else 0):
+            ids = take_label_slice(label, index, plane=self._settings.plane).array  # type: ignore[arg-type]
+            shown[index] = bool(self._mapping.find_classes(ids))
+        return shown
+
+    def _open(self, subject: int) -> _Opened:
+        if subject in self._opened:
+            self._opened.move_to_end(subject)
+            return self._opened[subject]
+        while len(self._opened) >= KEPT_VOLUMES:  # before the next one is read
+            self._opened.popitem(last=False)
+        case = read_volume_case(self._cases[subject], self._mapping).canonical()
+        self._opened[subject] = _Opened(case, VolumeSlices(case.image, self._settings))
+        return self._opened[subject]
+
+
+def _name_volume(case: CaseFiles, digests: Mapping[Path, str]) -> str:
+    return entry_key(*(digests[path] for path in case.images), repr(case.channel_indices))
+
+
+def _mask_of(case: CaseFiles) -> Path:
+    if case.label is None:
+        raise LabelError(f"{case.image} has no mask; training and evaluation need one for every image")
+    return case.label

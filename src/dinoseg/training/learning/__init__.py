@@ -1,0 +1,1 @@
+"""How a decoder learns: losses, steps, optimisers, checkpoints."""

@@ -1,0 +1,154 @@
+"""One step, one validation, one optimiser: the Lightning module of a training run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+
+from dinoseg.config import TrainSettings
+from dinoseg.data.case import IGNORE_ID
+from dinoseg.errors import RunError
+from dinoseg.model.segmenter import Segmenter
+from dinoseg.training.features.bank import Batch, Batches, Sample, ViewBank, draw_epoch
+from dinoseg.training.learning.feature_augmentation import augment_features
+from dinoseg.training.learning.losses import create_loss
+from dinoseg.training.learning.optimisation import create_optimizer, create_schedule
+
+
+class DecoderTraining(lightning.LightningModule):
+    """Trains the decoder of a Segmenter on remembered features.
+
+    Checkpoints hold the decoder only. Every epoch draws its order, and seeds torch, from
+    the run's seed and its own number, so that a resumed run repeats an uninterrupted one.
+    """
+
+    def __init__(
+        self, model: Segmenter, settings: TrainSettings, train_bank: ViewBank, val_bank: ViewBank | None
+    ) -> None:
+        super().__init__()
+        self.decoder = model.decoder
+        self.settings = settings
+        self._model = (model,)  # in a tuple: not a submodule, so not in the checkpoint
+        self._train_bank = train_bank
+        self._val_bank = val_bank
+        self._loss = create_loss(settings.loss, model.settings.outputs, ignore=train_bank.ignores)
+        self._train_losses: list[Tensor] = []
+        self._seen = 0
+        self._overlaps: dict[int, Tensor] = {}
+
+    def train_dataloader(self) -> Batches:
+        """The batches of the current epoch, this process's share of them."""
+        settings, rank, world = self.settings, self.trainer.global_rank, self.trainer.world_size
+        steps = settings.steps_per_epoch
+        samples = draw_epoch(
+            self._train_bank,
+            count=None if steps is None else steps * settings.batch_size * world,
+            min_samples=settings.min_epoch_samples,
+            foreground_share=settings.foreground_share if self._for_volumes else 0.0,
+            seed=settings.seed,
+            epoch=self.current_epoch,
+        )
+        share = len(samples) // world if world > 1 else len(samples)
+        return Batches(self._train_bank, samples[rank::world][:share], settings.batch_size)
+
+    def val_dataloader(self) -> Batches | list[Any]:
+        """All validation images, or all slices of the validation volumes, unaugmented, in order."""
+        if self._val_bank is None:
+            return []
+        samples = [Sample(position, 0) for position in range(len(self._val_bank))]
+        return Batches(self._val_bank, samples, self.settings.batch_size)
+
+    def on_train_epoch_start(self) -> None:
+        """Seed what a decoder may draw while training, such as DropPath."""
+        torch.manual_seed(self.settings.seed * 1_000_003 + self.current_epoch)
+        self._train_losses.clear()
+        self._seen = 0
+
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        """Loss of one batch at the training size."""
+        features = augment_features(
+            batch.features,
+            self.settings,
+            epoch=self.current_epoch,
+            step=index,
+            process=self.trainer.global_rank,
+        )
+        loss = self._judge(self.decoder.decode_all(features, batch.pixels), batch.label)
+        # Logged once an epoch: Lightning's bookkeeping of a logged step costs as much as a tenth of the step.
+        self._train_losses.append(loss.detach() * len(batch.positions))
+        self._seen += len(batch.positions)
+        if index + 1 == self.trainer.num_training_batches:
+            mean = torch.stack(self._train_losses).sum() / self._seen
+            if not mean.isfinite():
+                raise RunError(
+                    f"training diverged in epoch {self.current_epoch + 1}: the loss is {float(mean)}; "
+                    "start anew with --overwrite and a lower rate, for example "
+                    f"--set train.lr={self.settings.lr / 10:g}"
+                )
+            self.log("train_loss", mean, on_step=False, on_epoch=True, batch_size=1)
+        return loss
+
+    def validation_step(self, batch: Batch, index: int) -> None:
+        """Loss at the training size, overlap of every case and class at native size."""
+        logits = self.decoder(batch.features, batch.pixels)
+        loss = self._loss(logits, batch.label)
+        self.log("val_loss", loss, batch_size=len(batch.positions))
+        for row, position in enumerate(batch.positions):
+            overlap = self._native_overlap(logits[row : row + 1], position)
+            subject = self._val_bank.subject(position)  # type: ignore[union-attr]
+            before = self._overlaps.get(subject)
+            self._overlaps[subject] = overlap if before is None else before + overlap
+
+    def on_validation_epoch_end(self) -> None:
+        """Mean Dice over cases and foreground classes; of a volume it is that of all its slices together."""
+        if self._overlaps:
+            self.log("val_dice", _dice(torch.stack(list(self._overlaps.values()))).mean())
+        self._overlaps.clear()
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Optimiser and schedule of the settings; Lightning asks for the rate after every step."""
+        optimizer = create_optimizer(self.decoder.parameters(), self.settings)
+        factor = create_schedule(self.settings, len(self.train_dataloader()))
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Move features, labels and pixels."""
+        return batch if device.type == "cpu" else batch.to(device)
+
+    def _judge(self, scales: Sequence[Tensor], label: Tensor) -> Tensor:
+        """Loss over the scales of deep supervision: each counts half of the next finer one."""
+        weights = [0.5**n for n in range(len(scales))]
+        losses = [
+            weight * self._loss(logits, label[:, :: 2**n, :: 2**n])
+            for n, (weight, logits) in enumerate(zip(weights, scales, strict=True))
+        ]
+        return torch.stack(losses).sum() / sum(weights)
+
+    @property
+    def _for_volumes(self) -> bool:
+        return self._model[0].settings.preprocessing.for_volumes
+
+    def _native_overlap(self, logits: Tensor, position: int) -> Tensor:
+        """Pixels in common, and of both masks, per foreground class: (classes - 1, 2), at the own size."""
+        model, bank = self._model[0], self._val_bank
+        target = bank.native_label(position).to(logits.device)  # type: ignore[union-attr]
+        size = (int(target.shape[0]), int(target.shape[1]))
+        mask = model.mask(logits, size)[0]
+        if bank.ignores:  # type: ignore[union-attr]
+            mask[target == IGNORE_ID] = IGNORE_ID  # as in the target: of no class
+        pairs = [(mask == index, target == index) for index in model.classes if index != 0]
+        counts = [torch.stack([(ours & theirs).sum(), ours.sum() + theirs.sum()]) for ours, theirs in pairs]
+        return torch.stack(counts)
+
+
+def _dice(overlaps: Tensor) -> Tensor:
+    """Dice from pixels in common and of both masks (…, 2); 1 where both are empty."""
+    common, total = overlaps.unbind(-1)
+    dice = 2.0 * common / total.clamp(min=1)
+    return torch.where(total > 0, dice, torch.ones_like(dice))

@@ -1,0 +1,137 @@
+"""From the arguments of `train` to the settings of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, Literal
+
+from dinoseg.config import (
+    BackboneSettings,
+    ModelSettings,
+    PercentileIntensity,
+    PreprocessingSettings,
+    RunSettings,
+    TrainSettings,
+    WindowIntensity,
+    decoder_settings,
+    override,
+    preset_preprocessing,
+)
+from dinoseg.config import (
+    preset as find_preset,
+)
+from dinoseg.data import Dataset
+from dinoseg.errors import ConfigError, UsageError
+from dinoseg.training.runs.run_folder import anchor, anchor_backbone
+
+ARGUMENTS = (
+    *("data", "preset", "splits", "shots", "shots_from", "shot_unit"),
+    *("model.backbone.name", "model.decoder.method", "model.classes", "train.seed"),
+    "model.preprocessing.channels",
+)
+
+
+def require_device(device: str) -> None:
+    """Raise `UsageError` unless training runs on this kind of device."""
+    if device.partition(":")[0] not in ("cpu", "cuda"):
+        raise UsageError(f"training runs on cpu or cuda, given {device!r}; `dinoseg predict` takes more")
+
+
+def compose_settings(
+    dataset: Dataset,
+    data: Path | str,
+    *,
+    method: str,
+    backbone: str,
+    preset: Literal["paper", "default"],
+    shots: int | None,
+    shots_from: Literal["random", "first"],
+    shot_unit: Literal["case", "group"],
+    splits: Path | str | None,
+    changes: Mapping[str, Any] | None,
+    seed: int,
+) -> RunSettings:
+    """All settings of a run from the arguments of `train`.
+
+    Raises:
+        ConfigError: a setting is unknown or not accepted, has an argument of its own, or no effect.
+    """
+    model_settings = ModelSettings(
+        backbone=BackboneSettings(name=anchor_backbone(str(backbone))),
+        decoder=decoder_settings(method),
+        preprocessing=_choose_preprocessing(dataset, preset, method),
+        classes=dataset.classes,
+    )
+    arguments = override(
+        RunSettings(
+            data=Path(data).absolute(), model=model_settings, train=_recipe(preset, method, seed, shots)
+        ),
+        {
+            "preset": preset,
+            "splits": anchor(Path(splits)) if splits else None,
+            "shots": shots,
+            "shots_from": shots_from,
+            "shot_unit": shot_unit,
+        },
+    )
+    settings = override(arguments, changes or {})
+    _require_arguments(arguments, settings)
+    _refuse_idle_augmentation(arguments.train, settings.train)
+    _require_intensity(dataset, settings)
+    return settings
+
+
+def describe_intensity(dataset: Dataset, settings: RunSettings) -> str:
+    """One line that says how the intensities of volumes are read and why, or "" for images."""
+    intensity = settings.model.preprocessing.intensity
+    if intensity is None:
+        return ""
+    values = ", ".join(f"{key} {value}" for key, value in intensity.model_dump(mode="json").items())
+    names = ", ".join(dataset.channel_names) or "not named"
+    return f"intensities of the volumes (channels: {names}): {values} (model.preprocessing.intensity)"
+
+
+def _require_arguments(arguments: RunSettings, settings: RunSettings) -> None:
+    """Refuse changes to what has an argument of its own, or is read from the data."""
+    for key in ARGUMENTS:
+        find = attrgetter(key)
+        if find(arguments) != find(settings):
+            raise ConfigError(
+                f"setting {key!r} cannot be changed here; it comes from the data (dataset.yaml) or from "
+                "an option of its own, see `dinoseg train --help`"
+            )
+
+
+def _refuse_idle_augmentation(before: TrainSettings, recipe: TrainSettings) -> None:
+    """Refuse a changed augmentation where every image has one view, which is the image as it is."""
+    idle = recipe.views == 1 and recipe.min_bank <= 1
+    if idle and recipe.augmentation not in (None, before.augmentation):
+        raise ConfigError(
+            "setting 'train.augmentation' is changed without effect: with train.views=1 and "
+            f"train.min_bank={recipe.min_bank} no view is augmented; ask for more: --set train.views=8"
+        )
+
+
+def _choose_preprocessing(dataset: Dataset, preset: str, method: str) -> PreprocessingSettings:
+    """That of the preset; for volumes with a CT window where dataset.json says CT, else percentiles."""
+    chosen = preset_preprocessing(preset, method)
+    if not dataset.is_volumes:
+        return chosen
+    ct = dataset.channel_names[:1] and dataset.channel_names[0].strip().lower() == "ct"
+    intensity = WindowIntensity() if ct else PercentileIntensity()
+    return chosen.model_copy(update={"intensity": intensity, "channels": dataset.cases[0].channel_count})
+
+
+def _require_intensity(dataset: Dataset, settings: RunSettings) -> None:
+    if settings.model.preprocessing.for_volumes == dataset.is_volumes:
+        return
+    given = "null" if dataset.is_volumes else "set"
+    kind = "volumes, which need one" if dataset.is_volumes else "images, which have none"
+    raise ConfigError(f"setting 'model.preprocessing.intensity' is {given}, and {dataset.root} holds {kind}")
+
+
+def _recipe(preset: str, method: str, seed: int, shots: int | None) -> TrainSettings:
+    changes = {"seed": seed} if shots is None else {"seed": seed, "keep": "last"}
+    return find_preset(preset, method).model_copy(update=changes)

@@ -1,0 +1,246 @@
+"""The run folder: where everything about a training run lies, and what may happen to an older one."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dinoseg import __version__
+from dinoseg.backbones.catalog import BACKBONES
+from dinoseg.backbones.extractors import Backbone
+from dinoseg.config import RunSettings, from_yaml, override, to_yaml
+from dinoseg.data.splits.splits import Splits, load_splits, save_splits
+from dinoseg.errors import ConfigError, OutputError, RunError
+from dinoseg.outputs import is_temporary, write_json, write_text
+from dinoseg.training.learning.checkpoints import BEST, LAST
+from dinoseg.training.runs.locks import clear
+
+PACKAGES = ("torch", "transformers", "lightning", "monai", "numpy", "scipy", "pillow", "safetensors")
+FREE_TO_CHANGE = ("cache.folder", "cache.limit_gb")  # while a run is resumed: no result depends on them
+PARTS = (
+    "config.yaml",
+    "environment.json",
+    "splits.json",
+    "metrics.csv",
+    "checkpoints",
+    "model",
+    "report",
+    "logs",
+)
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths of a run."""
+
+    root: Path
+
+    @property
+    def config(self) -> Path:
+        """Settings of the run."""
+        return self.root / "config.yaml"
+
+    @property
+    def splits(self) -> Path:
+        """The cases that were used for what."""
+        return self.root / "splits.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One row per epoch."""
+        return self.root / "metrics.csv"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of `last.ckpt` and `best.ckpt`."""
+        return self.root / "checkpoints"
+
+    @property
+    def last(self) -> Path:
+        """State after the last finished epoch, to resume from."""
+        return self.checkpoints / f"{LAST}.ckpt"
+
+    @property
+    def best(self) -> Path:
+        """Decoder of the epoch with the best validation Dice."""
+        return self.checkpoints / f"{BEST}.ckpt"
+
+    @property
+    def model(self) -> Path:
+        """The finished model."""
+        return self.root / "model"
+
+    @property
+    def curve(self) -> Path:
+        """Picture of the learning curves."""
+        return self.root / "report" / "learning_curve.png"
+
+    def open(self, settings: RunSettings, *, resume: bool, overwrite: bool) -> None:
+        """Make the folder ready for a run with these settings.
+
+        Raises:
+            OutputError: it holds something already and neither flag was given, or
+                `overwrite` would delete what no run wrote.
+            RunError: `resume`, and the folder holds a run with other settings.
+        """
+        if resume and self.config.is_file():
+            self._require_same(settings)
+            return
+        self.refuse_older(resume=resume, overwrite=overwrite)
+        if self._holds_something():
+            self._clear()
+        write_text(self.config, to_yaml(settings), overwrite=True)
+
+    def refuse_older(self, *, resume: bool, overwrite: bool) -> None:
+        """Raise `OutputError` if the folder holds something and no flag says what to do with it."""
+        if overwrite or (resume and self.config.is_file()) or not self._holds_something():
+            return
+        if resume:
+            raise OutputError(
+                f"{self.root} is not empty and holds no run to resume (no {self.config.name}); "
+                "choose another --out"
+            )
+        raise OutputError(f"{self.root} is not empty; continue with --resume, start anew with --overwrite")
+
+    def record_splits(self, splits: Splits) -> None:
+        """Write splits.json.
+
+        Raises:
+            RunError: a resumed run was started with other cases.
+        """
+        if self.splits.is_file() and load_splits(self.splits) != splits:
+            raise RunError(
+                f"{self.splits} has other cases than the data now; restore the data's splits to resume, "
+                "or start anew with --overwrite"
+            )
+        save_splits(self.splits, splits, overwrite=True)
+
+    def record_environment(self, backbone: Backbone, device: str, content: str) -> None:
+        """Write environment.json, replacing what held when an interrupted run began.
+
+        Args:
+            backbone: what computes the features.
+            device: what computes.
+            content: digest of all images and masks of the run.
+
+        Raises:
+            RunError: a resumed run was started with another backbone, or other pixels.
+        """
+        path = self.root / "environment.json"
+        before_content = _recorded(path, "data", "digest")
+        if before_content is not None and before_content != content:
+            raise RunError(
+                f"images or masks of {self.root} have changed since it was started; "
+                "restore them to resume, or start anew with --overwrite"
+            )
+        before = _recorded(path, "backbone", "digest")
+        if before is not None and before != backbone.digest:
+            raise RunError(
+                f"{self.root} was started with a backbone of digest {before[:12]}, "
+                f"now {backbone.digest[:12]}; restore its weights to resume, or start anew with --overwrite"
+            )
+        described = {**describe_environment(backbone, device), "data": {"digest": content}}
+        write_json(path, described, overwrite=True)
+
+    def _require_same(self, settings: RunSettings) -> None:
+        before = flatten(_anchor_settings(self._read_config()).model_dump(mode="json"))
+        now = flatten(_anchor_settings(settings).model_dump(mode="json"))
+        keys = {*before, *now} - {*FREE_TO_CHANGE}
+        different = [key for key in sorted(keys) if before.get(key) != now.get(key)]
+        if different:
+            key = different[0]
+            raise RunError(
+                f"{self.root} was started with {key}={before.get(key)}, now {now.get(key)}"
+                f"{f' ({len(different)} settings differ)' if len(different) > 1 else ''}; "
+                "resume with the same settings or start anew with --overwrite"
+            )
+
+    def _read_config(self) -> RunSettings:
+        try:
+            return from_yaml(RunSettings, self.config.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, ConfigError) as error:
+            raise RunError(f"{self.config} is damaged ({error}); start anew with --overwrite") from error
+
+    def _holds_something(self) -> bool:
+        """Whether anything is there but what a writer that was killed left behind."""
+        if not self.root.is_dir():
+            return self.root.exists()
+        return not all(is_temporary(path) for path in self.root.iterdir())
+
+    def _clear(self) -> None:
+        foreign = (
+            [path.name for path in self.root.iterdir() if path.name not in PARTS and not is_temporary(path)]
+            if self.root.is_dir()
+            else []
+        )
+        if not self.config.is_file() or foreign:
+            found = foreign[0] if foreign else self.root.name
+            raise OutputError(f"{self.root} holds {found}, which no run wrote; choose another --out")
+        clear(self.root)
+
+
+def anchor(path: Path) -> Path:
+    """`path` from the root: a run is used from other working folders than it was made in."""
+    return Path(os.path.normpath(path.absolute()))
+
+
+def anchor_backbone(name: str) -> str:
+    """A catalog name as it is, a folder from the root."""
+    return str(anchor(Path(name))) if name not in BACKBONES and Path(name).is_dir() else name
+
+
+def _anchor_settings(settings: RunSettings) -> RunSettings:
+    """The same with paths from the root, which runs of older versions may lack."""
+    changes = {
+        "data": anchor(settings.data),
+        "splits": settings.splits and anchor(settings.splits),
+        "model.backbone.name": anchor_backbone(settings.model.backbone.name),
+    }
+    return override(settings, changes)
+
+
+def describe_environment(backbone: Backbone, device: str) -> dict[str, Any]:
+    """Versions, machine and backbone of a run, for environment.json."""
+    return {
+        "dinoseg": __version__,
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "threads": torch.get_num_threads(),
+        "device": device,
+        "gpu": torch.cuda.get_device_name(device) if device.startswith("cuda") else None,
+        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "backbone": {
+            "name": backbone.name,
+            "digest": backbone.digest,
+            "source": backbone.source,
+            "license": backbone.license,
+        },
+    }
+
+
+def _recorded(path: Path, part: str, key: str) -> str | None:
+    """What environment.json says of a run, where that is on record."""
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))[part][key])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested settings as dotted key -> value in JSON, to be compared."""
+    flat: dict[str, str] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = json.dumps(value)
+    return flat

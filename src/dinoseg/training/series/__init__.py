@@ -1,0 +1,1 @@
+"""Many runs that belong together: draws and learning curves."""
