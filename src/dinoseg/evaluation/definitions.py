@@ -29,10 +29,10 @@ SURFACE_TEXT = (
 LESIONS_TEXT = (
     "Lesions: the connected components of a mask (joined across an edge in 2D, a face in 3D), those of the "
     "prediction matched one to one with those of the target where their IoU is above {match_iou:g}, the "
-    "highest first; a second piece of a lesion, or a second lesion under one piece, has no partner. Over many "
-    "cases: precision = matched / predicted, recall = matched / lesions of the target, F1 = 2 matched / both, false "
-    "positives per case = predicted without a partner, lesion Dice = mean over the target's lesions, 0 for a "
-    "missed one; all lesions of all cases pooled, with intervals over groups."
+    "highest first; a second piece of a lesion, or a second lesion under one piece, has no partner. Over "
+    "many cases: precision = matched / predicted, recall = matched / lesions of the target, F1 = 2 matched "
+    "/ both, false positives per case = predicted without a partner, lesion Dice = mean over the target's "
+    "lesions, 0 for a missed one; all lesions of all cases pooled, with intervals over groups."
 )
 
 EMPTY_TEXT = (
