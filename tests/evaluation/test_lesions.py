@@ -211,3 +211,15 @@ def test_lesions_stand_beside_the_pixel_scores(tmp_path: Path) -> None:
     assert '<h2 id="lesions">By lesion</h2>' in page
     assert f"{found.f1.mean:.3f}" in page.partition('id="lesions"')[2]
     assert any("matched one to one" in line for line in document["policy"])
+
+
+@pytest.mark.parametrize("shape", [(40, 50), (9, 20, 21)])
+def test_many_components_are_counted_the_same_way(
+    shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(3)
+    target, prediction = rng.random(shape) < 0.3, rng.random(shape) < 0.3
+    by_table = score_lesions(prediction, target, spacing=None)
+    monkeypatch.setattr("dinoseg.evaluation.lesions._TABLE", 0)
+    assert score_lesions(prediction, target, spacing=None) == by_table
+    assert by_table.matched > 20
