@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # As dinoseg.evaluation.definitions.METRICS, which --help shall not load; a test compares them.
 Metric = Literal["dice", "iou", "hd95", "assd", "nsd"]
 MODELS = ("model", "mean", "95 % interval", "median", "first", "missed", "false alarms")
-PAIRS = ("pair", "difference", "95 % interval", "p", "p Wilcoxon", "won", "groups needed", "verdict")
+PAIRS = ("pair", "difference", "95 % interval", "p", "p Wilcoxon", "won", "{} needed", "verdict")
 
 
 def compare(
@@ -68,8 +68,9 @@ def tell_comparison(output: Output, found: Comparison) -> None:
     digits = 1 if found.scores.metric in DISTANCES else 3
     title = f"{describe_score(found)}, {len(found.scores.cases)} cases of {found.scores.group_count} groups"
     output.table(MODELS, [_model_row(row, digits) for row in found.standings], title=title)
-    output.table(PAIRS, [_pair_row(duel, digits) for duel in found.duels], title="first minus second")
-    for line in policy_lines(found)[2:]:
+    columns = tuple(name.format(found.counted) for name in PAIRS)
+    output.table(columns, [_pair_row(duel, digits) for duel in found.duels], title="first minus second")
+    for line in (*found.cautions, *policy_lines(found)[2:]):
         output.line(line)
     if found.page is not None:
         output.line(f"page with pictures: {found.page}")

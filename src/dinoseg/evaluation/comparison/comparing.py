@@ -59,7 +59,8 @@ def compare(
     found = replace(
         found,
         standings=tuple(replace(row, table=tables[row.name]) for row in found.standings),
-        notes=_list_notes(contestants, found),
+        notes=tuple(contestant.note for contestant in contestants if contestant.note),
+        cautions=_list_cautions(contestants, found),
         protocol=next((contestant.protocol for contestant in contestants if contestant.protocol), ""),
     )
     if out is None:
@@ -128,14 +129,14 @@ def _decide(duel: Duel, scores: PairedScores) -> Duel:
     return replace(duel, better=duel.first if gain > 0 else duel.second)
 
 
-def _list_notes(contestants: Sequence[Contestant], found: Comparison) -> tuple[str, ...]:
-    notes = [contestant.note for contestant in contestants if contestant.note]
+def _list_cautions(contestants: Sequence[Contestant], found: Comparison) -> tuple[str, ...]:
+    cautions = []
     silent = [contestant.name for contestant in contestants if not contestant.protocol]
     if silent:
-        notes.append(f"{', '.join(silent)}: no summary.json tells the protocol; it is taken for the same")
+        cautions.append(f"{', '.join(silent)}: no summary.json tells the protocol; it is taken for the same")
     if found.rough:
-        notes.append(
-            f"{found.scores.group_count} groups, fewer than {ENOUGH_GROUPS}: intervals are rough, and cover "
-            "the truth less often than they say"
+        cautions.append(
+            f"{found.scores.group_count} {found.counted}, fewer than {ENOUGH_GROUPS}: intervals are rough, "
+            "and cover the truth less often than they say"
         )
-    return tuple(notes)
+    return tuple(cautions)

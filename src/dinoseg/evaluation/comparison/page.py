@@ -44,7 +44,7 @@ def build_page(found: Comparison, contestants: Sequence[Contestant]) -> str:
         title,
         [
             heading(title, _list_facts(found)),
-            warning([f"<p>{escape(note)}</p>" for note in found.notes]),
+            warning([f"<p>{escape(note)}</p>" for note in found.cautions]),
             _standings(found, contestants),
             _duels(found),
             _picture(found),
@@ -66,7 +66,8 @@ def _list_facts(found: Comparison) -> dict[str, str]:
     scores = found.scores
     return {
         "Score": describe_score(found),
-        "Cases": f"{len(scores.cases)} of {scores.group_count} groups",
+        "Cases": str(len(scores.cases)),
+        "Groups (patients, videos)": str(scores.group_count),
         "Protocol": found.protocol or "not told",
         "Comparisons": str(len(found.duels)),
         "Seed": str(found.seed),
@@ -79,7 +80,8 @@ def _standings(found: Comparison, contestants: Sequence[Contestant]) -> str:
     distance = found.scores.metric in DISTANCES
     rows = (_standing_row(row, facts.get(row.name, {}), distance) for row in found.standings)
     caption = "Mean over the cases; below it the 95% interval of the model alone, which is no test of two."
-    return section("models", "Models", scroll_table("models", head, rows, caption=caption))
+    notes = "".join(f"<p>{escape(note)}</p>" for note in found.notes)
+    return section("models", "Models", scroll_table("models", head, rows, caption=caption) + notes)
 
 
 def _standing_row(row: Standing, facts: Mapping[str, str], distance: bool) -> str:
@@ -90,7 +92,15 @@ def _standing_row(row: Standing, facts: Mapping[str, str], distance: bool) -> st
 
 
 def _duels(found: Comparison) -> str:
-    head = ["Pair", "Difference", "Verdict", "p", "p (Wilcoxon)", "Won", "Groups needed"]
+    head = [
+        "Pair",
+        "Difference",
+        "Verdict",
+        "p",
+        "p (Wilcoxon)",
+        "Won",
+        f"{found.counted} needed".capitalize(),
+    ]
     rows = (_duel_row(duel, found.scores.metric in DISTANCES) for duel in found.duels)
     caption = "Mean difference within the cases; below it the 95% interval. Both p after Holm."
     return section("pairs", "Which differ", scroll_table("pairs", head, rows, caption=caption))
@@ -140,5 +150,6 @@ def _case(found: Comparison, place: int, pictures: Sequence[Mapping[str, str]]) 
 
 def _figure(name: str, case: str, value: str, picture: str | None) -> str:
     alt = escape(f"{case} by {name}: target filled, prediction as a line")
-    image = f'<img loading="lazy" src="{picture}" alt="{alt}">' if picture else ""
+    none = '<p class="none">no picture in its report</p>'
+    image = f'<img loading="lazy" src="{picture}" alt="{alt}">' if picture else none
     return f"<figure>{image}<figcaption><strong>{escape(name)}</strong> {value}</figcaption></figure>"

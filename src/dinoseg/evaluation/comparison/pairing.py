@@ -140,7 +140,8 @@ def _list_parts(rows: Iterable[CaseRow]) -> list[str]:
 def _refuse_other_classes(contestants: Sequence[Contestant], tables: Sequence[Sequence[CaseRow]]) -> None:
     parts = [_list_parts(rows) for rows in tables]
     for contestant, found, rows in zip(contestants, parts, tables, strict=True):
-        if found != parts[0]:
+        nameless = len(found) == len(parts[0]) == 1 and "" in (found[0], parts[0][0])
+        if found != parts[0] and not nameless:
             raise LabelError(
                 f"{contestants[0].name} has scores of {', '.join(parts[0])}, {contestant.name} of "
                 f"{', '.join(found)}; name a class of both with --class, or score the same classes"
@@ -167,7 +168,7 @@ def _refuse_other_targets(contestants: Sequence[Contestant], tables: Sequence[Se
     sizes = {(row.case, row.part): row.target_size for row in tables[0]}
     for contestant, rows in zip(contestants[1:], tables[1:], strict=True):
         for row in rows:
-            known = sizes[row.case, row.part]
+            known = sizes.get((row.case, row.part))
             if None not in (known, row.target_size) and known != row.target_size:
                 raise DataError(
                     f"the target of {row.case} has {known} pixels in {contestants[0].name} and "

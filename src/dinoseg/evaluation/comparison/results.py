@@ -83,7 +83,8 @@ class Comparison:
         standings: one per model, in the order given.
         duels: one per pair of models.
         seed: of resamples and sign flips.
-        notes: what a person should know, line by line.
+        notes: where the scores were found, line by line.
+        cautions: why the numbers should be read with care, line by line.
         protocol: "native" or "paper", or "" where no report says so.
         page: the page that was written, or None.
     """
@@ -93,8 +94,14 @@ class Comparison:
     duels: tuple[Duel, ...]
     seed: int
     notes: tuple[str, ...] = ()
+    cautions: tuple[str, ...] = ()
     protocol: str = ""
     page: Path | None = None
+
+    @property
+    def counted(self) -> str:
+        """What a study is counted in: "cases" where each is a group of its own, else "groups"."""
+        return "cases" if self.scores.group_count == len(self.scores.cases) else "groups"
 
     @property
     def rough(self) -> bool:

@@ -72,7 +72,7 @@ def count_needed(differences: ArrayLike) -> int | None:
     from scipy.special import ndtri
 
     found = np.round(np.asarray(differences, dtype=np.float64), _DIGITS)
-    mean = abs(float(found.mean()))
+    mean = round(abs(float(found.mean())), _DIGITS)
     if len(found) < 2 or mean == 0:
         return None
     certain = float(ndtri(1 - LEVEL / 2))

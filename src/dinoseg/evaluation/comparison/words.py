@@ -21,9 +21,9 @@ COUNTS_TEXT = (
     "whole groups drawn with replacement, in which the model has the best mean."
 )
 NEEDED_TEXT = (
-    "Groups needed: an estimate of how many groups would show such a difference in 80% of studies (paired "
-    "t-test at the 5% level, this comparison alone). It takes the mean and spread seen here for the truth. "
-    "Medians have no interval."
+    "Needed: an estimate of how many groups (or cases, where each is its own) would show such a difference "
+    "in 80% of studies (paired t-test at the 5% level, this comparison alone). It takes the mean and spread "
+    "seen here for the truth. Medians have no interval."
 )
 
 

@@ -36,6 +36,7 @@ def describe_comparison(found: Comparison) -> dict[str, Any]:
         "models": found.standings,
         "comparisons": found.duels,
         "notes": found.notes,
+        "cautions": found.cautions,
         "page": found.page,
     }
 
@@ -51,7 +52,7 @@ def write_comparison(
     refuse_comparison(out, overwrite=overwrite)
     document = {**describe_comparison(found), "page": out / "index.html", "policy": policy_lines(found)}
     write_json(out / "compare.json", document, overwrite=overwrite)
-    comments = (*policy_lines(found), *found.notes)
+    comments = (*policy_lines(found), *found.notes, *found.cautions)
     write_csv(out / "cases.csv", _list_cases(found), comments=comments, overwrite=overwrite)
     write_text(out / "index.html", build_page(found, contestants), overwrite=overwrite)
     return out / "index.html"
