@@ -22,6 +22,7 @@ from dinoseg.cli import (
     importing,
     info,
     predict,
+    score,
     train,
     weights,
 )
@@ -46,6 +47,7 @@ app.command("demo")(demo.demo)
 app.command("train")(train.train)
 app.command("curve")(curve.curve)
 app.command("evaluate")(evaluate.evaluate)
+app.command("score")(score.score)
 app.command("compare")(compare.compare)
 app.command("predict")(predict.predict)
 app.add_typer(data.app, name="data")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dinoseg.backbones.extractors import Precision
@@ -11,12 +11,13 @@ from dinoseg.data.cases.files import CaseFiles, shorten
 from dinoseg.data.layouts.dataset import Dataset, open_dataset
 from dinoseg.data.volumes import Plane
 from dinoseg.errors import DataError, UsageError
-from dinoseg.evaluation.definitions import protocol_lines
 from dinoseg.evaluation.examples import Picture, choose_examples, describe
 from dinoseg.evaluation.metrics import DEFAULT_TOLERANCE, ClassScore, Unit, score_case
 from dinoseg.evaluation.report import Failure, refuse_report, write_report
+from dinoseg.evaluation.results import Evaluation
 from dinoseg.evaluation.selection import ALL, refuse_other_classes, refuse_other_kind, select_cases
-from dinoseg.evaluation.summary import ClassSummary, Protocol, headline, refuse_mixed_units, summarise
+from dinoseg.evaluation.strata import find_metadata, find_strata
+from dinoseg.evaluation.summary import Protocol, refuse_mixed_units, summarise
 from dinoseg.evaluation.views import View, stream_views
 from dinoseg.evaluation.volume_views import VolumeView, stream_volume_views
 from dinoseg.inference.engine import Options
@@ -25,41 +26,6 @@ from dinoseg.model.segmenter import Segmenter
 from dinoseg.progress import Progress, Silent
 
 PROTOCOLS: tuple[Protocol, ...] = ("native", "paper")
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Scores of a model.
-
-    Attributes:
-        scores: one per class and case, and one per region where the data set declares regions.
-        summaries: one per class, then the mean over classes where there are several; then the same
-            for regions.
-        protocol: "native" or "paper".
-        failures: cases that could not be read; in no mean.
-        tolerance: of the NSD, in `unit`.
-        unit: of distances, "mm" or "px".
-        report: the page that was written, or None.
-    """
-
-    scores: tuple[ClassScore, ...]
-    summaries: tuple[ClassSummary, ...]
-    protocol: Protocol
-    failures: tuple[Failure, ...]
-    tolerance: float
-    unit: Unit
-    report: Path | None = None
-
-    @property
-    def headline(self) -> ClassSummary:
-        """The row that stands for all: the mean over regions where there are any, else over classes."""
-        return headline(self.summaries)
-
-    @property
-    def policy(self) -> tuple[str, ...]:
-        """What the scores mean, line by line."""
-        regions = any(row.region for row in self.summaries)
-        return protocol_lines(self.protocol, tolerance=self.tolerance, unit=self.unit, regions=regions)
 
 
 def evaluate(
@@ -139,10 +105,12 @@ def evaluate(
     refuse_other_classes(segmenter.classes, dataset)
     work = _Work(segmenter, dataset, protocol, tolerance, options)
     evaluation = _score(work, files, seed, progress)
+    metadata = find_metadata(dataset.root, evaluation.scores, progress=progress)
+    evaluation = replace(evaluation, strata=find_strata(evaluation.scores, metadata, seed=seed))
     if out is None:
         return evaluation
     page = _write(work, evaluation, files, out, split=split, seed=seed, overwrite=overwrite)
-    return Evaluation(**{**vars(evaluation), "report": page})
+    return replace(evaluation, report=page)
 
 
 @dataclass(frozen=True)
@@ -245,6 +213,7 @@ def _write(
         classes=work.model.classes,
         pictures=_draw_pictures(work, evaluation.scores, files),
         failures=evaluation.failures,
+        strata=evaluation.strata,
         overwrite=overwrite,
     )
 

@@ -23,6 +23,8 @@ from dinoseg.evaluation.page_parts import (
     show_tile,
     warning,
 )
+from dinoseg.evaluation.page_strata import strata_section
+from dinoseg.evaluation.strata import STRATA_TEXT, Strata
 from dinoseg.evaluation.summary import ClassSummary, MetricSummary, Protocol, headline
 
 _ROLES: dict[Role, str] = {"worst": "Worst", "median": "Middle", "best": "Best"}
@@ -39,24 +41,26 @@ def build_page(
     classes: Mapping[int, str],
     pictures: Sequence[Picture],
     failed: Sequence[str],
+    strata: Sequence[Strata] = (),
 ) -> str:
     """Return the HTML of a report; the arguments are those of `write_report`."""
     return frame_page(
         title,
         [
             heading(title, facts),
-            _warnings(protocol, failed),
+            _warnings(protocol, failed, strata),
             _tiles(headline(summaries)),
             _table(summaries),
             lesion_section(summaries),
+            strata_section(strata),
             _chart(scores, summaries),
             _gallery(pictures, classes),
-            meanings(policy),
+            meanings([*policy, STRATA_TEXT] if strata else policy),
         ],
     )
 
 
-def _warnings(protocol: Protocol, failed: Sequence[str]) -> str:
+def _warnings(protocol: Protocol, failed: Sequence[str], strata: Sequence[Strata]) -> str:
     parts = []
     if protocol == "paper":
         parts.append(
@@ -66,6 +70,9 @@ def _warnings(protocol: Protocol, failed: Sequence[str]) -> str:
     if failed:
         items = "".join(f"<li>{escape(line)}</li>" for line in failed)
         parts.append(f"<p><strong>{len(failed)} failed and not in any mean:</strong></p><ul>{items}</ul>")
+    parts += [
+        f"<p><strong>Much worse:</strong> {escape(line)}</p>" for row in strata for line in row.warnings()
+    ]
     return warning(parts)
 
 

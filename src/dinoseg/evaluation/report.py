@@ -13,6 +13,7 @@ from dinoseg.evaluation.examples import Picture
 from dinoseg.evaluation.lesions import LesionScore
 from dinoseg.evaluation.metrics import ClassScore
 from dinoseg.evaluation.page import build_page
+from dinoseg.evaluation.strata import Strata
 from dinoseg.evaluation.summary import ClassSummary, Protocol
 from dinoseg.outputs import refuse_existing, write_csv, write_json, write_text
 
@@ -44,6 +45,7 @@ def write_report(
     classes: Mapping[int, str] | None = None,
     pictures: Sequence[Picture] = (),
     failures: Sequence[Failure] = (),
+    strata: Sequence[Strata] = (),
     overwrite: bool = False,
 ) -> Path:
     """Write the four files of a report into `out` and return the path of its page.
@@ -59,6 +61,7 @@ def write_report(
         classes: name of each id, for the colours of the gallery.
         pictures: of the gallery, in order.
         failures: cases without scores; shown beside the means.
+        strata: the cases by metadata and size.
         overwrite: replace the files of an older report.
 
     Raises:
@@ -78,6 +81,7 @@ def write_report(
         "facts": dict(facts),
         "policy": list(policy),
         "classes": [asdict(row) for row in summaries],
+        "strata": [asdict(row) for row in strata],
         "failures": [asdict(failure) for failure in failures],
     }
     write_json(out / "summary.json", document, overwrite=overwrite)
@@ -91,6 +95,7 @@ def write_report(
         classes=classes or {},
         pictures=pictures,
         failed=[f"{failure.case}: {failure.message}" for failure in failures],
+        strata=strata,
     )
     write_text(out / "index.html", page, overwrite=overwrite)
     return out / "index.html"

@@ -116,6 +116,38 @@ def bootstrap_ratios(
     return found
 
 
+def bootstrap_contrast(
+    values: ArrayLike,
+    inside: ArrayLike,
+    groups: Sequence[str],
+    *,
+    seed: int,
+    draws: int = 2000,
+    level: float = 0.95,
+) -> Interval:
+    """Return the mean of some cases minus that of all others, with its interval over groups.
+
+    Args:
+        values: (N,) finite scores of cases.
+        inside: (N,) whether a case is one of them; a group may lie on both sides.
+        groups: (N,) patient or video of each case; resampled as in `bootstrap_interval`.
+        seed: of the draws.
+        draws: number of resamples; those without a case on one side are left out.
+        level: share of the resampled differences within the interval.
+    """
+    array, chosen = _as_scores(values, groups), np.asarray(inside, dtype=bool)
+    sides = np.stack([chosen, ~chosen], axis=1).astype(np.float64)  # (N, 2)
+    above, below = _sum_groups(array[:, None] * sides, groups), _sum_groups(sides, groups)
+    samples = _resampled_ratios(above, below, np.random.default_rng(seed), draws)
+    known = (samples[:, 0] - samples[:, 1])[np.isfinite(samples).all(axis=1)]
+    mean = float(array[chosen].mean() - array[~chosen].mean())
+    if len(above) == 1 or not known.size:
+        return Interval(mean, float("nan"), float("nan"))
+    tail = _widened_tail((1 - level) / 2, len(above))
+    low, high = np.quantile(known, [tail, 1 - tail])
+    return Interval(mean, float(low), float(high))
+
+
 def paired_test(
     a: ArrayLike, b: ArrayLike, groups: Sequence[str], *, seed: int, draws: int = 10_000
 ) -> PairedTest:

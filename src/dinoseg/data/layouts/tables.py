@@ -33,7 +33,7 @@ def read_cases(path: Path) -> CaseTable:
         SplitError: a split that is not train, val or test.
     """
     cases, problems = [], []
-    for number, row in enumerate(_read_rows(path, ("image", "mask")), start=2):
+    for number, row in enumerate(read_rows(path, ("image", "mask")), start=2):
         image, mask = (_resolve(path.parent, row[column]) for column in ("image", "mask"))
         missing = [
             _explain_cell(column, row[column], file) for column, file in (("image", image), ("mask", mask))
@@ -65,7 +65,7 @@ def read_groups(path: Path) -> dict[str, str]:
         LayoutError: a missing column, or one case with two groups.
     """
     groups: dict[str, str] = {}
-    for number, row in enumerate(_read_rows(path, ("case", "group")), start=2):
+    for number, row in enumerate(read_rows(path, ("case", "group")), start=2):
         case, group = row["case"], row["group"]
         if not case or not group or groups.get(case, group) != group:
             reason = f"a second group for {case}" if case and group else "an empty case or group"
@@ -92,7 +92,12 @@ def find_case(name: str, ids: Mapping[str, CaseFiles]) -> CaseFiles | None:
     return ids.get(name) or ids.get(stem_of(Path(name.replace("\\", "/"))))
 
 
-def _read_rows(path: Path, required: Sequence[str]) -> Iterator[dict[str, str]]:
+def read_rows(path: Path, required: Sequence[str]) -> Iterator[dict[str, str]]:
+    """Yield the filled rows of a CSV, column in lower case -> cell.
+
+    Raises:
+        LayoutError: no text, no row, or a required column is missing.
+    """
     header = _read_header(path)
     missing = [column for column in required if column not in header]
     if missing:

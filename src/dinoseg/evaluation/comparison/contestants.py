@@ -16,6 +16,7 @@ from dinoseg.evaluation.definitions import METRICS
 CASES, SUMMARY, PAGE = "cases.csv", "summary.json", "index.html"
 _REPORT = "report"
 _PLACES = frozenset({_REPORT, "test", "val", "train", "all"})  # names of folders that say nothing of a model
+_UNTOLD: Mapping[str, Any] = {"protocol": "", "tolerance": "", "facts": {}, "failures": {}}
 _TOLERANCE = "NSD tolerance: "
 
 
@@ -135,13 +136,14 @@ def _read(name: str, table: Path, note: str) -> Contestant:
             part = f" ({row.part})" if row.part else ""
             raise DataError(f"{table} holds the case {row.case}{part} twice; a case may stand there once")
         seen.add((row.case, row.part))
-    told = _read_summary(table.with_name(SUMMARY))
+    # What lies beside a table of another name need not be about it.
+    told = _read_summary(table.with_name(SUMMARY)) if table.name == CASES else dict(_UNTOLD)
     return Contestant(name, table, rows, **told, note=note)
 
 
 def _read_summary(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        return {"protocol": "", "tolerance": "", "facts": {}, "failures": {}}
+        return dict(_UNTOLD)
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         policy = [str(line) for line in document["policy"]]

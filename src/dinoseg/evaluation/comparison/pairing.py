@@ -75,6 +75,7 @@ def pair_scores(contestants: Sequence[Contestant], *, metric: str, part: str | N
     cases = _refuse_unpaired(contestants)
     tables = [_choose_rows(contestant, part) for contestant in contestants]
     _refuse_other_classes(contestants, tables)
+    _refuse_lacking(contestants, metric)
     groups = _join_groups(cases, tables)
     _refuse_other_targets(contestants, tables)
     _refuse_other_units(contestants, tables, metric)
@@ -85,7 +86,7 @@ def pair_scores(contestants: Sequence[Contestant], *, metric: str, part: str | N
         part=_name_part(tables[0]),
         cases=cases,
         groups=groups,
-        values=np.array([_collect(contestants[i], tables[i], metric, cases) for i in range(len(tables))]),
+        values=np.array([_collect(rows, metric, cases) for rows in tables]),
         missed=tuple(sum(row.outcome == "missed" for row in rows) for rows in tables),
         false_alarms=tuple(sum(row.outcome == "false_alarm" for row in rows) for rows in tables),
         unit=tables[0][0].unit if metric in DISTANCES else "",
@@ -151,6 +152,13 @@ def _refuse_other_classes(contestants: Sequence[Contestant], tables: Sequence[Se
             raise DataError(f"{contestant.table} lacks classes of some cases; each case needs every class")
 
 
+def _refuse_lacking(contestants: Sequence[Contestant], metric: str) -> None:
+    for contestant in contestants:
+        known = contestant.rows[0].values
+        if metric not in known:
+            raise DataError(f"{contestant.table} has no column {metric}; it has {', '.join(known)}")
+
+
 def _join_groups(cases: Sequence[str], tables: Sequence[Sequence[CaseRow]]) -> tuple[str, ...]:
     """The group of each case; a table that knows none (each case is its own) follows the others."""
     told: dict[str, set[str]] = {case: set() for case in cases}
@@ -202,13 +210,9 @@ def _refuse_too_little(
         raise DataError("every mask of every case is empty on both sides; nothing tells the models apart")
 
 
-def _collect(
-    contestant: Contestant, rows: Sequence[CaseRow], metric: str, cases: Sequence[str]
-) -> list[float]:
+def _collect(rows: Sequence[CaseRow], metric: str, cases: Sequence[str]) -> list[float]:
     found: dict[str, list[float]] = {case: [] for case in cases}
     for row in rows:
-        if metric not in row.values:
-            raise DataError(f"{contestant.table} has no column {metric}; it has {', '.join(row.values)}")
         found[row.case].append(row.values[metric])
     return [float(np.mean(values)) for values in found.values()]
 
