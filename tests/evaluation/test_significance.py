@@ -123,7 +123,7 @@ def test_equal_models_are_rarely_told_apart() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("groups", "each", "models"), [(20, 3, 2), (60, 1, 2), (30, 1, 3)])
 def test_false_alarms_of_equal_models_are_at_most_6_percent(groups: int, each: int, models: int) -> None:
-    assert share_of_false_alarms(1500, groups=groups, each=each, models=models) <= 0.06
+    assert share_of_false_alarms(1000, groups=groups, each=each, models=models) <= 0.06
 
 
 def coverage(groups: int, trials: int) -> float:

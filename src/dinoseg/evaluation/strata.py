@@ -208,9 +208,8 @@ def _divide_numbers(
 
 
 def _span(values: NDArray[np.float64]) -> str:
-    return " to ".join(
-        f"{end:,.0f}" if abs(end) >= 10 else f"{end:.3g}" for end in (values.min(), values.max())
-    )
+    low, high = (f"{end:,.0f}" if abs(end) >= 10 else f"{end:.3g}" for end in (values.min(), values.max()))
+    return f"{low} to {high}"
 
 
 def _compare(column: str, parts: Sequence[str], cases: _Cases, seed: int) -> Strata:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,7 +77,7 @@ def find_labels(place: Path) -> LabelFiles:
         cases = tuple(case for case in survey.cases if case.label is not None)
         return LabelFiles(place, cases, survey.declaration)
     groups = _read_groups(_nearby(folder.path, GROUPS))
-    listed = _by_name(folder.files)
+    listed = _by_name(folder)
     cases = tuple(
         CaseFiles(name, path, path, groups.get(name) or _guess_group(name, path), None)
         for name, path in listed.items()
@@ -91,7 +91,7 @@ def list_masks(place: Path) -> dict[str, Path]:
     Raises:
         LayoutError: no masks, or two of one name.
     """
-    return _by_name(_open_masks(place).files)
+    return _by_name(_open_masks(place))
 
 
 def pair_masks(masks: Mapping[str, Path], labels: LabelFiles, *, place: Path) -> MaskPairs:
@@ -143,11 +143,13 @@ def _is_data_set(folder: Folder) -> bool:
     return not folder.files or bool(pair_folder(folder.files).pairs)
 
 
-def _by_name(files: Sequence[Path]) -> dict[str, Path]:
-    if not files:
-        raise LayoutError("the folder holds no mask; accepted are images and volumes, one file for each case")
+def _by_name(folder: Folder) -> dict[str, Path]:
+    if not folder.files:
+        raise LayoutError(
+            f"{folder.path} holds no mask; accepted are images or volumes, one file for each case"
+        )
     found: dict[str, Path] = {}
-    for path in files:
+    for path in folder.files:
         other = found.setdefault(stem_of(path), path)
         if other is not path:
             raise LayoutError(f"{other} and {path} have one name; keep one of them")
