@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from dinoseg.errors import UsageError
 from dinoseg.evaluation.lesion_summary import split_thirds, summarise_lesions
 from dinoseg.evaluation.lesions import Lesion, LesionScore, score_lesions
 from dinoseg.evaluation.metrics import score_case
+from dinoseg.evaluation.stretches import find_stretches
 from dinoseg.evaluation.summary import summarise
 from tests.evaluation.test_report import make_scores, read, written
 
@@ -213,13 +215,12 @@ def test_lesions_stand_beside_the_pixel_scores(tmp_path: Path) -> None:
     assert any("matched one to one" in line for line in document["policy"])
 
 
-@pytest.mark.parametrize("shape", [(40, 50), (9, 20, 21)])
-def test_many_components_are_counted_the_same_way(
-    shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("shape", [(40, 50), (1, 7), (7, 1), (9, 20, 21), (1, 5, 6), (5, 1, 6), (5, 6, 1)])
+def test_components_are_those_of_scipy(shape: tuple[int, ...]) -> None:
     rng = np.random.default_rng(3)
-    target, prediction = rng.random(shape) < 0.3, rng.random(shape) < 0.3
-    by_table = score_lesions(prediction, target, spacing=None)
-    monkeypatch.setattr("dinoseg.evaluation.lesions._TABLE", 0)
-    assert score_lesions(prediction, target, spacing=None) == by_table
-    assert by_table.matched > 20
+    for share in (0.0, 0.1, 0.4, 0.7, 1.0):
+        mask = rng.random(shape) < share
+        found = find_stretches(mask)
+        labels, count = ndimage.label(mask)
+        assert found.count == count
+        assert found.sizes.tolist() == np.bincount(labels.ravel(), minlength=count + 1)[1:].tolist()

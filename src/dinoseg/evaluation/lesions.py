@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dinoseg.errors import UsageError
+from dinoseg.evaluation.stretches import Stretches, find_overlaps, find_stretches
 from dinoseg.evaluation.surfaces import Mask
 
 SizeUnit = Literal["mm²", "mm³", "px"]
 
 DEFAULT_IOU = 0.0
 """Two components match where their IoU is above this: any pixel in common is enough."""
-
-
-_TABLE = 1 << 20  # pairs of components that are counted in a table, which is faster than sorting
 
 
 @dataclass(frozen=True)
@@ -106,79 +103,41 @@ def score_lesions(
     """
     if not 0 <= match_iou < 1:
         raise UsageError(f"match_iou {match_iou} is not accepted; give a number of 0 or more and below 1")
-    found = _count_together(_number(prediction), _number(target))
-    sizes_p, sizes_t = found.sizes(found.predicted), found.sizes(found.wanted)
-    pairs = _match(found, sizes_p, sizes_t, match_iou)
-    dice = np.zeros(len(sizes_t))
+    here, there = find_stretches(prediction), find_stretches(target)
+    pairs = _match(here, there, match_iou)
+    dice = np.zeros(there.count)
     for one, other, common in pairs:
-        dice[other] = 2 * common / (sizes_p[one] + sizes_t[other])
+        dice[other] = 2 * common / (here.sizes[one] + there.sizes[other])
     cell = math.prod(spacing) if spacing else 1.0
     return LesionScore(
         lesions=tuple(
-            Lesion(int(size) * cell, float(score)) for size, score in zip(sizes_t[1:], dice[1:], strict=True)
+            Lesion(int(size) * cell, float(score)) for size, score in zip(there.sizes, dice, strict=True)
         ),
-        predicted=len(sizes_p) - 1,
+        predicted=here.count,
         matched=len(pairs),
         unit="px" if spacing is None else "mm²" if target.ndim == 2 else "mm³",
     )
 
 
-@dataclass(frozen=True, eq=False)
-class _Counts:
-    """How many pixels each pair of components has in common; component 0 is what lies outside.
-
-    Attributes:
-        predicted: (N,) component of the prediction.
-        wanted: (N,) component of the target.
-        common: (N,) pixels.
-    """
-
-    predicted: NDArray[np.int64]
-    wanted: NDArray[np.int64]
-    common: NDArray[np.int64]
-
-    def sizes(self, side: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Pixels of each component of one side."""
-        return np.bincount(side, weights=self.common).astype(np.int64)
-
-
-def _number(mask: Mask) -> NDArray[Any]:
-    from scipy import ndimage
-
-    labels, _ = ndimage.label(mask)
-    return np.asarray(labels)
-
-
-def _count_together(predicted: NDArray[Any], wanted: NDArray[Any]) -> _Counts:
-    count = int(predicted.max()) + 1
-    length = count * (int(wanted.max()) + 1)
-    planes = [(predicted, wanted)] if predicted.ndim == 2 else zip(predicted, wanted, strict=True)
-    # Plane by plane: the codes take eight bytes of every pixel.
-    codes = (one.ravel() + other.ravel() * np.int64(count) for one, other in planes)
-    if length <= _TABLE:
-        table = sum((np.bincount(plane, minlength=length) for plane in codes), np.zeros(length, np.int64))
-        found = np.flatnonzero(table)
-        return _Counts(found % count, found // count, table[found])
-    listed = [np.unique(plane, return_counts=True) for plane in codes]
-    found, place = np.unique(np.concatenate([plane for plane, _ in listed]), return_inverse=True)
-    common = np.bincount(place, weights=np.concatenate([numbers for _, numbers in listed]))
-    return _Counts(found % count, found // count, common.astype(np.int64))
-
-
-def _match(
-    found: _Counts, sizes_p: NDArray[np.int64], sizes_t: NDArray[np.int64], match_iou: float
-) -> list[tuple[int, int, int]]:
-    """(prediction, target, pixels in common) of each pair."""
-    touching = (found.predicted > 0) & (found.wanted > 0)
-    one, other, common = found.predicted[touching], found.wanted[touching], found.common[touching]
-    iou = common / (sizes_p[one] + sizes_t[other] - common)
-    ranked = zip((-iou).tolist(), other.tolist(), one.tolist(), common.tolist(), strict=True)
-    taken_p: set[int] = set()
-    taken_t: set[int] = set()
+def _match(here: Stretches, there: Stretches, match_iou: float) -> list[tuple[int, int, int]]:
+    """(prediction, target, pixels in common) of each pair, the highest IoU first."""
+    taken_here: set[int] = set()
+    taken_there: set[int] = set()
     pairs = []
-    for negative, there, here, shared in sorted(ranked):
-        if -negative > match_iou and here not in taken_p and there not in taken_t:
-            taken_p.add(here)
-            taken_t.add(there)
-            pairs.append((here, there, shared))
+    for iou, other, one, common in _rank(here, there):
+        if -iou > match_iou and one not in taken_here and other not in taken_there:
+            taken_here.add(one)
+            taken_there.add(other)
+            pairs.append((one, other, common))
     return pairs
+
+
+def _rank(here: Stretches, there: Stretches) -> list[tuple[float, int, int, int]]:
+    """(negative IoU, target, prediction, pixels in common) of the components that touch."""
+    one, other, common = find_overlaps(here.starts, here.ends, there.starts, there.ends)
+    codes = there.components[other] * here.count + here.components[one]
+    touching, places = np.unique(codes, return_inverse=True)
+    shared = np.bincount(places, weights=common, minlength=len(touching)).astype(np.int64)
+    wanted, predicted = touching // max(here.count, 1), touching % max(here.count, 1)
+    iou = shared / (here.sizes[predicted] + there.sizes[wanted] - shared)
+    return sorted(zip((-iou).tolist(), wanted.tolist(), predicted.tolist(), shared.tolist(), strict=True))
