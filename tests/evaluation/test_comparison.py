@@ -146,6 +146,40 @@ def test_reports_of_one_name_keep_their_paths(tmp_path: Path) -> None:
     assert compare(places).scores.names == tuple(map(str, places))
 
 
+def test_draws_are_averaged_within_each_case(tmp_path: Path) -> None:
+    for draw in range(3):
+        shifted = [value - 0.01 * draw for value in A]
+        write_dice(tmp_path / "few" / f"draw-{draw}" / "report" / "test", shifted, groups=GROUPS)
+    other = write_dice(tmp_path / "b", B)
+    found = compare([tmp_path / "few", other])
+    assert found.scores.names == ("few", "b")
+    assert found.scores.values[0] == pytest.approx(np.subtract(A, 0.01))
+    assert found.scores.groups == tuple(GROUPS)
+    assert found.notes == (f"{tmp_path / 'few'}: of every case the mean over its 3 draws is compared",)
+
+
+def test_most_draws_decide_what_is_missed(tmp_path: Path) -> None:
+    for draw, missed in enumerate([("c0", "c1"), ("c0",), ()]):
+        scores = [
+            made_score(f"c{place}", 0.5, outcome="missed" if f"c{place}" in missed else "scored")
+            for place in range(3)
+        ]
+        write_scores(tmp_path / "few" / f"draw-{draw}" / "report", scores)
+    other = write_dice(tmp_path / "b", [0.5] * 3)
+    assert [row.missed for row in compare([tmp_path / "few", other]).standings] == [1, 0]
+
+
+def test_draws_must_agree_and_be_complete(tmp_path: Path) -> None:
+    other = write_dice(tmp_path / "b", B)
+    write_dice(tmp_path / "few" / "draw-0" / "report", A)
+    write_dice(tmp_path / "few" / "draw-1" / "report", A[:-1])
+    with pytest.raises(DataError, match=r"draw-1.* has other cases, classes or settings than .*draw-0"):
+        compare([tmp_path / "few", other])
+    (tmp_path / "few" / "draw-2").mkdir()
+    with pytest.raises(RunError, match="few holds no scores of all its 3 draws"):
+        compare([tmp_path / "few", other])
+
+
 @pytest.mark.parametrize("name", ["missing", "extra", "both"])
 def test_unpaired_cases_are_refused_and_named(tmp_path: Path, name: str) -> None:
     ours = write_dice(tmp_path / "a", A)

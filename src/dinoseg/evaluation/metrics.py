@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from dinoseg.data.case import IGNORE_ID
 from dinoseg.errors import LabelError, UsageError
 from dinoseg.evaluation.lesions import DEFAULT_IOU, LesionScore, score_lesions
 from dinoseg.evaluation.surfaces import Mask, bounding_box, measure_surfaces
@@ -150,6 +151,16 @@ def score_case(
         values = _score_class(part.mask(prediction), part.mask(target), rules)
         scores.append(ClassScore(case=case, group=group, unit=unit, **vars(part), **vars(values)))
     return scores
+
+
+def leave_out(prediction: NDArray[np.uint8], target: NDArray[np.uint8]) -> None:
+    """Make background of both masks, in place, where the target says that nobody decided."""
+    planes = ((prediction, target),) if target.ndim == 2 else zip(prediction, target, strict=True)
+    for predicted, wanted in planes:
+        undecided = wanted == IGNORE_ID
+        if undecided.any():
+            predicted[undecided] = 0
+            wanted[undecided] = 0
 
 
 def of_headline(scores: Sequence[ClassScore]) -> list[ClassScore]:

@@ -15,8 +15,8 @@ from dinoseg.data.volumes import LabelVolume
 from dinoseg.data.volumes.slices import plane_axis
 from dinoseg.errors import DataError, LabelError, UsageError
 from dinoseg.evaluation.examples import draw_example
+from dinoseg.evaluation.metrics import leave_out
 from dinoseg.evaluation.report import Failure
-from dinoseg.evaluation.views import leave_out
 from dinoseg.inference.engine import Options
 from dinoseg.inference.results.volume_prediction import VolumePrediction
 from dinoseg.inference.volumes import segment_volume

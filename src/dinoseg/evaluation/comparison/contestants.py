@@ -5,17 +5,17 @@ from __future__ import annotations
 import csv
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dinoseg.errors import DataError, RunError, UsageError
+from dinoseg.errors import DataError, UsageError
+from dinoseg.evaluation.comparison.places import CASES, find_tables, name_places
 from dinoseg.evaluation.definitions import METRICS
 
-CASES, SUMMARY, PAGE = "cases.csv", "summary.json", "index.html"
-_REPORT = "report"
-_PLACES = frozenset({_REPORT, "test", "val", "train", "all"})  # names of folders that say nothing of a model
+SUMMARY, PAGE = "summary.json", "index.html"
 _UNTOLD: Mapping[str, Any] = {"protocol": "", "tolerance": "", "facts": {}, "failures": {}}
 _TOLERANCE = "NSD tolerance: "
 
@@ -57,6 +57,7 @@ class Contestant:
         tolerance: of the NSD in words, or "".
         facts: what the report says was evaluated.
         failures: cases without scores -> why.
+        page: beside the table, which may hold pictures of cases; need not exist. None for several draws.
         note: where the table was found, if not where a person pointed at.
     """
 
@@ -67,12 +68,8 @@ class Contestant:
     tolerance: str
     facts: Mapping[str, str]
     failures: Mapping[str, str]
+    page: Path | None = None
     note: str = ""
-
-    @property
-    def page(self) -> Path:
-        """The page beside the table, which may hold pictures of cases; need not exist."""
-        return self.table.with_name(PAGE)
 
 
 def read_contestants(places: Sequence[Path]) -> list[Contestant]:
@@ -85,48 +82,52 @@ def read_contestants(places: Sequence[Path]) -> list[Contestant]:
     """
     if len(places) < 2:
         raise UsageError(f"compare takes two or more reports, given {len(places)}; name another one")
-    found = [_find_table(place) for place in places]
-    tables = [table.resolve() for table, _ in found]
-    for place, table in zip(places, tables, strict=True):
-        if tables.count(table) > 1:
-            raise UsageError(f"{place} is given twice ({table}); name different reports")
-    names = _name_places(places)
-    return [_read(name, table, note) for name, (table, note) in zip(names, found, strict=True)]
+    found = [find_tables(place) for place in places]
+    listed = [table.resolve() for tables in found for table in tables.paths]
+    for place, tables in zip(places, found, strict=True):
+        if any(listed.count(table.resolve()) > 1 for table in tables.paths):
+            raise UsageError(f"{place} is given twice; name different reports")
+    return [
+        replace(average_draws([_read(name, table) for table in tables.paths]), note=tables.note)
+        for name, tables in zip(name_places(places), found, strict=True)
+    ]
 
 
-def _find_table(place: Path) -> tuple[Path, str]:
-    """The CSV of a place, and a line where it had to be looked for."""
-    if place.is_file():
-        return place, ""
-    if (place / CASES).is_file():
-        return place / CASES, ""
-    inside = [place / _REPORT / CASES, *sorted((place / _REPORT).glob(f"*/{CASES}"))]
-    tables = [table for table in inside if table.is_file()]
-    if not tables:
-        reason = "holds no scores" if place.is_dir() else "does not exist"
-        raise RunError(
-            f"{place} {reason}; accepted are folders with a {CASES}: make one with "
-            f"`dinoseg evaluate RUN DATA --out {place / _REPORT}` or `dinoseg score`"
-        )
-    if len(tables) > 1:
-        listed = ", ".join(str(table.parent) for table in tables)
-        raise UsageError(f"{place} holds several reports ({listed}); name one of them")
-    return tables[0], f"{place}: its report {tables[0].parent} is compared"
+def average_draws(draws: Sequence[Contestant]) -> Contestant:
+    """Return one contestant for the trainings of one method: its scores of a case are their mean.
+
+    A case counts as missed, or as a false alarm, where most of the draws say so.
+
+    Raises:
+        DataError: the draws have other cases, classes, targets or protocols.
+    """
+    first = draws[0]
+    if len(draws) == 1:
+        return first
+    tables = [{(row.case, row.part): row for row in draw.rows} for draw in draws]
+    for draw, table in zip(draws, tables, strict=True):
+        if table.keys() != tables[0].keys() or _agreed(draw) != _agreed(first):
+            raise DataError(f"{draw.table} has other cases, classes or settings than {first.table}")
+    rows = tuple(_average([table[key] for table in tables]) for key in tables[0])
+    return replace(first, rows=rows, page=None)
 
 
-def _name_places(places: Sequence[Path]) -> list[str]:
-    names = [_name_place(place) for place in places]
-    return names if len(set(names)) == len(names) else [str(place) for place in places]
+def _agreed(draw: Contestant) -> tuple[str, str]:
+    return draw.protocol, draw.tolerance
 
 
-def _name_place(place: Path) -> str:
-    parts = [part for part in place.absolute().parts if part != CASES]
-    while len(parts) > 2 and parts[-1] in _PLACES:
-        parts.pop()
-    return Path(parts[-1]).stem if place.is_file() and parts[-1] == place.name else parts[-1]
+def _average(rows: Sequence[CaseRow]) -> CaseRow:
+    outcomes = Counter(row.outcome for row in rows)
+    if len({row.target_size for row in rows}) > 1:
+        raise DataError(f"the draws have other targets of {rows[0].case}; score all against the same masks")
+    return replace(
+        rows[0],
+        values={name: sum(row.values[name] for row in rows) / len(rows) for name in rows[0].values},
+        outcome=next((name for name, count in outcomes.items() if 2 * count > len(rows)), "scored"),
+    )
 
 
-def _read(name: str, table: Path, note: str) -> Contestant:
+def _read(name: str, table: Path) -> Contestant:
     rows = tuple(_read_rows(table))
     if not rows:
         raise DataError(f"{table} holds no case; evaluate again, or name another report")
@@ -138,7 +139,7 @@ def _read(name: str, table: Path, note: str) -> Contestant:
         seen.add((row.case, row.part))
     # What lies beside a table of another name need not be about it.
     told = _read_summary(table.with_name(SUMMARY)) if table.name == CASES else dict(_UNTOLD)
-    return Contestant(name, table, rows, **told, note=note)
+    return Contestant(name, table, rows, **told, page=table.with_name(PAGE))
 
 
 def _read_summary(path: Path) -> dict[str, Any]:

@@ -38,8 +38,10 @@ class _Gallery(HTMLParser):
             self._name, self._image = None, ""
 
 
-def read_pictures(page: Path) -> dict[str, str]:
+def read_pictures(page: Path | None) -> dict[str, str]:
     """Return case -> picture as a data URL; nothing where there is no page, or one without pictures."""
+    if page is None:
+        return {}
     try:
         text = page.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):

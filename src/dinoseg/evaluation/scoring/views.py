@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dinoseg.data.case import IGNORE_ID
 from dinoseg.data.cases.files import CaseFiles
 from dinoseg.data.images import read_label
 from dinoseg.data.volumes import Geometry, volume_suffix
 from dinoseg.data.volumes import read_label as read_label_volume
 from dinoseg.data.volumes.geometry import CORNER_TOLERANCE, corner_offset
 from dinoseg.errors import LabelError
+from dinoseg.evaluation.metrics import leave_out
 from dinoseg.evaluation.scoring.meanings import Meaning
 
 _SHARE = 0.01  # of a voxel, by which grids that two programs wrote may differ
@@ -68,7 +68,7 @@ def read_view(path: Path, files: CaseFiles, meaning: Meaning) -> MaskView:
     if bool(volume_suffix(path)) != bool(volume_suffix(label)):
         raise LabelError(f"{path} and {label} are a volume and an image; both must be of one kind")
     if volume_suffix(path):
-        return _leave_out(_read_volumes(path, label, files, meaning), meaning)
+        return _decided(_read_volumes(path, label, files, meaning), meaning)
     prediction = meaning.masks.apply(read_label(path), name=str(path)).array
     target = meaning.labels.apply(read_label(label), name=str(label)).array
     if prediction.shape != target.shape:
@@ -77,7 +77,7 @@ def read_view(path: Path, files: CaseFiles, meaning: Meaning) -> MaskView:
             f"{path} has {sizes[0]} pixels (height × width), its label {label} {sizes[1]}; "
             "export the mask at the size of the label"
         )
-    return _leave_out(MaskView(files, prediction, target, None), meaning)
+    return _decided(MaskView(files, prediction, target, None), meaning)
 
 
 def _read_volumes(path: Path, label: Path, files: CaseFiles, meaning: Meaning) -> MaskView:
@@ -107,10 +107,7 @@ def _refuse_other_grid(path: Path, mask: Geometry, label_path: Path, label: Geom
     )
 
 
-def _leave_out(view: MaskView, meaning: Meaning) -> MaskView:
-    """Make background of both, in place, where the label says that nobody decided."""
+def _decided(view: MaskView, meaning: Meaning) -> MaskView:
     if meaning.labels.ignore is not None:
-        undecided = view.target == IGNORE_ID
-        view.prediction[undecided] = 0
-        view.target[undecided] = 0
+        leave_out(view.prediction, view.target)
     return view
