@@ -42,6 +42,8 @@ def _list_lesions(title: str, found: LesionSummary) -> Iterator[tuple[str, ...]]
 
 def tell_strata(output: Output, strata: Sequence[Strata]) -> None:
     """Show the parts of the cases, and say which are much worse."""
+    from dinoseg.evaluation.strata import STRATA_TEXT
+
     rows = [
         (
             f"{found.column}: {stratum.name}",
@@ -56,9 +58,11 @@ def tell_strata(output: Output, strata: Sequence[Strata]) -> None:
     ]
     if rows:
         output.table(STRATA, rows, title="strata")
-    for found in strata:
-        for line in found.warnings():
-            output.line(f"much worse: {line}")
+    worse = [line for found in strata for line in found.warnings()]
+    for line in worse:
+        output.line(f"much worse: {line}")
+    if worse:
+        output.line(STRATA_TEXT)
 
 
 def _between(interval: Interval) -> str:

@@ -37,7 +37,8 @@ def compare(
 
     Args:
         reports: two or more folders that `evaluate` or `score` wrote, run folders that hold such a
-            report, folders of draws (`train --draws`), of which each case's mean counts, or CSV files with the columns case and, for example, dice.
+            report, folders of draws (`train --draws`, whose scores of a case are averaged), or CSV
+            files with the columns case and, for example, dice.
         metric: "dice", "iou", "hd95", "assd" or "nsd".
         part: a class or region; default: the mean over regions where there are any, else over classes.
         out: folder for a page and tables; nothing is written without.

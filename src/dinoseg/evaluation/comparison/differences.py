@@ -29,7 +29,7 @@ def draw_differences(found: Comparison, duel: Duel) -> str:
     drawing = (
         f'<svg viewBox="0 0 {len(sorted_)} 100" preserveAspectRatio="none" role="img" '
         f'aria-label="{escape(f"Difference of every case, sorted. {caption}")}">'
-        f"{_interval(duel, len(sorted_), reach)}{_bars(sorted_, reach, distance)}"
+        f"{_bars(sorted_, reach, distance)}{_interval(duel, len(sorted_), reach)}"
         f'<path class="zero" d="M0 {_MIDDLE}H{len(sorted_)}"/></svg>'
     )
     name = f"{escape(duel.first)} − {escape(duel.second)}"
