@@ -83,6 +83,7 @@ def test_compare_on_the_terminal_and_as_json(run: Run, tmp_path: Path) -> None:
         (["score", "masks", "labels", "--model", "a"], 2, "--model belongs to --observers"),
         (["score", "masks", "labels", "--classes", "liver"], 2, "accepted are values and names"),
         (["score", "masks", "labels", "--match-iou", "1"], 2, "match_iou 1.0 is not accepted"),
+        (["score", "masks", "labels", "--observers", "--tolerance", "2"], 2, "--observers compares Dice"),
         (["score", "masks", "nowhere"], 3, "nowhere does not exist"),
         (["score", "masks", "labels", "--metadata", "labels/none.csv"], 3, "none.csv cannot be read"),
     ],

@@ -73,6 +73,10 @@ def score(
     with session(as_json=as_json, debug=debug, resume="run the same command again") as output:
         values = None if classes is None else read_classes(classes)
         if observers:
+            if tolerance is not None or match_iou or metadata is not None:
+                raise UsageError(
+                    "--observers compares Dice; leave --tolerance, --match-iou and --metadata out"
+                )
             from dinoseg.evaluation.scoring.observers import compare_observers
 
             agreement = compare_observers(

@@ -71,6 +71,8 @@ def find_meaning(
 
 
 def _read_values(paths: Sequence[Path], progress: Progress) -> list[MaskValues]:
+    if not paths:
+        return []
     return [read_values(path) for path in progress.track(paths, total=len(paths), label="Reading masks")]
 
 
