@@ -5,28 +5,21 @@ from __future__ import annotations
 import csv
 import errno
 import json
-import math
-import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import fields, is_dataclass
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 from dinoseg.errors import OutputError
-
-_TEMPORARY = ".tmp-"
+from dinoseg.outputs.manifest import record
+from dinoseg.outputs.plain import to_plain
+from dinoseg.outputs.temporary import name_temporary
 
 
 def refuse_existing(path: Path, *, overwrite: bool) -> None:
     """Raise `OutputError` if `path` exists and `overwrite` is false."""
     if not overwrite and path.exists():
         raise OutputError(f"{path} exists already; choose another name or add --overwrite")
-
-
-def is_temporary(path: Path) -> bool:
-    """Whether `path` was left behind by a writer that was killed."""
-    return path.name.startswith(".") and _TEMPORARY in path.name
 
 
 @contextmanager
@@ -43,10 +36,11 @@ def atomic_path(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
             file is removed and an older `path` is left untouched.
     """
     refuse_existing(path, overwrite=overwrite)
-    temporary = path.with_name(f".{secrets.token_hex(6)}{_TEMPORARY}{path.name}")
+    temporary = name_temporary(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
+        record(path, temporary)
         temporary.replace(path)
     except OSError as error:
         raise OutputError(f"{path} could not be written: {explain(error)}") from error
@@ -65,31 +59,6 @@ def write_json(path: Path, value: Any, *, overwrite: bool = False) -> None:
     """Write `value`, as `to_plain` gives it, as indented JSON to `path` in one move."""
     text = json.dumps(to_plain(value), indent=2, ensure_ascii=False, allow_nan=False)
     write_text(path, text + "\n", overwrite=overwrite)
-
-
-def to_plain(value: Any, *, relative_to: Path | None = None) -> Any:
-    """Dataclasses, paths and arrays as what JSON knows; NaN and infinities as null.
-
-    Args:
-        value: whatever is to be written.
-        relative_to: paths below this folder are given relative to it.
-    """
-    if is_dataclass(value) and not isinstance(value, type):
-        named = {field.name: getattr(value, field.name) for field in fields(value)}
-        return to_plain(named, relative_to=relative_to)
-    if isinstance(value, Mapping):
-        return {str(key): to_plain(item, relative_to=relative_to) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [to_plain(item, relative_to=relative_to) for item in value]
-    if isinstance(value, bool | int | str | None):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, PurePath):
-        if relative_to is not None and value.is_relative_to(relative_to):
-            return value.relative_to(relative_to).as_posix()
-        return str(value)
-    return to_plain(value.tolist()) if hasattr(value, "tolist") else str(value)
 
 
 def write_csv(
