@@ -40,6 +40,7 @@ ROWS = [[name.strip() for name in line.split("|")] for line in LAYERS.strip().sp
 HEIGHT = {name: len(ROWS) - row for row, names in enumerate(ROWS) for name in names}
 REFUSED_LIBRARIES = {"torchvision", "timm", "pytorch_wavelets", "ptwt", "albumentations", "surface_distance"}
 REFUSED_LIBRARIES |= {"pickle", "dill", "joblib"}
+REFUSED_LIBRARIES |= {"transformers"}  # the oracle of the tests
 REFUSED_NAMES = {"utils", "util", "helpers", "helper", "misc", "common"}
 HEAVY = {"torch", "lightning", "pytorch_lightning", "monai", "transformers", "scipy", "matplotlib"}
 MAX_FILE_LINES = 400

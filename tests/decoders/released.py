@@ -12,9 +12,9 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from dinoseg.backbones.extractors import Backbone
+from dinoseg.backbones.extractors import Extractor
 from dinoseg.backbones.features import Features
-from dinoseg.backbones.modules import load_module
+from dinoseg.backbones.published import load_weights
 from dinoseg.decoders import Decoder
 from tests.backbones.tiny import convnext_spec, vit_spec
 
@@ -43,8 +43,8 @@ def features_of(case: Released, prefix: str) -> Features:
         spec = convnext_spec(case.settings["dims"], [1, 1, 2, 1])
     else:
         spec = vit_spec(intermediate_size=len(state["blocks.0.mlp.fc1.weight"]))
-    module = load_module(spec, state, source="fixture")
-    return Backbone(module, spec, source="fixture")(case.inputs["pixels"])
+    weights = load_weights(spec, state, source="fixture")
+    return Extractor(weights, spec, source="fixture")(case.inputs["pixels"])
 
 
 def load(decoder: Decoder, case: Released, backbone: str) -> None:

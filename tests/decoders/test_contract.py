@@ -35,11 +35,12 @@ INERT = {
     "dino-unet": r"unet\.stages\..+\.conv\.bias|fapm\.scales\.\d\.project\.bias"
     r"|fapm\.scales\.\d\.separable\.(depthwise|pointwise)\.bias"
 }
-# kind of backbone -> stride that images are padded to, strides and widths of its levels
+# kind of backbone -> stride that images are padded to, strides and widths of its levels; no side is padded to
+# less than the largest stride
 KINDS: dict[str, tuple[int, tuple[int, ...], tuple[int, ...]]] = {
     "vit": (16, (16,) * 4, (32,) * 4),
     "dinov2": (14, (14,) * 4, (32,) * 4),
-    "convnext": (32, (4, 8, 16, 32), (8, 16, 24, 32)),
+    "convnext": (4, (4, 8, 16, 32), (8, 16, 24, 32)),
 }
 SIZES = [(50, 37), (1, 1), (33, 96)]
 
@@ -50,7 +51,8 @@ each_kind = pytest.mark.parametrize("kind", KINDS)
 def make_inputs(kind: str, size: tuple[int, int], *, batch: int = 1) -> tuple[Features, Tensor]:
     multiple, strides, channels = KINDS[kind]
     generator = torch.Generator().manual_seed(11)
-    padded = (-(-size[0] // multiple) * multiple, -(-size[1] // multiple) * multiple)
+    height, width = (max(-(-side // multiple) * multiple, *strides) for side in size)
+    padded = (height, width)
     levels = tuple(
         torch.randn(batch, width, padded[0] // stride, padded[1] // stride, generator=generator)
         for width, stride in zip(channels, strides, strict=True)
