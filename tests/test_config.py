@@ -12,25 +12,21 @@ from dinoseg.config import (
     AugmentationSettings,
     BackboneSettings,
     CacheSettings,
-    DinoUNetSettings,
-    Method,
-    ModelSettings,
     PreprocessingSettings,
     Preset,
-    RunSettings,
     Settings,
     TrainSettings,
-    decoder_settings,
     from_yaml,
     override,
     parse_assignments,
-    preset,
-    preset_preprocessing,
     to_yaml,
 )
 from dinoseg.errors import ConfigError
+from dinoseg.methods import METHODS, decoder_settings
+from dinoseg.methods.dino_unet.card import DinoUNetSettings
+from dinoseg.methods.presets import preset, preset_preprocessing
+from dinoseg.model.settings import ModelSettings, RunSettings
 
-METHODS = get_args(Method)
 PRESETS = get_args(Preset)
 
 

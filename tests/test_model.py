@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,21 +15,15 @@ from safetensors.torch import load_file, save_file
 from dinoseg.backbones import create_backbone
 from dinoseg.backbones.extractors import Backbone
 from dinoseg.backbones.features import Features
-from dinoseg.config import (
-    BackboneSettings,
-    DecoderSettings,
-    Method,
-    ModelSettings,
-    PreprocessingSettings,
-    decoder_settings,
-    override,
-    to_yaml,
-)
+from dinoseg.config import BackboneSettings, PreprocessingSettings, override, to_yaml
 from dinoseg.data.case import Image
-from dinoseg.decoders import Decoder
 from dinoseg.errors import ConfigError, RunError
+from dinoseg.methods import METHODS, decoder_settings
+from dinoseg.methods.assembly import create_decoder
+from dinoseg.methods.decoder import Decoder
 from dinoseg.model.loading import load
-from dinoseg.model.segmenter import METHODS, Segmenter, create_decoder
+from dinoseg.model.segmenter import Segmenter
+from dinoseg.model.settings import ModelSettings
 from tests.backbones.tiny import save_folder, vit_spec
 
 # Every method at its smallest.
@@ -77,10 +71,9 @@ def logits_of(model: Segmenter) -> torch.Tensor:
 
 
 def test_every_method_of_the_settings_has_a_decoder() -> None:
-    assert set(METHODS) == set(get_args(Method))
-    kinds = {kind.model_fields["method"].default for kind in get_args(get_args(DecoderSettings)[0])}
-    assert kinds == set(METHODS)
-    decoders = [entry.decoder for entry in METHODS.values()]
+    assert [*METHODS] == ["segdino-v1", "segdino-v2", "dino-unet", "dino-augseg", "linear"]
+    assert all(name == card.name for name, card in METHODS.items())
+    decoders = [card.load_decoder() for card in METHODS.values()]
     assert len(set(decoders)) == len(decoders)
     assert all(issubclass(decoder, Decoder) for decoder in decoders)
     assert all(entry.title and entry.source for entry in METHODS.values())
@@ -89,7 +82,7 @@ def test_every_method_of_the_settings_has_a_decoder() -> None:
 @each_method
 def test_published_settings_build_the_published_decoder(method: str) -> None:
     decoder = create_decoder(decoder_settings(method), (384,) * 4, 1)
-    assert type(decoder) is METHODS[method].decoder
+    assert type(decoder) is METHODS[method].load_decoder()
     assert all(weight.requires_grad for weight in decoder.parameters())
 
 

@@ -38,7 +38,8 @@ def _read_model(path: Path) -> dict[str, Any]:
 
 
 def _read_training(path: Path) -> dict[str, Any] | None:
-    from dinoseg.config import RunSettings, from_yaml
+    from dinoseg.config import from_yaml
+    from dinoseg.model.settings import RunSettings
 
     if not path.is_file():
         return None
