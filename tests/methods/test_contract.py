@@ -1,20 +1,19 @@
-"""What every method promises on every kind of backbone."""
+"""Every method of ours keeps the contract, on every kind of backbone."""
 
 from __future__ import annotations
 
-import re
-from dataclasses import replace
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-import torch
-from torch import Tensor
 
-from dinoseg.backbones.features import Features
 from dinoseg.methods import METHODS, decoder_settings
-from dinoseg.methods.assembly import create_decoder
-from dinoseg.methods.blocks.resizing import resize
-from dinoseg.methods.decoder import Decoder
+from tests.methods.contract import (
+    KINDS,
+    PROMISES,
+    Subject,
+    traced_graph_gives_the_same_logits_and_leaves_the_decoder_usable,
+)
 
 # Small widths, every branch switched on.
 SMALL: dict[str, dict[str, Any]] = {
@@ -35,200 +34,26 @@ INERT = {
     "dino-unet": r"unet\.stages\..+\.conv\.bias|fapm\.scales\.\d\.project\.bias"
     r"|fapm\.scales\.\d\.separable\.(depthwise|pointwise)\.bias"
 }
-# kind of backbone -> stride that images are padded to, strides and widths of its levels
-KINDS: dict[str, tuple[int, tuple[int, ...], tuple[int, ...]]] = {
-    "vit": (16, (16,) * 4, (32,) * 4),
-    "dinov2": (14, (14,) * 4, (32,) * 4),
-    "convnext": (32, (4, 8, 16, 32), (8, 16, 24, 32)),
-}
-SIZES = [(50, 37), (1, 1), (33, 96)]
-
-each_method = pytest.mark.parametrize("method", METHODS)
-each_kind = pytest.mark.parametrize("kind", KINDS)
 
 
-def make_inputs(kind: str, size: tuple[int, int], *, batch: int = 1) -> tuple[Features, Tensor]:
-    multiple, strides, channels = KINDS[kind]
-    generator = torch.Generator().manual_seed(11)
-    padded = (-(-size[0] // multiple) * multiple, -(-size[1] // multiple) * multiple)
-    levels = tuple(
-        torch.randn(batch, width, padded[0] // stride, padded[1] // stride, generator=generator)
-        for width, stride in zip(channels, strides, strict=True)
+def make_subject(method: str) -> Subject:
+    return Subject(decoder_settings(method, **SMALL[method]), INERT.get(method, "(?!)"))
+
+
+@pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.__name__)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("method", METHODS.ours)
+def test_method_keeps(method: str, kind: str, promise: Callable[[Subject, str], None]) -> None:
+    promise(make_subject(method), kind)
+
+
+@pytest.mark.parametrize("method", METHODS.ours)
+def test_graph_is_traced(method: str) -> None:
+    traced_graph_gives_the_same_logits_and_leaves_the_decoder_usable(make_subject(method), "vit")
+
+
+def test_graph_is_traced_where_the_image_takes_part() -> None:
+    """Other strides and an odd size."""
+    traced_graph_gives_the_same_logits_and_leaves_the_decoder_usable(
+        make_subject("dino-unet"), "convnext", (83, 45)
     )
-    image = torch.randn(batch, 3, *size, generator=generator)
-    return Features(levels=levels, strides=strides, size=size, padded=padded), image
-
-
-def make_decoder(method: str, kind: str, *, outputs: int = 2, seed: int = 0) -> Decoder:
-    """In eval mode, and without the weights that, as they start, keep what is before them out."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        decoder = create_decoder(decoder_settings(method, **SMALL[method]), KINDS[kind][2], outputs)
-        with torch.no_grad():
-            for name, weight in decoder.named_parameters():
-                if name.endswith(("gamma", "attention.offsets.weight", "attention.weights.weight")):
-                    weight.normal_(std=0.5)
-                if name.endswith("squeeze.bias"):
-                    weight.fill_(1.0)  # the only unit of so small a network must not be dead
-    return decoder.eval()
-
-
-def all_logits(decoder: Decoder, features: Features, image: Tensor) -> list[Tensor]:
-    """The logits, and those of deep supervision where a method has them."""
-    decode_all = getattr(decoder, "decode_all", None)
-    return decode_all(features, image) if decode_all else [decoder(features, image)]
-
-
-@each_method
-@each_kind
-@pytest.mark.parametrize("outputs", [1, 2, 9])
-@torch.no_grad()
-def test_logits_have_the_size_of_the_image(method: str, kind: str, outputs: int) -> None:
-    decoder = make_decoder(method, kind, outputs=outputs)
-    for size in SIZES:
-        features, image = make_inputs(kind, size)
-        logits = decoder(features, image)
-        assert logits.shape == (1, outputs, *size)
-        assert logits.dtype == torch.float32
-        assert torch.isfinite(logits).all()
-
-
-@each_method
-@each_kind
-def test_gradients_reach_every_parameter(method: str, kind: str) -> None:
-    decoder = make_decoder(method, kind)
-    features, image = make_inputs(kind, (66, 80), batch=2)
-    generator = torch.Generator().manual_seed(13)
-    outputs = all_logits(decoder, features, image)
-    torch.stack(
-        [(each * torch.randn(each.shape, generator=generator)).sum() for each in outputs]
-    ).sum().backward()
-    inert = re.compile(INERT.get(method, "(?!)"))
-    sizes = {
-        name: 0.0 if weight.grad is None else float(weight.grad.abs().max())
-        for name, weight in decoder.named_parameters()
-        if not inert.fullmatch(name)
-    }
-    assert [name for name, size in sizes.items() if size < 1e-7] == []
-
-
-@each_method
-@each_kind
-def test_trains(method: str, kind: str) -> None:
-    """In train mode every parameter gets a finite gradient, and some steps lower the loss."""
-    decoder = make_decoder(method, kind).train()
-    features, image = make_inputs(kind, (66, 80), batch=2)
-    label = (resize(features.levels[0][:, :1], features.padded)[:, 0, :66, :80] > 0).long()
-    optimizer = torch.optim.Adam(decoder.parameters(), lr=3e-3)
-    losses = []
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        for _ in range(8):
-            optimizer.zero_grad()
-            outputs = all_logits(decoder, features, image)
-            # the coarser outputs only so that all parameters take part
-            loss = torch.nn.functional.cross_entropy(outputs[0], label)
-            (loss + sum(each.square().mean() for each in outputs[1:])).backward()
-            assert all(weight.grad.isfinite().all() for weight in decoder.parameters())
-            optimizer.step()
-            losses.append(float(loss.detach()))
-    assert losses[-1] < losses[0]
-
-
-@each_method
-@each_kind
-def test_nothing_is_left_on_another_device(method: str, kind: str) -> None:
-    """A step on the device `meta`, which like a GPU refuses to mix with what was made on the CPU."""
-    decoder = make_decoder(method, kind).to("meta").train()
-    features, image = make_inputs(kind, (50, 37), batch=2)
-    outputs = all_logits(decoder, features.map(lambda maps: maps.to("meta")), image.to("meta"))
-    torch.stack([logits.sum() for logits in outputs]).sum().backward()
-    assert outputs[0].shape == (2, 2, 50, 37)
-    assert {str(weight.grad.device) for weight in decoder.parameters()} == {"meta"}
-
-
-@each_method
-@each_kind
-@torch.no_grad()
-def test_saved_weights_give_the_same_logits(method: str, kind: str) -> None:
-    decoder, other = make_decoder(method, kind), make_decoder(method, kind, seed=1)
-    features, image = make_inputs(kind, (50, 37))
-    expected = decoder(features, image)
-    assert not torch.equal(other(features, image), expected)
-    other.load_state_dict(decoder.state_dict())
-    assert torch.equal(other(features, image), expected)
-
-
-@each_method
-@each_kind
-@torch.no_grad()
-def test_seed_decides(method: str, kind: str) -> None:
-    features, image = make_inputs(kind, (50, 80), batch=2)
-    for train in (False, True):
-        results = []
-        for _ in range(2):
-            decoder = make_decoder(method, kind).train(train)
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(5)
-                results.append(decoder(features, image))
-        assert torch.equal(*results)
-
-
-@each_method
-@each_kind
-@torch.no_grad()
-def test_images_of_a_batch_do_not_meet_in_eval_mode(method: str, kind: str) -> None:
-    decoder = make_decoder(method, kind)
-    features, image = make_inputs(kind, (50, 37), batch=3)
-    before = {name: value.clone() for name, value in decoder.state_dict().items()}
-    together = decoder(features, image)
-    for row in range(3):
-        alone = decoder(features.map(lambda maps, row=row: maps[row : row + 1]), image[row : row + 1])
-        torch.testing.assert_close(alone, together[row : row + 1], rtol=1e-4, atol=1e-5)
-    assert all(torch.equal(value, before[name]) for name, value in decoder.state_dict().items())
-
-
-@each_method
-@torch.no_grad()
-def test_the_image_is_read_only_where_it_is_needed(method: str) -> None:
-    decoder = make_decoder(method, "vit")
-    features, image = make_inputs("vit", (50, 37))
-    same = torch.equal(
-        decoder(features, image), decoder(features, image + 1) if decoder.needs_image else decoder(features)
-    )
-    assert same != decoder.needs_image
-
-
-class Exported(torch.nn.Module):
-    """A decoder as a function of tensors."""
-
-    def __init__(self, decoder: Decoder, features: Features) -> None:
-        super().__init__()
-        self.decoder = decoder
-        self.features = features
-
-    def forward(self, image: Tensor, *levels: Tensor) -> Tensor:
-        return self.decoder(replace(self.features, levels=levels), image)
-
-
-# a grid that no other test has used, and where the image takes part, other strides and an odd size
-EXPORTED = [*((method, "vit", (112, 176)) for method in METHODS), ("dino-unet", "convnext", (83, 45))]
-
-
-@pytest.mark.parametrize(("method", "kind", "size"), EXPORTED)
-@torch.no_grad()
-def test_traced_graph_gives_the_same_logits_and_leaves_the_decoder_usable(
-    method: str, kind: str, size: tuple[int, int]
-) -> None:
-    decoder = make_decoder(method, kind)
-    features, image = make_inputs(kind, size)
-    program = torch.export.export(Exported(decoder, features), (image, *features.levels), strict=False)
-    # other inputs than those of the tracing, of which nothing may stay in the graph
-    other, other_image = features.map(lambda maps: maps.flip(-1) * 2), image.flip(-1) * 2
-    logits = decoder(other, other_image)
-    traced = program.module()(other_image, *other.levels)
-    torch.testing.assert_close(traced, logits, rtol=1e-4, atol=1e-5)
-    assert (logits - decoder(features, image)).abs().max() > 1e-3
-    # torch's own operators only: a runtime needs no kernel of ours
-    operators = {node.target for node in program.graph.nodes if node.op == "call_function"}
-    assert {getattr(each, "namespace", "python") for each in operators} <= {"aten", "python"}

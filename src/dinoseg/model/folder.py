@@ -60,6 +60,21 @@ class Description:
     postprocessing: PostprocessingSettings | None
 
 
+def require_method(described: Any, path: Path) -> None:
+    """Raise `RunError`, with the way to get it, where the method of a described model is not known here."""
+    method = described["settings"]["decoder"]["method"]
+    if method in METHODS:
+        return
+    if problem := METHODS.find_problems().get(method):
+        raise RunError(f"{path} needs what is broken here: {problem}")
+    fix = "upgrade with pip install -U dinoseg"
+    if "method_package" in described:  # no method of ours
+        fix = "call dinoseg.methods.register(card) first, or install a package that offers it"
+        if package := described["method_package"]:
+            fix = f"install the package that it came with: pip install {_read_package(package)}"
+    raise RunError(f"{path} needs method {method!r}, and here are {', '.join(METHODS)}; {fix}")
+
+
 def read_description(path: Path) -> Description:
     """What the config.json of a model folder says.
 
@@ -74,7 +89,7 @@ def read_description(path: Path) -> Description:
                 f"{path} has format {version}, this dinoseg reads {FORMAT}; "
                 "upgrade with pip install -U dinoseg"
             )
-        _require_method(described, path)
+        require_method(described, path)
         settings = from_yaml(ModelSettings, json.dumps(described["settings"], ensure_ascii=False))
         backbone = described["backbone"]
         # Models of older versions do not say: they computed in float32.
@@ -88,20 +103,6 @@ def read_description(path: Path) -> Description:
         )
     except (OSError, ValueError, KeyError, TypeError, ConfigError) as error:
         raise RunError(f"{path} is damaged ({error}); restore it or train again") from error
-
-
-def _require_method(described: Any, path: Path) -> None:
-    method = described["settings"]["decoder"]["method"]
-    if method in METHODS:
-        return
-    if problem := METHODS.find_problems().get(method):
-        raise RunError(f"{path} needs what is broken here: {problem}")
-    fix = "upgrade with pip install -U dinoseg"
-    if "method_package" in described:  # no method of ours
-        fix = "call dinoseg.methods.register(card) first, or install a package that offers it"
-        if package := described["method_package"]:
-            fix = f"install the package that it came with: pip install {_read_package(package)}"
-    raise RunError(f"{path} needs method {method!r}, and here are {', '.join(METHODS)}; {fix}")
 
 
 def _read_package(name: Any) -> str:
