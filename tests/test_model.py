@@ -70,8 +70,7 @@ def logits_of(model: Segmenter) -> torch.Tensor:
         return model(model.prepare(picture(30, 70))[None])
 
 
-def test_every_method_of_the_settings_has_a_decoder() -> None:
-    assert [*METHODS.ours] == ["segdino-v1", "segdino-v2", "dino-unet", "dino-augseg", "linear"]
+def test_every_card_has_a_decoder() -> None:
     assert all(name == card.name for name, card in METHODS.items())
     decoders = [card.load_decoder() for card in METHODS.values()]
     assert len(set(decoders)) == len(decoders)

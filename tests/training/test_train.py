@@ -186,8 +186,8 @@ def test_every_method_trains(method: str, data: Path, cache: Path, tmp_path: Pat
 def test_every_published_recipe_trains_at_its_size(
     method: str, data: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sizes = {"linear": 32, "segdino-v1": 32, "segdino-v2": 32, "dino-unet": 64, "dino-augseg": 48}
-    small = replace(METHODS[method], size=sizes[method])  # in place of 512 and 768 px
+    size = {"dino-unet": 64, "dino-augseg": 48}.get(method, 32)  # in place of 512, 768 and 256 px
+    small = replace(METHODS[method], size=size)
     monkeypatch.setitem(METHODS.ours, method, small)
     few = {"epochs": 2, "steps_per_epoch": 1, "batch_size": 2, "views": 1}
     changes = {f"model.decoder.{key}": value for key, value in NARROW.get(method, {}).items()}
@@ -195,7 +195,7 @@ def test_every_published_recipe_trains_at_its_size(
     run = tmp_path / "run"
     backbone = "untrained-vitt16"
     model = fitting.train(data, method=method, backbone=backbone, out=run, preset="paper", changes=changes)
-    assert model.size == (sizes[method], sizes[method])
+    assert model.size == (size, size)
     settings = from_yaml(RunSettings, (run / "config.yaml").read_text())
     recipe = preset("paper", method)
     assert settings.train == recipe.model_copy(update=few)
