@@ -17,7 +17,7 @@ from dinoseg.model.segmenter import Segmenter
 from dinoseg.model.settings import ModelSettings
 from tests.backbones.tiny import convnext_spec, dinov2_spec, random_images, save_folder, vit_spec
 from tests.methods.contract import all_logits
-from tests.methods.test_contract import SMALL
+from tests.methods.small import SMALL
 
 KINDS: dict[str, BackboneSpec] = {
     "vit": vit_spec(),

@@ -25,15 +25,9 @@ from dinoseg.model.loading import load
 from dinoseg.model.segmenter import Segmenter
 from dinoseg.model.settings import ModelSettings
 from tests.backbones.tiny import save_folder, vit_spec
+from tests.methods.small import SMALL
 
 # Every method at its smallest.
-SMALL: dict[str, dict[str, Any]] = {
-    "segdino-v1": {"features": 8, "widths": (8, 8, 8, 8)},
-    "segdino-v2": {"width": 16},
-    "dino-unet": {"features_per_stage": (8, 8, 8, 8), "fapm_rank": 8, "spm_width": 8, "heads": 4},
-    "dino-augseg": {"final_width": 8},
-    "linear": {},
-}
 BINARY = {0: "background", 1: "lesion"}
 THREE = {0: "background", 1: "Läsion 😀", 2: "tool"}
 
@@ -243,11 +237,12 @@ def test_the_same_weights_with_another_normalisation_are_refused(tmp_path: Path)
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_method_says_how_many_layers_it_reads(method: str) -> None:
-    settings = decoder_settings(method)
-    if method == "linear":
+    settings, levels = decoder_settings(method), METHODS[method].load_decoder().levels
+    if levels is None:  # any number
         assert create_decoder(settings, [8, 8], 1)(make_features(8, 2)).shape == (1, 1, 32, 32)
         return
-    with pytest.raises(ConfigError, match=rf"{method} reads 4 layers .* given 2; .*model.backbone.layers"):
+    reads = f"{method} reads {levels} layers"
+    with pytest.raises(ConfigError, match=rf"{reads} .* given 2; .*model.backbone.layers"):
         create_decoder(settings, [8, 8], 1)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
@@ -14,26 +13,7 @@ from tests.methods.contract import (
     Subject,
     traced_graph_gives_the_same_logits_and_leaves_the_decoder_usable,
 )
-
-# Small widths, every branch switched on.
-SMALL: dict[str, dict[str, Any]] = {
-    "segdino-v1": {"features": 8, "widths": (4, 6, 8, 10)},
-    "segdino-v2": {"width": 64},  # torch's GroupNorm refuses groups of one value, as on a 1x1 map
-    "dino-unet": {
-        "features_per_stage": (4, 6, 8, 10),
-        "fapm_rank": 8,
-        "spm_width": 8,
-        "heads": 4,
-        "deep_supervision": True,
-    },
-    "dino-augseg": {"final_width": 8},
-    "linear": {},
-}
-# A bias whose output is normalised per image and channel has no effect, hence no gradient.
-INERT = {
-    "dino-unet": r"unet\.stages\..+\.conv\.bias|fapm\.scales\.\d\.project\.bias"
-    r"|fapm\.scales\.\d\.separable\.(depthwise|pointwise)\.bias"
-}
+from tests.methods.small import INERT, SMALL
 
 
 def make_subject(method: str) -> Subject:

@@ -336,7 +336,7 @@ def test_nothing_is_loaded_by_half(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("name", ONE_EACH)
 def test_the_wrong_method_is_told_the_right_one(tmp_path: Path, name: str) -> None:
     release = open_release(name)
-    for method in set(METHODS) - {"linear"}:
+    for method in [name for name, card in METHODS.items() if card.load_decoder().released]:
         if method != release.method:
             with pytest.raises(RunError, match=f"unexpected.*names are those of --method {release.method}$"):
                 bring_in(tmp_path, release, method=method)
