@@ -368,7 +368,7 @@ def test_fresh_weights_come_from_the_seed(vit: Backbone) -> None:
         ("dino-unet", "spm_width", 12),
         ("dino-unet", "heads", 2),
         ("dino-unet", "drop_path", 0.0),
-        ("dino-unet", "deep_supervision", True),
+        ("dino-unet", "deep_supervision", False),
         ("dino-augseg", "final_width", 12),
         ("dino-augseg", "heads", 2),
     ],
