@@ -18,12 +18,13 @@ import dinoseg.methods.catalog as catalog_module
 from dinoseg.backbones import create_backbone
 from dinoseg.cli import main
 from dinoseg.config import BackboneSettings, TrainSettings, from_yaml, to_yaml
-from dinoseg.errors import ConfigError, RunError
+from dinoseg.errors import ConfigError, RunError, UsageError
 from dinoseg.methods import METHODS, Card, decoder_settings, find_method, register
 from dinoseg.methods.presets import preset, preset_preprocessing
 from dinoseg.model.folder import read_description
 from dinoseg.model.segmenter import Segmenter
 from dinoseg.model.settings import ModelSettings
+from dinoseg.releases import import_checkpoint
 from tests.methods import toy
 from tests.methods.contract import (
     KINDS,
@@ -309,6 +310,15 @@ def test_a_network_that_is_not_there_is_one_line(site: Path) -> None:
     toy.write_modules(site)
     with pytest.raises(ConfigError, match=r"toy_methods.*Tow of method 'toy' cannot be imported"):
         make_card(decoder="toy_methods.decoder:Tow").load_decoder()
+
+
+def test_a_broken_network_does_not_get_in_the_way_of_an_import(site: Path, tmp_path: Path) -> None:
+    toy.install(site)
+    (site / "toy_methods/decoder.py").write_text("1 / 0\n")
+    with pytest.raises(UsageError, match=r"accepted: segdino-v1, segdino-v2, dino-unet, dino-augseg$"):
+        import_checkpoint("a.pth", method="linear", backbone="untrained-vitt16", out=tmp_path / "run")
+    with pytest.raises(ConfigError, match="'toy' cannot be imported: ZeroDivisionError"):
+        import_checkpoint("a.pth", method="toy", backbone="untrained-vitt16", out=tmp_path / "run")
 
 
 def make_card(**changes: object) -> Card:
