@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dinoseg.config.changes import decoder_settings, from_yaml, override, parse_assignments, to_yaml
+from dinoseg.config.inference import Inference, Plane
 from dinoseg.config.postprocessing import ClassPostprocessing, PostprocessingSettings, describe_steps
 from dinoseg.config.presets import preset, preset_preprocessing
 from dinoseg.config.settings import (
@@ -42,12 +43,14 @@ __all__ = [
     "DecoderSettings",
     "DinoAugSegSettings",
     "DinoUNetSettings",
+    "Inference",
     "IntensitySettings",
     "LinearSettings",
     "LossName",
     "Method",
     "ModelSettings",
     "PercentileIntensity",
+    "Plane",
     "PostprocessingSettings",
     "PreprocessingSettings",
     "Preset",

@@ -94,10 +94,11 @@ def write_report(
     return out / "index.html"
 
 
-def refuse_report(out: Path, *, overwrite: bool) -> None:
-    """Raise `OutputError` if `out` holds a file of a report and `overwrite` is false."""
+def refuse_report(out: Path, *, overwrite: bool) -> Path:
+    """Return `out`; raise `OutputError` if it holds a file of a report and `overwrite` is false."""
     for name in FILES:
         refuse_existing(out / name, overwrite=overwrite)
+    return out
 
 
 def _case_rows(scores: Sequence[ClassScore]) -> list[dict[str, Any]]:
