@@ -11,10 +11,11 @@ from dinoseg.config import Inference
 from dinoseg.data.cases.files import shorten
 from dinoseg.data.layouts.dataset import Dataset
 from dinoseg.errors import DataError
+from dinoseg.evaluation.contents import Failure, Report
 from dinoseg.evaluation.definitions import protocol_lines
 from dinoseg.evaluation.examples import Picture, choose_examples, describe
 from dinoseg.evaluation.metrics import DEFAULT_TOLERANCE, ClassScore, Unit, score_case
-from dinoseg.evaluation.report import Failure, refuse_report, write_report
+from dinoseg.evaluation.report import refuse_report, write_report
 from dinoseg.evaluation.selection import ALL
 from dinoseg.evaluation.summary import ClassSummary, Protocol, headline, refuse_mixed_units, summarise
 from dinoseg.evaluation.tasks import Task, open_task
@@ -156,10 +157,9 @@ def _score_view(task: Task, scoring: _Scoring, view: View | VolumeView) -> list[
 
 def _with_report(task: Task, found: Evaluation, out: Path, *, seed: int, overwrite: bool) -> Evaluation:
     method, name = task.model.settings.decoder.method, task.dataset.root.resolve().name
-    page = write_report(
-        found.scores,
-        found.summaries,
-        out,
+    report = Report(
+        scores=found.scores,
+        summaries=found.summaries,
         title=f"{method} on {name}: {'all cases' if task.split == ALL else task.split + ' split'}",
         policy=found.policy,
         protocol=task.protocol,
@@ -167,9 +167,8 @@ def _with_report(task: Task, found: Evaluation, out: Path, *, seed: int, overwri
         classes=task.model.settings.classes,
         pictures=_draw_pictures(task, found.scores),
         failures=found.failures,
-        overwrite=overwrite,
     )
-    return replace(found, report=page)
+    return replace(found, report=write_report(report, out, overwrite=overwrite))
 
 
 def _list_facts(task: Task, seed: int) -> dict[str, str]:

@@ -14,7 +14,7 @@ from dinoseg.data.cases.files import shorten
 from dinoseg.data.layouts.dataset import Dataset
 from dinoseg.errors import DataError, UsageError
 from dinoseg.evaluation.cleaning import CANDIDATES, Trial, try_candidates
-from dinoseg.evaluation.report import Failure
+from dinoseg.evaluation.contents import Failure
 from dinoseg.evaluation.tasks import Task, find_run, open_task
 from dinoseg.model.folder import store_postprocessing
 from dinoseg.model.saved import Model

@@ -10,7 +10,7 @@ from dinoseg.config import Inference
 from dinoseg.data.cases.files import CaseFiles
 from dinoseg.data.layouts.dataset import Dataset, open_dataset
 from dinoseg.errors import UsageError
-from dinoseg.evaluation.report import Failure
+from dinoseg.evaluation.contents import Failure
 from dinoseg.evaluation.selection import refuse_other_classes, refuse_other_kind, select_cases
 from dinoseg.evaluation.summary import Protocol
 from dinoseg.evaluation.views import View, stream_views

@@ -17,8 +17,8 @@ from dinoseg.data.cases.images import read_case
 from dinoseg.data.labels.mapping import LabelMapping
 from dinoseg.data.tensors.transforms import resize_image, resize_label
 from dinoseg.errors import DataError, LabelError, UsageError
+from dinoseg.evaluation.contents import Failure
 from dinoseg.evaluation.examples import draw_example
-from dinoseg.evaluation.report import Failure
 from dinoseg.evaluation.summary import Protocol
 from dinoseg.inference.engine import Prepared, answer_whole, prepare, segment
 from dinoseg.model.network import Network, input_size

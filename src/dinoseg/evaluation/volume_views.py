@@ -15,8 +15,8 @@ from dinoseg.data.labels.mapping import LabelMapping
 from dinoseg.data.volumes import LabelVolume
 from dinoseg.data.volumes.slices import plane_axis
 from dinoseg.errors import DataError, LabelError, UsageError
+from dinoseg.evaluation.contents import Failure
 from dinoseg.evaluation.examples import draw_example
-from dinoseg.evaluation.report import Failure
 from dinoseg.evaluation.views import leave_out
 from dinoseg.inference.results.volume_prediction import VolumePrediction
 from dinoseg.inference.volumes import segment_volume
