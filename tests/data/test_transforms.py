@@ -80,7 +80,7 @@ def test_a_constant_image_stays_constant(size: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("size", [(8, 8), (3, 11), (40, 25), (97, 211), (150, 20)])
+@pytest.mark.parametrize("size", [(8, 8), (3, 11), (29, 200), (30, 31), (40, 25), (97, 211), (150, 20)])
 def test_resizing_is_that_of_torch(channels: int, size: tuple[int, int]) -> None:
     """Antialiased bilinear interpolation, shrinking, enlarging and both at once.
 
