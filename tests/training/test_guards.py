@@ -94,18 +94,18 @@ def test_global_state_is_given_back_after_success_and_failure() -> None:
         return (*flags, torch.utils.deterministic.fill_uninitialized_memory, torch.get_rng_state().tolist())
 
     before = state()
-    with isolated():
+    with isolated("cpu"):
         change_everything()
         assert state() != before
     assert state() == before
-    with pytest.raises(ValueError, match="inside"), isolated():
+    with pytest.raises(ValueError, match="inside"), isolated("cpu"):
         raise ValueError(change_everything() or "inside")
     assert state() == before
 
 
 def test_new_tensors_are_not_filled_before_their_values_come() -> None:
     assert torch.utils.deterministic.fill_uninitialized_memory  # torch's default
-    with isolated():
+    with isolated("cpu"):
         assert not torch.utils.deterministic.fill_uninitialized_memory
 
 

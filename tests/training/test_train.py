@@ -32,7 +32,8 @@ from dinoseg.errors import (
 )
 from dinoseg.model.loading import load
 from dinoseg.model.segmenter import METHODS, Segmenter
-from dinoseg.training.learning.history import History, draw_learning_curve
+from dinoseg.training.learning.history import History
+from dinoseg.training.learning.learning_curve import draw_learning_curve
 from dinoseg.training.learning.module import DecoderTraining
 from tests.backbones.tiny import Notes
 from tests.training.conftest import Finished
@@ -528,7 +529,7 @@ def test_an_older_run_is_refused_or_replaced(
     ("arguments", "kind", "words"),
     [
         ({"method": "unet"}, ConfigError, "'unet'"),
-        ({"preset": "fast"}, ConfigError, "preset 'fast'"),
+        ({"preset": "fast"}, ConfigError, "'preset' takes paper or default, given 'fast'"),
         ({"backbone": "resnet50"}, DinosegError, "resnet50"),
         ({"shots": 0}, ConfigError, "'shots'"),
         ({"shots": 99}, SplitError, "99 shots"),
