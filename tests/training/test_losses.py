@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any, get_args
 
 import pytest
@@ -120,6 +121,46 @@ def test_focal_cares_less_about_what_is_right_already() -> None:
         value("cross_entropy", binary(-3), ids(1)),
     )
     assert hard / easy > 100 * hard_ce / easy_ce
+
+
+def monai_loss(name: str, logits: Tensor, label: Tensor) -> Tensor:
+    """The oracle: the field's reference, put together as ours is described."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of its import, and of a single channel
+        from monai.losses.dice import DiceLoss
+        from monai.losses.focal_loss import FocalLoss
+    one, ids = logits.shape[1] == 1, label.unsqueeze(1).to(torch.int64)
+    if name == "focal":
+        return FocalLoss(gamma=2.0, to_onehot_y=not one, use_softmax=not one)(logits, ids)  # type: ignore[no-any-return]
+    entropy = (
+        torch.nn.functional.binary_cross_entropy_with_logits(logits[:, 0], label.float())
+        if one
+        else torch.nn.functional.cross_entropy(logits, label.long())
+    )
+    if name == "cross_entropy":
+        return entropy
+    if name == "half_dice_half_cross_entropy":
+        both = torch.cat([torch.zeros_like(logits), logits], dim=1) if one else logits
+        return 0.5 * entropy + 0.5 * DiceLoss(softmax=True, to_onehot_y=True, batch=True)(both, ids)
+    if one:
+        return entropy + DiceLoss(sigmoid=True, batch=True)(logits, ids)
+    return entropy + DiceLoss(softmax=True, to_onehot_y=True, include_background=False, batch=True)(
+        logits, ids
+    )
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("outputs", [1, 2, 5])
+@pytest.mark.parametrize("scale", [1.0, 20.0])
+@pytest.mark.parametrize("empty", [False, True])
+def test_values_and_gradients_are_monais(name: Any, outputs: int, scale: float, empty: bool) -> None:
+    generator = torch.Generator().manual_seed(7)
+    logits = (torch.randn(3, outputs, 24, 20, generator=generator) * scale).requires_grad_()
+    label = torch.randint(max(outputs, 2), (3, 24, 20), generator=generator).to(torch.uint8) * (not empty)
+    ours, theirs = create_loss(name)(logits, label), monai_loss(name, logits, label)
+    assert float(ours.detach()) == pytest.approx(float(theirs.detach()), rel=1e-6, abs=1e-6)
+    (gradient,), (wanted,) = (torch.autograd.grad(loss, logits) for loss in (ours, theirs))
+    assert float((gradient - wanted).abs().max()) <= 1e-6
 
 
 def one_hot_logits(label: Tensor, outputs: int, scale: float = 30.0) -> Tensor:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
-from warnings import catch_warnings
 
 import torch
-from torch import Tensor
 
 from dinoseg.backbones import create_backbone
 from dinoseg.backbones.cache import EntryStore, FeatureCache, entry_key
 from dinoseg.backbones.extractors import Backbone
-from dinoseg.backbones.features import Features
 from dinoseg.backbones.weights_settings import read_settings
 from dinoseg.config import RunSettings
 from dinoseg.config.options import choose_options
@@ -30,8 +27,9 @@ from dinoseg.model.segmenter import Segmenter
 from dinoseg.progress import Progress, Silent
 from dinoseg.training.features.bank import ViewBank
 from dinoseg.training.features.items import read_digests
+from dinoseg.training.features.jobs import compute_on
 from dinoseg.training.learning.checkpoints import read_checkpoint
-from dinoseg.training.learning.guards import interruptible, isolated
+from dinoseg.training.learning.guards import importing, interruptible, isolated
 from dinoseg.training.learning.learning_curve import draw_learning_curve
 from dinoseg.training.runs.composition import compose_settings, describe_intensity
 from dinoseg.training.runs.locks import locked, refuse_locked
@@ -215,7 +213,7 @@ def _fit(
 ) -> None:
     """Train the decoder and load the epoch that is kept."""
     banks = _build_banks(settings, chosen, model, progress)
-    with catch_warnings():  # Lightning takes seconds to import, and brings filters of its own
+    with importing():  # it takes seconds, which a run that is refused need not wait for
         from dinoseg.training.learning.trainer import learn
     rows = learn(
         model,
@@ -237,7 +235,8 @@ def _build_banks(
     recipe = settings.train
     place = settings.cache.folder or read_settings().home / "features"
     store = EntryStore(place, limit_gb=settings.cache.limit_gb)
-    cache = FeatureCache(_compute_on(model), model.backbone.digest, store, dtype=settings.cache.dtype)
+    network = compute_on(model.device, model.backbone)
+    cache = FeatureCache(network, model.backbone.digest, store, dtype=settings.cache.dtype)
     create = partial(ViewBank, digests=chosen.digests, seed=recipe.seed)
     labels = chosen.dataset.labels
     train_bank = create(
@@ -261,17 +260,6 @@ def _build_banks(
     val_bank = create(chosen.val, labels, model, cache, augmentation=None, views=1)
     val_bank.build(progress)
     return train_bank, val_bank
-
-
-def _compute_on(model: Segmenter) -> Callable[[Tensor], Features]:
-    """The backbone as a function of pixels on the CPU, wherever it computes."""
-    device = model.device
-
-    def compute(pixels: Tensor) -> Features:
-        features: Features = model.backbone(pixels.to(device))
-        return features.map(Tensor.cpu)
-
-    return compute
 
 
 def _restore(model: Segmenter, folder: RunFolder, *, keep_best: bool) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -147,6 +147,13 @@ class Slices:
         self.labels: Sequence[str] = [
             entry_key("label slice", labels[case], settings.plane, str(index)) for case, index in self._places
         ]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the volumes in memory, which another process reads itself."""
+        return {**vars(self), "_opened": OrderedDict(), "_reading": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _reading=Lock())
 
     def read(self, position: int) -> Case:
         """The slice with its mask; a few volumes stay in memory."""

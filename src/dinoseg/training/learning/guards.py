@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 import signal
 import threading
 import warnings
@@ -44,6 +45,17 @@ def isolated(device: str) -> Iterator[None]:
         mode.fill_uninitialized_memory = fill
         if torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """Import Lightning without its warning filters, and without the random numbers that it draws."""
+    numbers = random.getstate()
+    try:
+        with warnings.catch_warnings():
+            yield
+    finally:
+        random.setstate(numbers)
 
 
 def call_quietly(call: Callable[..., T], *arguments: Any, **keywords: Any) -> T:
