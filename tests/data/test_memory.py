@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -48,12 +47,12 @@ class Reader:
 
 
 @pytest.fixture
-def paths(tmp_path: Path) -> Iterator[list[Path]]:
+def paths(tmp_path: Path) -> list[Path]:
     folder = tmp_path / "files"
     folder.mkdir()
     for number in range(3):
         (folder / f"{number}.bin").write_bytes(bytes([number]) * 10)
-    yield sorted(folder.iterdir())
+    return sorted(folder.iterdir())
 
 
 def tables() -> list[Path]:
@@ -142,9 +141,7 @@ def test_a_damaged_table_is_found_out_anew(paths: list[Path], damage: str) -> No
     assert reader.calls == 6
 
 
-def test_without_a_place_to_write_all_is_found_out(
-    paths: list[Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_place_to_write_all_is_read(paths: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DINOSEG_HOME", str(paths[0] / "no folder"))
     reader = Reader()
     assert reader.ask(*paths) == reader.ask(*paths) == [0, 1, 2]

@@ -341,7 +341,7 @@ def test_every_file_is_hashed_once_in_a_run(
         read.append(path)
         return content_digest(path)
 
-    monkeypatch.setattr(items_module, "content_digest", note)
+    monkeypatch.setattr(digests_module, "content_digest", note)
     train_small(data, tmp_path / "run", cache, changes={"train.epochs": 1})
     names = lists_of(data)
     assert len(read) == len(set(read)) == 2 * len([*names["train"], *names["val"]])

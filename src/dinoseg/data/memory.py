@@ -53,7 +53,7 @@ class FileMemory(Generic[T]):
         read: Callable[[Path], T],
         *,
         pack: Callable[[T], Any] = lambda value: value,
-        unpack: Callable[[Path, Any], T] = lambda path, packed: packed,
+        unpack: Callable[[Path, Any], T] = lambda _, packed: packed,
     ) -> None:
         self._kind = kind
         self._read, self._pack, self._unpack = read, pack, unpack
@@ -79,7 +79,7 @@ class FileMemory(Generic[T]):
         if before is not None and folder not in self._known:
             self._known[folder] = self._load(folder)
         entry = self._known[folder].get(path.name) if before is not None else None
-        with suppress(TypeError, ValueError, KeyError, LookupError):
+        with suppress(TypeError, ValueError, LookupError):
             if entry is not None and entry[0] == before:
                 return self._unpack(path, entry[1])
         value = self._read(path)
