@@ -15,6 +15,7 @@ import torch
 from PIL import Image as PillowImage
 
 import dinoseg.config.presets as presets
+import dinoseg.data.digests as digests_module
 import dinoseg.training.features.items as items_module
 import dinoseg.training.fitting as fitting
 import dinoseg.training.learning.checkpoints as checkpoints_module

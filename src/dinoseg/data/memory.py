@@ -28,9 +28,7 @@ Identity = list[int]
 
 FOLDER = "checks"  # in the home folder
 MOST_BYTES = 200_000_000  # of all that is remembered; what was unused longest goes first
-SETTLED_NS = (
-    2_000_000_000  # since the last change; file systems tell times apart that are 2 s apart, at worst
-)
+SETTLED_NS = 2_000_000_000  # since the last change: the step of time on the coarsest file systems
 DAY = 86_400
 _POSIX = os.name == "posix"  # elsewhere there is no change time
 
