@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from dinoseg.config import BackboneSettings, ModelSettings, RunSettings, decoder_settings
 from dinoseg.data.splits.splits import Splits, save_splits
 from dinoseg.evaluation import summarise, write_report
 from dinoseg.evaluation.metrics import ClassScore
@@ -16,7 +17,16 @@ def _read(run: Path, scores: list[ClassScore]) -> Draw:
     (run / "metrics.csv").write_text("epoch,seconds\n1,2.5\n")
     report = report_folder(run, split="test")
     write_report(scores, summarise(scores, seed=0), report, title="made", policy=())
-    return read_draw(run, split="test", method="linear", shots=1, draw=0, seed=0, trained_parameters=1)
+    settings = RunSettings(
+        data=run,
+        shots=1,
+        model=ModelSettings(
+            backbone=BackboneSettings(name="untrained-vitt16"),
+            decoder=decoder_settings("linear"),
+            classes={0: "background", 1: "lesion"},
+        ),
+    )
+    return read_draw(run, settings, split="test", draw=0, trained_parameters=1)
 
 
 def test_a_draw_on_data_with_regions_is_known_by_them(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ for name, error in (("failure", ValueError("inside")), ("interruption", Keyboard
         raise SystemExit("nothing was raised")
     found[name] = state()
 DecoderTraining.training_step = step
-print("STATES", json.dumps({"before": before, **found}))
+print("STATES", json.dumps({"before": before, **found, "loaded": sorted(sys.modules)}))
 """
 
 
@@ -83,3 +83,9 @@ def states(data: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) ->
 def test_a_training_leaves_the_process_as_it_was(states: dict[str, dict[str, Any]], when: str) -> None:
     different = {key for key, value in states["before"].items() if states[when][key] != value}
     assert different == set(), {key: (states["before"][key], states[when][key]) for key in different}
+
+
+def test_nothing_of_monai_is_loaded_by_a_training(states: dict[str, Any]) -> None:
+    """It took half a second, and is an oracle of the tests only."""
+    assert "torch" in states["loaded"]
+    assert not [name for name in states["loaded"] if name.partition(".")[0] in ("monai", "ignite")]

@@ -78,13 +78,8 @@ def learn_curve(
         options: fields of `Training` by name, in place of those of `how`.
 
     Raises:
-        SplitError: fewer cases than shots, or nothing to score.
-        DataError: the data cannot be read, or the split leaks.
         UsageError: an option or a setting is not accepted, or a list names something twice.
-        OutputError: `out` holds something else.
-        RunError: `resume`, and the curve was started with other settings; a run diverged; or another
-            process trains in `out`.
-        WeightsError: the backbone's weights are missing.
+        DinosegError: as for `train_draws`.
     """
     progress, how = progress or Silent(), choose_options(Training, how, options, elsewhere=ELSEWHERE)
     lists = {"methods": tuple(methods), "shots": tuple(shots), "draws": draws}
