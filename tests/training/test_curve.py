@@ -15,7 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image as PillowImage
 
-import dinoseg.training.series.repeats as repeats_module
+import dinoseg.training.series.jobs as jobs_module
 from dinoseg.config import from_yaml
 from dinoseg.data.splits.splits import load_splits
 from dinoseg.errors import ConfigError, DinosegError, RunError, SplitError, UsageError
@@ -127,10 +127,10 @@ def test_stopped_between_runs_and_taken_up_again(
     trained = []
 
     def count(*arguments: Any, **keywords: Any) -> Any:
-        trained.append(keywords["out"])
+        trained.append(arguments[3])
         return train_run(*arguments, **keywords)
 
-    monkeypatch.setattr(repeats_module, "train_run", count)
+    monkeypatch.setattr(jobs_module, "train_run", count)
     notes = Notes()
     found = curve_small(data, tmp_path / "out", cache, draws=1, resume=True, progress=notes)
     assert len(trained) == 1
@@ -152,7 +152,7 @@ def test_stopped_within_a_run_and_taken_up_again(
 
     wanted: dict[str, Any] = {"methods": ["linear"], "draws": 1}
     with monkeypatch.context() as patch:
-        patch.setattr(repeats_module, "evaluate", stop)
+        patch.setattr(jobs_module, "evaluate", stop)
         with pytest.raises(KeyboardInterrupt):
             curve_small(data, tmp_path / "out", cache, **wanted)
     found = curve_small(data, tmp_path / "out", cache, resume=True, **wanted)
