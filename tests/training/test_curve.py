@@ -143,8 +143,8 @@ def test_stopped_between_runs_and_taken_up_again(
 def test_stopped_within_a_run_and_taken_up_again(
     whole: Curve, data: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stop(run: Path, *arguments: Any, **keywords: Any) -> Any:
-        if "1-shot" in str(run):
+    def stop(saved: SavedModel, *arguments: Any, **keywords: Any) -> Any:
+        if "1-shot" in str(run := saved.folder):
             # As if it had been stopped before the model was written, and the checkpoint was.
             shutil.rmtree(run / "model")
             raise KeyboardInterrupt

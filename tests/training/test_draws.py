@@ -320,7 +320,7 @@ def test_an_older_folder_is_refused_or_replaced(
     with pytest.raises(OutputError, match="is not empty; continue with --resume"):
         draw_small(tmp_path / "nowhere", drawn.root, cache)
     root = shutil.copytree(drawn.root, tmp_path / "out")
-    (root / ".0f3a.tmp-plan.json").write_text("left behind")
+    (root / ".0123456789ab.tmp-plan.json").write_text("left behind")
     draw_small(data, root, cache, overwrite=True, draws=1, seed=5)
     assert [row["seed"] for row in read_table(root / "draws.csv")] == ["5"]
     assert not (root / "draw-1").exists()

@@ -198,6 +198,7 @@ def test_every_published_recipe_trains_at_its_size(
     backbone = "untrained-vitt16"
     model = fitting.train(data, method=method, backbone=backbone, out=run, preset="paper", changes=changes)
     assert model.size == (size, size)
+    assert model.run == run
     settings = from_yaml(RunSettings, (run / "config.yaml").read_text())
     recipe = preset("paper", method)
     assert settings.train == recipe.model_copy(update=few)
