@@ -21,6 +21,7 @@ from dinoseg.data.splits.splits import load_splits
 from dinoseg.errors import ConfigError, DinosegError, RunError, SplitError, UsageError
 from dinoseg.evaluation import evaluate
 from dinoseg.evaluation.statistics import Interval
+from dinoseg.model.saved import SavedModel
 from dinoseg.model.settings import RunSettings
 from dinoseg.outputs import write_json
 from dinoseg.training import Curve, learn_curve
@@ -148,7 +149,7 @@ def test_stopped_within_a_run_and_taken_up_again(
             # As if it had been stopped before the model was written, and the checkpoint was.
             shutil.rmtree(run / "model")
             raise KeyboardInterrupt
-        return evaluate(run, *arguments, **keywords)
+        return evaluate(saved, *arguments, **keywords)
 
     wanted: dict[str, Any] = {"methods": ["linear"], "draws": 1}
     with monkeypatch.context() as patch:
