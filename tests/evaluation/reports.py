@@ -7,10 +7,11 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from unittest.mock import patch
 
+from dinoseg.evaluation.contents import Failure, Report
 from dinoseg.evaluation.definitions import protocol_lines
 from dinoseg.evaluation.examples import Picture
 from dinoseg.evaluation.metrics import ClassScore
-from dinoseg.evaluation.report import Failure, write_report
+from dinoseg.evaluation.report import write_report
 from dinoseg.evaluation.summary import Protocol, summarise
 
 
@@ -51,18 +52,18 @@ def write_scores(
     pictures: Sequence[Picture] = (),
     failures: Sequence[Failure] = (),
 ) -> Path:
+    report = Report(
+        scores=scores,
+        summaries=summarise(scores, seed=0, draws=20),
+        title="a report",
+        policy=protocol_lines(protocol, tolerance=tolerance, unit="px"),
+        protocol=protocol,
+        facts={"Method": "linear", "Postprocessing": "none"},
+        pictures=pictures,
+        failures=failures,
+    )
     with _without_page() if not pictures else nullcontext():
-        write_report(
-            scores,
-            summarise(scores, seed=0, draws=20),
-            folder,
-            title="a report",
-            policy=protocol_lines(protocol, tolerance=tolerance, unit="px"),
-            protocol=protocol,
-            facts={"Method": "linear", "Postprocessing": "none"},
-            pictures=pictures,
-            failures=failures,
-        )
+        write_report(report, folder)
     return folder
 
 

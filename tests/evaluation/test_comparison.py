@@ -16,8 +16,8 @@ from dinoseg.evaluation.comparison.comparing import compare, compare_scores
 from dinoseg.evaluation.comparison.pairing import PairedScores
 from dinoseg.evaluation.comparison.pictures import read_pictures
 from dinoseg.evaluation.comparison.results import Comparison
+from dinoseg.evaluation.contents import Failure
 from dinoseg.evaluation.examples import Picture
-from dinoseg.evaluation.report import Failure
 from tests.evaluation.reports import made_score, write_dice, write_scores
 
 A = [0.91, 0.85, 0.88, 0.79, 0.95, 0.40, 0.77, 0.83]

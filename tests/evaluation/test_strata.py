@@ -9,6 +9,7 @@ import pytest
 
 from dinoseg.data.layouts.metadata import read_metadata
 from dinoseg.errors import LayoutError, UsageError
+from dinoseg.evaluation.contents import Report
 from dinoseg.evaluation.lesions import Lesion, LesionScore
 from dinoseg.evaluation.metrics import ClassScore
 from dinoseg.evaluation.report import write_report
@@ -162,9 +163,9 @@ def test_report_holds_strata_and_warns(tmp_path: Path) -> None:
     known = read_metadata(table(tmp_path / "m.csv", sites(20).replace("north", "<b>north")))
     scores = scores_of([0.9 - 0.3 * (place % 2) for place in range(20)])
     strata = find_strata(scores, known, seed=0)
-    page = write_report(
-        scores, summarise(scores, seed=0, draws=20), tmp_path / "r", title="t", policy=["p"], strata=strata
-    ).read_text(encoding="utf-8")
+    summaries = summarise(scores, seed=0, draws=20)
+    report = Report(scores=scores, summaries=summaries, title="t", policy=["p"], strata=strata)
+    page = write_report(report, tmp_path / "r").read_text(encoding="utf-8")
     assert "<b>" not in page
     assert page.index("Much worse:") < page.index("By stratum")
     assert "&lt;b&gt;north" in page.partition("By stratum")[2]

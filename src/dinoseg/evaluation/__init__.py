@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dinoseg.evaluation.comparison.comparing import compare
+    from dinoseg.evaluation.contents import Report
     from dinoseg.evaluation.evaluator import evaluate
     from dinoseg.evaluation.metrics import ClassScore, score_case
     from dinoseg.evaluation.postprocessing import PostprocessingChoice, choose_postprocessing
@@ -21,6 +22,7 @@ __all__ = [
     "ClassSummary",
     "Evaluation",
     "PostprocessingChoice",
+    "Report",
     "bootstrap_interval",
     "choose_postprocessing",
     "compare",
@@ -37,6 +39,7 @@ _HOMES = {
     "ClassSummary": "summary",
     "Evaluation": "results",
     "PostprocessingChoice": "postprocessing",
+    "Report": "contents",
     "bootstrap_interval": "statistics",
     "choose_postprocessing": "postprocessing",
     "compare": "comparison.comparing",

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from dinoseg.evaluation.charts import DARK, LIGHT, draw_distribution
+from dinoseg.evaluation.contents import Report
 from dinoseg.evaluation.definitions import DISTANCES, METRICS, TITLES
 from dinoseg.evaluation.examples import Picture, Role, class_colours
 from dinoseg.evaluation.metrics import ClassScore
@@ -30,32 +31,20 @@ from dinoseg.evaluation.summary import ClassSummary, MetricSummary, Protocol, he
 _ROLES: dict[Role, str] = {"worst": "Worst", "median": "Middle", "best": "Best"}
 
 
-def build_page(
-    scores: Sequence[ClassScore],
-    summaries: Sequence[ClassSummary],
-    *,
-    title: str,
-    policy: Sequence[str],
-    protocol: Protocol,
-    facts: Mapping[str, str],
-    classes: Mapping[int, str],
-    pictures: Sequence[Picture],
-    failed: Sequence[str],
-    strata: Sequence[Strata] = (),
-) -> str:
-    """Return the HTML of a report; the arguments are those of `write_report`."""
+def build_page(report: Report) -> str:
+    """Return the HTML of a report."""
     return frame_page(
-        title,
+        report.title,
         [
-            heading(title, facts),
-            _warnings(protocol, failed, strata),
-            _tiles(headline(summaries)),
-            _table(summaries),
-            lesion_section(summaries),
-            strata_section(strata),
-            _chart(scores, summaries),
-            _gallery(pictures, classes),
-            meanings([*policy, STRATA_TEXT] if strata else policy),
+            heading(report.title, report.facts),
+            _warnings(report.protocol, report.failed, report.strata),
+            _tiles(headline(report.summaries)),
+            _table(report.summaries),
+            lesion_section(report.summaries),
+            strata_section(report.strata),
+            _chart(report.scores, report.summaries),
+            _gallery(report.pictures, report.classes),
+            meanings([*report.policy, STRATA_TEXT] if report.strata else report.policy),
         ],
     )
 

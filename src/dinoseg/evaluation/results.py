@@ -1,16 +1,20 @@
-"""`Evaluation`: what comes of scoring a model, or anybody's masks."""
+"""`Evaluation`: what comes of scoring a model, or anybody's masks, and how the scores of cases become one."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dinoseg.data.cases.files import shorten
+from dinoseg.errors import DataError
+from dinoseg.evaluation.contents import Failure
 from dinoseg.evaluation.definitions import protocol_lines
 from dinoseg.evaluation.lesions import DEFAULT_IOU
-from dinoseg.evaluation.metrics import ClassScore, Unit
-from dinoseg.evaluation.report import Failure
-from dinoseg.evaluation.strata import Strata
-from dinoseg.evaluation.summary import ClassSummary, Protocol, headline
+from dinoseg.evaluation.metrics import DEFAULT_TOLERANCE, ClassScore, Unit
+from dinoseg.evaluation.strata import Strata, find_metadata, find_strata
+from dinoseg.evaluation.summary import ClassSummary, Protocol, headline, summarise
+from dinoseg.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -56,3 +60,69 @@ class Evaluation:
             regions=regions,
             match_iou=self.match_iou,
         )
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How cases are scored.
+
+    Attributes:
+        tolerance: of the NSD; None for the default of the unit.
+        seed: of the bootstrap.
+        protocol: "native" or "paper".
+        match_iou: two lesions match where their IoU is above it.
+    """
+
+    tolerance: float | None
+    seed: int
+    protocol: Protocol = "native"
+    match_iou: float = DEFAULT_IOU
+
+    def tolerance_in(self, unit: Unit) -> float:
+        """The tolerance of cases with this unit."""
+        return DEFAULT_TOLERANCE[unit] if self.tolerance is None else self.tolerance
+
+
+def conclude(
+    scores: Sequence[ClassScore],
+    failures: Sequence[Failure],
+    scoring: Scoring,
+    *,
+    root: Path,
+    metadata: Path | None = None,
+    is_volumes: bool,
+    progress: Progress,
+) -> Evaluation:
+    """Summarise scores, and divide the cases into strata.
+
+    Args:
+        scores: of all classes and regions of all cases.
+        failures: cases without scores.
+        scoring: as they were scored.
+        root: of the data, where metadata.csv may lie.
+        metadata: the table that a person named instead.
+        is_volumes: whether the cases are volumes.
+        progress: told which cases failed, and where a unit or a table is missing.
+
+    Raises:
+        DataError: there is no score, or only some cases have a spacing.
+        LayoutError: the named table is of no use.
+    """
+    for failure in failures:
+        progress.note(f"{failure.case} failed and is in no mean: {failure.message}")
+    if not scores:
+        raise DataError(f"no case could be scored: {shorten(failure.message for failure in failures)}")
+    summaries, unit = summarise(scores, seed=scoring.seed, protocol=scoring.protocol), scores[0].unit
+    if is_volumes and unit == "px":
+        progress.note("the files say nothing of the size of a voxel: distances are in voxels (px), not mm")
+    known = find_metadata(root, scores, given=metadata, progress=progress)
+    return Evaluation(
+        scores=tuple(scores),
+        summaries=tuple(summaries),
+        protocol=scoring.protocol,
+        failures=tuple(failures),
+        tolerance=scoring.tolerance_in(unit),
+        unit=unit,
+        match_iou=scoring.match_iou,
+        strata=find_strata(scores, known, seed=scoring.seed),
+    )

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dinoseg.data.cases.files import shorten
 from dinoseg.data.images import read_image
 from dinoseg.errors import DataError
+from dinoseg.evaluation.contents import Failure, Report
 from dinoseg.evaluation.examples import Picture, choose_examples, describe, draw_example
 from dinoseg.evaluation.lesions import DEFAULT_IOU
-from dinoseg.evaluation.metrics import DEFAULT_TOLERANCE, ClassScore, Unit, score_case
-from dinoseg.evaluation.report import Failure, refuse_report, write_report
-from dinoseg.evaluation.results import Evaluation
+from dinoseg.evaluation.metrics import ClassScore, score_case
+from dinoseg.evaluation.report import refuse_report, write_report
+from dinoseg.evaluation.results import Evaluation, Scoring, conclude
 from dinoseg.evaluation.scoring.masks import (
     LabelFiles,
     MaskPairs,
@@ -27,8 +27,6 @@ from dinoseg.evaluation.scoring.masks import (
 )
 from dinoseg.evaluation.scoring.meanings import ClassValues, Meaning, find_meaning
 from dinoseg.evaluation.scoring.views import MaskView, read_view
-from dinoseg.evaluation.strata import find_metadata, find_strata
-from dinoseg.evaluation.summary import refuse_mixed_units, summarise
 from dinoseg.progress import Progress, Silent
 
 
@@ -65,62 +63,28 @@ def score(
         The scores; a label without a mask is among `failures`, which are in no mean.
 
     Raises:
-        UsageError: an argument is not accepted.
-        LayoutError: nothing can be paired.
-        LabelError: what the values mean is not clear.
-        DataError: no case could be scored, or only some have a spacing.
-        OutputError: the report exists already or cannot be written.
+        DinosegError: an argument is not accepted, nothing can be paired, values without a meaning, no
+            case could be scored, only some have a spacing, or the report cannot be written.
     """
-    if out is not None:
-        refuse_report(Path(out), overwrite=overwrite)
+    place = None if out is None else refuse_report(Path(out), overwrite=overwrite)
     progress = progress or Silent()
-    work = _prepare(Path(predictions), find_labels(Path(labels)), classes, tolerance, match_iou, progress)
-    evaluation = _score(work, seed, progress)
-    table = None if metadata is None else Path(metadata)
-    known = find_metadata(work.labels.root, evaluation.scores, given=table, progress=progress)
-    evaluation = replace(evaluation, strata=find_strata(evaluation.scores, known, seed=seed))
-    if out is None:
-        return evaluation
-    page = _write(work, evaluation, Path(out), seed=seed, overwrite=overwrite)
-    return replace(evaluation, report=page)
+    scoring = Scoring(tolerance, seed, match_iou=match_iou)
+    work = _prepare(Path(predictions), find_labels(Path(labels)), classes, progress)
+    found = _score(work, scoring, None if metadata is None else Path(metadata), progress)
+    return found if place is None else _with_report(work, found, place, seed=seed, overwrite=overwrite)
 
 
 @dataclass(frozen=True)
 class _Work:
-    """What is scored, and how."""
+    """What is scored."""
 
     place: Path
     labels: LabelFiles
     found: MaskPairs
     meaning: Meaning
-    tolerance: float | None
-    match_iou: float
-
-    def tolerance_in(self, unit: Unit) -> float:
-        return DEFAULT_TOLERANCE[unit] if self.tolerance is None else self.tolerance
-
-    def score(self, view: MaskView) -> list[ClassScore]:
-        return score_case(
-            view.prediction,
-            view.target,
-            classes=self.meaning.classes,
-            spacing=view.spacing,
-            tolerance=self.tolerance_in("px" if view.spacing is None else "mm"),
-            case=view.files.id,
-            group=view.files.group,
-            regions=self.meaning.regions,
-            match_iou=self.match_iou,
-        )
 
 
-def _prepare(
-    place: Path,
-    labels: LabelFiles,
-    classes: ClassValues | None,
-    tolerance: float | None,
-    match_iou: float,
-    progress: Progress,
-) -> _Work:
+def _prepare(place: Path, labels: LabelFiles, classes: ClassValues | None, progress: Progress) -> _Work:
     found = pair_masks(list_masks(place), labels, place=place)
     meaning = find_meaning(
         [case.label for _, case in found.pairs if case.label is not None],
@@ -133,10 +97,10 @@ def _prepare(
         progress.note(meaning.note)
     if found.extra:
         progress.note(f"{len(found.extra)} masks have no label and are not scored: {list_names(found.extra)}")
-    return _Work(place, labels, found, meaning, tolerance, match_iou)
+    return _Work(place, labels, found, meaning)
 
 
-def _score(work: _Work, seed: int, progress: Progress) -> Evaluation:
+def _score(work: _Work, scoring: Scoring, metadata: Path | None, progress: Progress) -> Evaluation:
     failures = [
         Failure(case.id, f"{case.label} has no mask of its name in {work.place}")
         for case in work.found.lacking
@@ -144,52 +108,61 @@ def _score(work: _Work, seed: int, progress: Progress) -> Evaluation:
     scores: list[ClassScore] = []
     for path, case in progress.track(work.found.pairs, total=len(work.found.pairs), label="score"):
         try:
-            scores += work.score(read_view(path, case, work.meaning))
+            scores += _score_view(work, scoring, read_view(path, case, work.meaning))
         except DataError as error:
             failures.append(Failure(case.id, str(error)))
-    for failure in failures:
-        progress.note(f"{failure.case} failed and is in no mean: {failure.message}")
-    if not scores:
-        raise DataError(f"no case could be scored: {shorten(failure.message for failure in failures)}")
-    refuse_mixed_units(scores)
-    unit = scores[0].unit
-    if work.labels.is_volumes and unit == "px":
-        progress.note("the files say nothing of the size of a voxel: distances are in voxels (px), not mm")
-    return Evaluation(
-        scores=tuple(scores),
-        summaries=tuple(summarise(scores, seed=seed)),
-        protocol="native",
-        failures=tuple(failures),
-        tolerance=work.tolerance_in(unit),
-        unit=unit,
-        match_iou=work.match_iou,
+    return conclude(
+        scores,
+        failures,
+        scoring,
+        root=work.labels.root,
+        metadata=metadata,
+        is_volumes=work.labels.is_volumes,
+        progress=progress,
     )
 
 
-def _write(work: _Work, evaluation: Evaluation, out: Path, *, seed: int, overwrite: bool) -> Path:
-    extra = f"{len(work.found.extra)} ({list_names(work.found.extra)})" if work.found.extra else "none"
-    return write_report(
-        evaluation.scores,
-        evaluation.summaries,
-        out,
-        title=f"{work.place.resolve().name} against {work.labels.root.resolve().name}",
-        policy=evaluation.policy,
-        facts={
-            "Predictions": str(work.place),
-            "Labels": str(work.labels.root),
-            "Cases": str(len(work.found.pairs)),
-            "Masks without a label": extra,
-            "Values": work.meaning.labels.describe(),
-            "Protocol": "native",
-            "Postprocessing": "none",
-            "Seed of the intervals": str(seed),
-        },
+def _score_view(work: _Work, scoring: Scoring, view: MaskView) -> list[ClassScore]:
+    return score_case(
+        view.prediction,
+        view.target,
         classes=work.meaning.classes,
-        pictures=_draw_pictures(work, evaluation.scores),
-        failures=evaluation.failures,
-        strata=evaluation.strata,
-        overwrite=overwrite,
+        spacing=view.spacing,
+        tolerance=scoring.tolerance_in("px" if view.spacing is None else "mm"),
+        case=view.files.id,
+        group=view.files.group,
+        regions=work.meaning.regions,
+        match_iou=scoring.match_iou,
     )
+
+
+def _with_report(work: _Work, found: Evaluation, out: Path, *, seed: int, overwrite: bool) -> Evaluation:
+    report = Report(
+        scores=found.scores,
+        summaries=found.summaries,
+        title=f"{work.place.resolve().name} against {work.labels.root.resolve().name}",
+        policy=found.policy,
+        facts=_list_facts(work, seed),
+        classes=work.meaning.classes,
+        pictures=_draw_pictures(work, found.scores),
+        failures=found.failures,
+        strata=found.strata,
+    )
+    return replace(found, report=write_report(report, out, overwrite=overwrite))
+
+
+def _list_facts(work: _Work, seed: int) -> dict[str, str]:
+    extra = f"{len(work.found.extra)} ({list_names(work.found.extra)})" if work.found.extra else "none"
+    return {
+        "Predictions": str(work.place),
+        "Labels": str(work.labels.root),
+        "Cases": str(len(work.found.pairs)),
+        "Masks without a label": extra,
+        "Values": work.meaning.labels.describe(),
+        "Protocol": "native",
+        "Postprocessing": "none",
+        "Seed of the intervals": str(seed),
+    }
 
 
 def _draw_pictures(work: _Work, scores: Sequence[ClassScore]) -> list[Picture]:
