@@ -35,6 +35,7 @@ class CaseFiles:
         split: "train", "val" or "test" as the layout says, or None.
         channels: all files of an image whose channels lie in one file each (`image` is the first), else ().
         channel_indices: which volumes of a 4D file are the channels, else ().
+        label_parts: all masks of an image that has several which become one (`label` is the first), else ().
     """
 
     id: str
@@ -44,6 +45,7 @@ class CaseFiles:
     split: str | None
     channels: tuple[Path, ...] = ()
     channel_indices: tuple[int, ...] = ()
+    label_parts: tuple[Path, ...] = ()
 
     @property
     def is_volume(self) -> bool:
@@ -54,6 +56,11 @@ class CaseFiles:
     def images(self) -> tuple[Path, ...]:
         """Every file of the image."""
         return self.channels or (self.image,)
+
+    @property
+    def labels(self) -> tuple[Path, ...]:
+        """Every file of the label; none where there is no label."""
+        return self.label_parts or ((self.label,) if self.label else ())
 
     @property
     def channel_count(self) -> int:

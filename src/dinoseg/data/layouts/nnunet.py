@@ -21,6 +21,7 @@ from dinoseg.data.cases.files import CaseFiles, natural_key, stem_of
 from dinoseg.data.labels.declarations import Declaration
 from dinoseg.data.labels.mapping import LabelMapping
 from dinoseg.data.layouts.folders import Folder, open_folder, refuse_subfolders
+from dinoseg.data.naming import find_named
 from dinoseg.errors import LabelError, LayoutError
 
 FILE_NAME = "dataset.json"
@@ -41,7 +42,8 @@ class RawCases:
 
 def is_raw(folder: Folder) -> bool:
     """Whether a folder has the layout of this module."""
-    return (folder.path / FILE_NAME).is_file() and any(entry.name == IMAGES for entry in folder.folders)
+    described = find_named(folder.path, FILE_NAME) is not None
+    return described and any(entry.name == IMAGES for entry in folder.folders)
 
 
 def find_raw_cases(root: Path, channel_names: Sequence[str]) -> RawCases:
@@ -188,7 +190,8 @@ def _declare_classes(
     if ignore is not None:
         table[ignore] = IGNORE_ID
     classes = {id_: names[value] for value, id_ in table.items() if value != ignore}
-    return Declaration(classes, LabelMapping(table, "declared", ignore=ignore), channels)
+    ignored = None if ignore is None else (ignore,)
+    return Declaration(classes, LabelMapping(table, "declared", ignore=ignored), channels)
 
 
 def _declare_regions(
