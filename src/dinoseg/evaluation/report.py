@@ -78,7 +78,7 @@ def write_report(
         "classes": [asdict(row) for row in summaries],
         "failures": [asdict(failure) for failure in failures],
     }
-    write_json(out / "summary.json", _without_nan(document), overwrite=overwrite)
+    write_json(out / "summary.json", document, overwrite=overwrite)
     page = build_page(
         scores,
         summaries,
@@ -142,12 +142,3 @@ def _shorten(value: Any) -> Any:
     if isinstance(value, float):
         return "" if math.isnan(value) else round(value, 6)
     return value
-
-
-def _without_nan(value: Any) -> Any:
-    """Return `value` with null for NaN, which JSON does not have."""
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and math.isnan(value) else value

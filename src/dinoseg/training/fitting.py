@@ -21,8 +21,7 @@ from dinoseg.backbones.weights_settings import read_settings
 from dinoseg.config import RunSettings
 from dinoseg.data import CaseFiles, Dataset, open_dataset
 from dinoseg.data.cases.volumes import note_channels
-from dinoseg.data.labels.mapping import require_foreground
-from dinoseg.data.splits.shots import draw_shots, refuse_empty_shots, tell_absent_classes
+from dinoseg.data.splits.shots import draw_shots, refuse_empty_shots, require_foreground, tell_absent_classes
 from dinoseg.data.splits.splits import Splits, check_splits, resolve_splits
 from dinoseg.errors import SplitError
 from dinoseg.model.segmenter import Segmenter

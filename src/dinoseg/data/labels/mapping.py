@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinoseg.data.case import IGNORE_ID, LabelMap
-from dinoseg.data.cases.files import CaseFiles
 from dinoseg.data.images import PaletteReading, read_label
 from dinoseg.data.labels.histograms import count_values, flatten_mask, is_colour
 from dinoseg.data.labels.parts import MaskPart, join_parts
@@ -165,26 +164,6 @@ def name_classes(count: int) -> dict[int, str]:
     if count == 2:
         return {0: "background", 1: "foreground"}
     return {0: "background", **{id_: f"class_{id_}" for id_ in range(1, count)}}
-
-
-def require_foreground(cases: Sequence[CaseFiles], mapping: LabelMapping) -> None:
-    """Raise if no mask of a training set shows anything but background.
-
-    Raises:
-        LabelError: there is no mask, or every one is all background.
-    """
-    paths = [case.label for case in cases if case.label is not None]
-    if not paths:
-        raise LabelError(
-            "the training split holds no case with a mask; make one with `dinoseg data split DATA`"
-        )
-    for path in paths:
-        if mapping.find_classes(mapping.read(path)):
-            return
-    raise LabelError(
-        f"all {len(paths)} training masks are empty (only background, e.g. {paths[0]}); "
-        "check that the right folder was given with `dinoseg data check DATA`"
-    )
 
 
 def format_values(values: Sequence[int], *, colour: bool) -> str:

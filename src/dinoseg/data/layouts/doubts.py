@@ -39,9 +39,7 @@ def find_covering(
 
 
 def find_turned(cases: Sequence[CaseFiles]) -> tuple[Remark, ...]:
-    """A remark on images with an EXIF orientation whose masks have none; headers are read, files skipped
-    that cannot be.
-    """
+    """A remark on images with an EXIF orientation whose masks have none; unreadable files are skipped."""
     turned, stored = [], []
     for case in cases:
         if case.label is None or case.is_volume:
@@ -61,8 +59,8 @@ def find_turned(cases: Sequence[CaseFiles]) -> tuple[Remark, ...]:
     but = f", but for {len(stored)} that fit only the stored pixels and are turned" if stored else ""
     message = (
         f"{len(turned)} {'image carries' if one else 'images carry'} an EXIF orientation and "
-        f"{'its mask' if one else 'their masks'} none: masks are taken as drawn on the upright image{but}; if they "
-        f"were drawn on the pixels as stored, save the images upright: {shorten(turned, limit=_NAMED)}"
+        f"{'its mask' if one else 'their masks'} none: masks are taken as drawn on the upright image{but}; "
+        f"if they were drawn on the pixels as stored, save the images upright: {shorten(turned, limit=_NAMED)}"
     )
     return (Remark("orientation", message, matters=True),)
 

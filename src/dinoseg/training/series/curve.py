@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from dinoseg.outputs import write_csv, write_json
+from dinoseg.outputs import to_plain, write_csv, write_json
 from dinoseg.progress import Progress, Silent
 from dinoseg.training.runs.run_folder import anchor
 from dinoseg.training.series.curve_picture import draw_curve
 from dinoseg.training.series.outcomes import Draw, Repeats, gather
 from dinoseg.training.series.repeats import Job, Request, Series, carry_out, prepare
-from dinoseg.training.series.tables import OF_DRAWS, OF_ONE, list_draw_rows, list_summary_rows, to_document
+from dinoseg.training.series.tables import OF_DRAWS, OF_ONE, list_draw_rows, list_summary_rows
 
 TABLE = "curve.csv"
 SUMMARY = "summary.csv"
@@ -171,7 +171,7 @@ def _publish(series: Series, draws: Sequence[Draw], total: int) -> None:
         "split": series.split,
         "runs": total,
         "meaning": [OF_ONE, OF_DRAWS],
-        "repeats": to_document(repeats, request.out),
+        "repeats": to_plain(repeats, relative_to=request.out),
     }
     write_json(request.out / DOCUMENT, document, overwrite=True)
     draw_curve(

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from dinoseg.outputs import write_csv, write_json
+from dinoseg.outputs import to_plain, write_csv, write_json
 from dinoseg.progress import Progress, Silent
 from dinoseg.training.runs.run_folder import anchor
 from dinoseg.training.series.outcomes import Draw, Repeats, gather
 from dinoseg.training.series.repeats import Job, Request, Series, carry_out, prepare
-from dinoseg.training.series.tables import OF_DRAWS, OF_ONE, describe_spread, list_draw_rows, to_document
+from dinoseg.training.series.tables import OF_DRAWS, OF_ONE, describe_spread, list_draw_rows
 
 TABLE = "draws.csv"
 DOCUMENT = "draws.json"
@@ -130,6 +130,6 @@ def _publish(series: Series, draws: Sequence[Draw]) -> None:
         "shot_unit": request.shot_unit,
         "split": series.split,
         "meaning": [OF_ONE, OF_DRAWS],
-        **to_document(repeats, request.out),
+        **to_plain(repeats, relative_to=request.out),
     }
     write_json(request.out / DOCUMENT, document, overwrite=True)

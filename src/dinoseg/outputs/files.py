@@ -5,26 +5,21 @@ from __future__ import annotations
 import csv
 import errno
 import json
-import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from dinoseg.errors import OutputError
-
-_TEMPORARY = ".tmp-"
+from dinoseg.outputs.manifest import record
+from dinoseg.outputs.plain import to_plain
+from dinoseg.outputs.temporary import name_temporary
 
 
 def refuse_existing(path: Path, *, overwrite: bool) -> None:
     """Raise `OutputError` if `path` exists and `overwrite` is false."""
     if not overwrite and path.exists():
         raise OutputError(f"{path} exists already; choose another name or add --overwrite")
-
-
-def is_temporary(path: Path) -> bool:
-    """Whether `path` was left behind by a writer that was killed."""
-    return path.name.startswith(".") and _TEMPORARY in path.name
 
 
 @contextmanager
@@ -41,10 +36,11 @@ def atomic_path(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
             file is removed and an older `path` is left untouched.
     """
     refuse_existing(path, overwrite=overwrite)
-    temporary = path.with_name(f".{secrets.token_hex(6)}{_TEMPORARY}{path.name}")
+    temporary = name_temporary(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
+        record(path, temporary)
         temporary.replace(path)
     except OSError as error:
         raise OutputError(f"{path} could not be written: {explain(error)}") from error
@@ -60,8 +56,9 @@ def write_text(path: Path, text: str, *, overwrite: bool = False) -> None:
 
 
 def write_json(path: Path, value: Any, *, overwrite: bool = False) -> None:
-    """Write `value` as indented JSON to `path` in one move."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n", overwrite=overwrite)
+    """Write `value`, as `to_plain` gives it, as indented JSON to `path` in one move."""
+    text = json.dumps(to_plain(value), indent=2, ensure_ascii=False, allow_nan=False)
+    write_text(path, text + "\n", overwrite=overwrite)
 
 
 def write_csv(
