@@ -166,8 +166,8 @@ def test_three_channels_are_colours(tmp_path: Path) -> None:
 def test_what_is_ignored_stays_ignored(tmp_path: Path) -> None:
     source = make_raw(tmp_path / "raw", 1, labels={"background": 0, "organ": 1, "ignore": 2})
     _, after = there_and_back(source, tmp_path)
-    assert open_dataset(tmp_path / "slices").labels.ignore == 255
-    assert after.labels.ignore == 2
+    assert open_dataset(tmp_path / "slices").labels.ignore == (255,)
+    assert after.labels.ignore == (2,)
     stored = nibabel.load(tmp_path / "back/labelsTr/c1.nii.gz")
     assert np.array_equal(np.asarray(stored.dataobj).transpose(2, 1, 0), draw_label(1))
 

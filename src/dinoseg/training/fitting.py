@@ -93,7 +93,7 @@ def train(
     refuse_locked(folder.root)
     folder.refuse_older(resume=resume, overwrite=overwrite)
     require_device(device)
-    dataset = open_dataset(data)
+    dataset = open_dataset(data, progress=progress)
     settings = compose_settings(
         dataset,
         data,
@@ -244,7 +244,7 @@ def digest_content(cases: Sequence[CaseFiles], digests: Mapping[Path, str] | Non
         digests: of all these files where they are known already, from `read_digests`.
     """
     known = read_digests(cases) if digests is None else digests
-    paths = [path for case in cases for path in (*case.images, case.label) if path is not None]
+    paths = [path for case in cases for path in (*case.images, *case.labels)]
     return entry_key(*(case.group for case in cases), *(known[path] for path in paths))
 
 

@@ -11,8 +11,9 @@ import numpy as np
 from dinoseg.data.case import IGNORE_ID
 from dinoseg.data.cases.files import CaseFiles
 from dinoseg.data.cases.volumes import VolumeCase, read_volume_case
-from dinoseg.data.checks.findings import ClassSummary, Finding, VolumeSummary, list_cases
+from dinoseg.data.checks.findings import Finding, list_cases
 from dinoseg.data.checks.inspection import CaseFailure
+from dinoseg.data.checks.summaries import ClassSummary, VolumeSummary
 from dinoseg.data.labels.histograms import count_values
 from dinoseg.data.labels.mapping import LabelMapping
 from dinoseg.data.layouts.dataset import Dataset
@@ -32,6 +33,8 @@ class VolumeFacts:
         kind: extension and number type, e.g. ".nii.gz int16".
         channels: of the image.
         voxels: class id -> number of voxels, without the background.
+        lowest: value of all channels.
+        highest: value of all channels.
         constant: every voxel has one value.
         digest: of the voxels, whatever the file format.
     """
@@ -41,6 +44,8 @@ class VolumeFacts:
     kind: str
     channels: int
     voxels: Mapping[int, int]
+    lowest: float
+    highest: float
     constant: bool
     digest: str
 
@@ -76,6 +81,8 @@ def check_volumes(facts: Sequence[VolumeFacts], dataset: Dataset) -> list[Findin
     unknown = [case.id for case in facts if not case.geometry.spacing_known]
     findings = list_cases("warning", "flat", constant, "every voxel has the same value")
     findings += list_cases("info", "empty", empty, "the label is empty")
+    undecided = [case.id for case in dataset.cases if case.id in dataset.undecided]
+    findings += list_cases("info", "undecided", undecided, "every voxel of the label is ignored")
     if unknown and len(unknown) < len(facts):
         findings += list_cases(
             "warning", "spacing", unknown, "the voxel size is not known, so that distances cannot be in mm"
@@ -109,6 +116,8 @@ def summarise_volumes(facts: Sequence[VolumeFacts]) -> VolumeSummary:
         orientations=dict(Counter(case.geometry.directions for case in facts).most_common()),
         kinds=dict(Counter(case.kind for case in facts).most_common()),
         foreground_share=foreground / max(sum(case.voxel_count for case in facts), 1),
+        lowest=min((case.lowest for case in facts), default=None),
+        highest=max((case.highest for case in facts), default=None),
     )
 
 
@@ -130,12 +139,15 @@ def _describe(case: VolumeCase, mapping: LabelMapping) -> VolumeFacts:
     array = case.image.array
     counts = {} if case.label is None else count_values(case.label.array)
     background = {0, IGNORE_ID} if mapping.ignore is not None else {0}
+    ranges = [(float(channel.min()), float(channel.max())) for channel in array]
     return VolumeFacts(
         id=case.id,
         geometry=case.image.geometry,
         kind=f"{volume_suffix(case.source)} {array.dtype.name}",
         channels=case.image.channels,
         voxels={id_: count for id_, count in counts.items() if id_ not in background},
-        constant=all(bool(channel.min() == channel.max()) for channel in array),
+        lowest=min(low for low, _ in ranges),
+        highest=max(high for _, high in ranges),
+        constant=all(low == high for low, high in ranges),
         digest=digest_voxels(case.image),
     )

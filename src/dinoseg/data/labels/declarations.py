@@ -22,8 +22,8 @@ import yaml
 from dinoseg.data.case import IGNORE_ID
 from dinoseg.data.images import PaletteReading
 from dinoseg.data.labels.mapping import LabelMapping, keep_ids
+from dinoseg.data.labels.named_files import find_named
 from dinoseg.data.labels.parts import Merge
-from dinoseg.data.naming import find_named
 from dinoseg.errors import LabelError
 from dinoseg.outputs import write_text
 
@@ -164,7 +164,7 @@ def _add_ignore(
     listed = given if isinstance(given, list) else [given]
     if not listed:
         raise LabelError(f"{path}: ignore is an empty list; give a mask value such as 255, or leave it out")
-    ignore = tuple(dict.fromkeys(_read_value(raw, path, colour=known.colour) for raw in listed))
+    ignore = tuple(dict.fromkeys(_read_value(raw, path, colour=known.colour, key="ignore") for raw in listed))
     taken = [raw for raw in ignore if raw in known.table]
     if taken or not known.table:
         reason = f"{taken[0]} is a class as well" if taken else "it stands alone"
@@ -232,9 +232,11 @@ def _is_id(value: Any) -> bool:
     return type(value) is int and 0 <= value <= 255
 
 
-def _read_value(raw: Any, path: Path, *, colour: bool) -> int:
+def _read_value(raw: Any, path: Path, *, colour: bool, key: str = "values") -> int:
     if colour and isinstance(raw, str) and _COLOUR.fullmatch(raw):
         return int(raw[1:], 16)
     if not colour and type(raw) is int and raw >= 0:
         return raw
-    raise LabelError(f'{path}: {raw!r} is no mask value; give whole numbers, or colours as "#rrggbb"')
+    raise LabelError(
+        f'{path}: {key}: {raw!r} is no mask value; give whole numbers from 0 up, or colours as "#rrggbb"'
+    )

@@ -31,8 +31,8 @@ class MaskValues:
         volume: a label volume.
         palette: index -> 0xRRGGBB for the indices of a palette file, None where the palette ends before
             it; None for other files.
-        solid: the values that fill a square of 3×3 pixels somewhere; noise and the rims of scaled masks
-            don't. Looked for where a grey mask holds 3 to 64 values.
+        solid: the values that are no noise: those of a grey mask that holds two, or that fill a square
+            of 3×3 pixels somewhere (noise and the rims of scaled masks don't), in one of up to 64.
     """
 
     path: Path
@@ -119,15 +119,20 @@ def read_values(path: Path) -> MaskValues:
     values = flatten_mask(raw, colour=colour, name=str(path))
     counts = count_values(values)
     info = image_info(path)
-    examined = not colour and not info.lossy and 2 < len(counts) <= _MOST_EXAMINED
     return MaskValues(
         path,
         counts,
         colour,
         info.lossy,
         palette=read_palette(path) if info.mode == "P" else None,
-        solid=find_solid(values) if examined else frozenset(),
+        solid=frozenset() if colour else _find_classes(values, counts),
     )
+
+
+def _find_classes(values: NDArray[Any], counts: Mapping[int, int]) -> frozenset[int]:
+    if len(counts) <= 2:
+        return frozenset(counts)
+    return find_solid(values) if len(counts) <= _MOST_EXAMINED else frozenset()
 
 
 def merge_values(masks: Sequence[MaskValues], palette: PaletteReading = "indices") -> LabelHistogram:

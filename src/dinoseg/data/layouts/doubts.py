@@ -60,7 +60,7 @@ def find_turned(cases: Sequence[CaseFiles]) -> tuple[Remark, ...]:
     message = (
         f"{len(turned)} {'image carries' if one else 'images carry'} an EXIF orientation and "
         f"{'its mask' if one else 'their masks'} none: masks are taken as drawn on the upright image{but}; "
-        f"if they were drawn on the pixels as stored, save the images upright: {shorten(turned, limit=_NAMED)}"
+        f"save images upright whose masks were drawn on the stored pixels: {shorten(turned, limit=_NAMED)}"
     )
     return (Remark("orientation", message, matters=True),)
 

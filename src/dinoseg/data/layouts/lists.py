@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dinoseg.data.cases.files import SPLIT_NAMES, CaseFiles, shorten
+from dinoseg.data.labels.named_files import find_named
 from dinoseg.data.layouts.remarks import Remark
 from dinoseg.data.layouts.tables import find_case, read_groups, read_split_list
-from dinoseg.data.naming import find_named
 from dinoseg.errors import DataError, SplitError
 
 GROUPS = "groups.csv"
@@ -49,8 +49,8 @@ def add_groups(cases: Sequence[CaseFiles], root: Path, *, grouped: bool = False)
     if unknown:
         what = "1 case that is not there" if len(unknown) == 1 else f"{len(unknown)} cases that are not there"
         remarks.append(Remark("groups", f"{path} names {what}: {shorten(unknown, limit=5)}"))
-    grouped = tuple(replace(case, group=group_of.get(case.id, case.group)) for case in cases)
-    return Listed(grouped, tuple(problems), tuple(remarks))
+    named = tuple(replace(case, group=group_of.get(case.id, case.group)) for case in cases)
+    return Listed(named, tuple(problems), tuple(remarks))
 
 
 def add_split_lists(cases: Sequence[CaseFiles], root: Path) -> Listed:

@@ -20,8 +20,8 @@ from dinoseg.data.case import IGNORE_ID
 from dinoseg.data.cases.files import CaseFiles, natural_key, stem_of
 from dinoseg.data.labels.declarations import Declaration
 from dinoseg.data.labels.mapping import LabelMapping
+from dinoseg.data.labels.named_files import find_named
 from dinoseg.data.layouts.folders import Folder, open_folder, refuse_subfolders
-from dinoseg.data.naming import find_named
 from dinoseg.errors import LabelError, LayoutError
 
 FILE_NAME = "dataset.json"

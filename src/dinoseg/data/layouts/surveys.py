@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dinoseg.data.cases.files import SPLIT_NAMES, CaseFiles, stem_of
 from dinoseg.data.labels.declarations import Declaration, read_declaration
+from dinoseg.data.labels.named_files import find_named
 from dinoseg.data.labels.parts import Merge
 from dinoseg.data.layouts.folders import Folder, open_folder, refuse_subfolders
 from dinoseg.data.layouts.lists import add_groups, add_split_lists
@@ -17,7 +18,6 @@ from dinoseg.data.layouts.pairing import Pair, Pairing, pair_files, pair_folder
 from dinoseg.data.layouts.remarks import Remark
 from dinoseg.data.layouts.tables import is_case_table, read_cases
 from dinoseg.data.layouts.unused import find_idle_tables, find_unused
-from dinoseg.data.naming import find_named
 from dinoseg.data.volumes import volume_suffix
 from dinoseg.errors import DataError, LayoutError
 

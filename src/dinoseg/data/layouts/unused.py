@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Collection, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
@@ -21,6 +22,7 @@ READ_NAMES = (
     *("volumes.json", "splits"),
 )
 SUGGESTION = "groups_suggested.csv"
+_FOR_PEOPLE = re.compile(r"(readme|licen[cs]e|citation|changelog|notice)\b.*|.*\.md", re.IGNORECASE)
 _UNLABELLED = frozenset({"imagests"})  # nnU-Net's pictures to predict; they never have labels
 _MOST_COUNTED = 100_000
 _ALIKE = 0.8
@@ -67,7 +69,7 @@ def _describe(folder: Path, left: Sequence[Path], *, folders: bool, pictures: bo
     if images and pictures:
         what = "1 image that belongs" if len(images) == 1 else f"{len(images)} images that belong"
         remarks.append(Remark("unused", f"{folder} holds {what} to no case: {shorten(images, limit=5)}"))
-    others = [entry.name for entry in files if not _is_picture(entry)]
+    others = [entry.name for entry in files if not (_is_picture(entry) or _FOR_PEOPLE.fullmatch(entry.name))]
     if others and folders:
         remarks.append(Remark("unused", f"{folder}: not used: {shorten(others, limit=5)}"))
     return remarks
