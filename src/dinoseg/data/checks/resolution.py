@@ -32,6 +32,7 @@ class Resolution:
         compact: classes of lesions, by id.
         thin: classes of which at least half the area is thin and narrower than a patch, by id.
         proposed: the size that resolves enough, above `LARGEST` as well; None where nothing is shown.
+        native: side of the images, median of their geometric mean sides.
     """
 
     size: int
@@ -39,6 +40,7 @@ class Resolution:
     compact: tuple[int, ...]
     thin: tuple[int, ...]
     proposed: int | None
+    native: float
 
 
 def judge_resolution(facts: Sequence[CaseFacts], *, size: int, patch: int) -> Resolution:
@@ -49,7 +51,8 @@ def judge_resolution(facts: Sequence[CaseFacts], *, size: int, patch: int) -> Re
     wanted = [_size_for_lesions(facts, compact, patch), *(_size_for_width(facts, id_) for id_ in thin)]
     largest = max(wanted)
     proposed = int(np.ceil(largest / _STEP)) * _STEP if largest > 0 else None
-    return Resolution(size, patch, compact, thin, proposed)
+    native = float(np.median([case.pixel_count**0.5 for case in facts])) if facts else 0.0
+    return Resolution(size, patch, compact, thin, proposed, native)
 
 
 def collect_widths(
@@ -74,21 +77,18 @@ def find_unresolved(
 
 def describe_proposal(resolution: Resolution) -> str:
     """The proposed size as a line of the summary; "" where nothing is shown."""
-    size, proposed = resolution.size, resolution.proposed
+    size, proposed, patch = resolution.size, resolution.proposed, resolution.patch
     if proposed is None:
         return ""
-    what = " and ".join(
-        [f"{RESOLVED:.0%} of the regions cover a {resolution.patch}×{resolution.patch} patch"]
-        * bool(resolution.compact)
-        + [f"thin structures are {WIDTH:g} px wide"] * bool(resolution.thin)
-    )
+    parts = [f"{RESOLVED:.0%} of the regions cover a {patch}×{patch} patch"] if resolution.compact else []
+    parts += [f"thin structures are {WIDTH:g} px wide"] if resolution.thin else []
+    what = " and ".join(parts)
+    enlarged = "" if proposed <= resolution.native else " (which enlarges the images)"
     if proposed <= size:
         return f"size: {size}×{size} is enough; from {proposed}×{proposed} up {what}"
     if proposed > LARGEST:
-        return (
-            f"size: only from {proposed}×{proposed} up {what}; cut the images into tiles of full resolution"
-        )
-    return f"size: {proposed} is proposed instead of {size}: from there up {what}"
+        return f"size: only from {proposed}×{proposed}{enlarged} up {what}; cut the images into tiles"
+    return f"size: {proposed} is proposed instead of {size}{enlarged}: from there up {what}"
 
 
 def _is_thin(facts: Sequence[CaseFacts], id_: int, size: int, patch: int) -> bool:

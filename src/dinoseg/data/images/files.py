@@ -281,7 +281,7 @@ def _whole_numbers(pixels: NDArray[Any], path: Path) -> NDArray[Any]:
         if (
             not np.isfinite(pixels).all()
             or (pixels != np.rint(pixels)).any()
-            or np.abs(pixels).max() > 2**31 - 1
+            or float(np.abs(pixels).max()) >= 2**31
         ):
             raise FileFormatError(
                 f"{path} holds values that are no whole numbers ({_describe_range(pixels)}); a mask holds "

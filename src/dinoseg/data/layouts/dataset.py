@@ -193,8 +193,8 @@ def refuse_problems(survey: Survey) -> None:
     """
     more = f"; `dinoseg data check {survey.root}` shows all"
     for problems, kind in (
+        (survey.label_problems, LabelError),  # first: how masks are joined stands there
         (survey.problems, LayoutError),
-        (survey.label_problems, LabelError),
         (survey.split_problems, SplitError),
     ):
         if problems:

@@ -39,6 +39,8 @@ def find_unused(
         table: the CSV they come from, given as a file: then only the folders of its files are looked at.
         problems: what was said already; files named there are not named again.
     """
+    if not cases:  # then everything is named as a problem
+        return ()
     used = {_normal(path) for case in cases for path in (*case.images, *case.labels)}
     homes = {Path(path).parent for path in used}
     top = Path(_normal(root))
