@@ -79,7 +79,11 @@ def _infer(histogram: LabelHistogram, values: list[int], class_count: int | None
     if histogram.lossy:
         return _map_lossy(histogram)
     if values[0] < 0:
-        raise LabelError(_explain_values(histogram))
+        example = next(mask.path for mask in histogram.masks if min(mask.pixels) < 0)
+        raise LabelError(
+            f"{example} holds {values[0]}; mask values are 0 and above: save what nobody decided as 255, "
+            "say, and declare `ignore: 255` in dataset.yaml"
+        )
     if histogram.volumes and not _is_white(histogram):
         return _keep_volume_ids(histogram)
     if not histogram.colour and class_count in (None, 2) and _is_binary(histogram):

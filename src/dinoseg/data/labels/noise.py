@@ -1,7 +1,8 @@
 """Masks whose values are noise around two values: once saved as JPEG, scaled or smoothed, then as PNG.
 
 Their rims and specks would become classes. What tells them from classes: values near 0 or near white that
-are not these two themselves, and values between that fill no square of 3×3 pixels anywhere.
+are not these two themselves, and values between that fill no square of 3×3 pixels anywhere, while white
+does or outnumbers them. Thin classes may look like that: then they must be declared.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def is_nearly_binary(histogram: LabelHistogram) -> bool:
     few = sum(pixels[value] for value in others) <= _FEW * sum(pixels[value] for value in white)
     if len(white) > 1 and all(value not in solid or value >= 255 - _VERY_NEAR for value in white[:-1]):
         return all(value not in solid or value <= _VERY_NEAR for value in others)
-    return bool(others) and rims and few
+    return bool(others) and rims and (few or any(value in solid for value in white))
 
 
 def find_like_colours(colours: Sequence[int]) -> tuple[int, int] | None:
