@@ -1,4 +1,4 @@
-"""`dinoseg data check` and `data groups` on folders of images: pictures of copies, proposals, what is unused."""
+"""`dinoseg data check` and `data groups` on folders of images: copies, proposals, what is not used."""
 
 from __future__ import annotations
 

@@ -48,6 +48,24 @@ def test_a_single_large_finding_is_only_mentioned(tmp_path: Path) -> None:
     assert _found(tmp_path, "coverage")[0][0] == "info"
 
 
+def test_large_masks_that_are_all_the_same_are_doubted(tmp_path: Path) -> None:
+    make_dataset(tmp_path)
+    row, column = np.indices(SIZE)
+    for number in range(1, 7):
+        field = ((row - 12) / 11) ** 2 + ((column - 15) / 14) ** 2 < 1  # 60 % of the picture
+        field[number, 12] = False
+        save(tmp_path / f"masks/c{number}.png", (field * 255).astype(np.uint8))
+    ((severity, message),) = _found(tmp_path, "sameness")
+    assert severity == "warning"
+    assert message.startswith(
+        "the mask is large and nearly the same as in the others (a field of view? a templ"
+    )
+    for number in range(1, 7):
+        moved = ((row - 12) / 11) ** 2 + ((column - 10 - 2 * number) / 14) ** 2 < 1
+        save(tmp_path / f"masks/c{number}.png", (moved * 255).astype(np.uint8))
+    assert _found(tmp_path, "sameness") == []
+
+
 def test_what_is_ignored_is_not_covered(tmp_path: Path) -> None:
     make_dataset(tmp_path, 2)
     mask = np.full(SIZE, 7, np.uint8)

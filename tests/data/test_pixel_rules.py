@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -198,3 +199,24 @@ def test_the_orientation_of_a_png_is_found_without_decoding(tmp_path: Path) -> N
     content = plain.read_bytes()
     plain.write_bytes(content[: len(content) // 2])  # decoding would fail
     assert image_info(plain).size == SIZE
+
+
+def test_a_png_that_promises_more_pixels_than_it_can_hold_is_refused(tmp_path: Path) -> None:
+    path = write_palette(tmp_path / "x.png", blob(value=1), [(0, 0, 0), (255, 0, 0)])
+    content = bytearray(path.read_bytes())
+    content[20:24] = (2_000_000).to_bytes(4, "big")  # the height
+    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
+    path.write_bytes(content)
+    for read in (read_image, read_label):
+        with pytest.raises(FileFormatError, match=r"is truncated \(too short for its size\)"):
+            read(path)
+
+
+def test_a_damaged_tiff_prints_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "x.tif"
+    tifffile.imwrite(path, np.zeros((*SIZE, 3), np.uint16), photometric="rgb")
+    content = path.read_bytes()
+    path.write_bytes(content[:60] + bytes(range(200)) + content[260:])
+    with pytest.raises(FileFormatError):
+        read_image(path)
+    assert capsys.readouterr() == ("", "")

@@ -214,3 +214,20 @@ def test_a_wrong_list_does_not_hide_the_layout(tmp_path: Path) -> None:
     (tmp_path / "dataset.yaml").unlink()
     with pytest.raises(SplitError, match="lists c1 twice"):
         open_dataset(tmp_path)
+
+
+def test_splits_that_stand_back_are_named(tmp_path: Path) -> None:
+    make_dataset(tmp_path)
+    for name, lists in {
+        "splits.json": '{"train": ["c1"]}',
+        "Splits_final.json": '[{"train": ["c1"], "val": []}]',
+    }.items():
+        write_lines(tmp_path / name, [lists])
+    write_lines(tmp_path / "splits/train.txt", ["c1"])
+    said = [
+        f.message for f in check_dataset(tmp_path).findings if f.topic == "split" and f.severity == "info"
+    ]
+    assert said == [
+        f"{tmp_path / 'splits.json'} goes before {tmp_path / 'Splits_final.json'}",
+        f"{tmp_path / 'splits.json'} goes before the splits of the layout (folders, lists or a column)",
+    ]

@@ -22,30 +22,28 @@ def read_case(files: CaseFiles, mapping: LabelMapping) -> Case:
     if files.is_volume:
         raise FileFormatError(f"{files.image} is a volume; it is read by read_volume_case")
     image = read_image(files.image)
-    label = None
-    if files.label is not None:
-        label = turn_like_image(LabelMap(mapping.read(files.label)), image.size, files)
-        refuse_other_size(image.size, label, image_path=files.image, label_path=files.label)
+    label = None if files.label is None else read_mask(files, mapping)
     return Case(id=files.id, image=image, label=label, group=files.group, source=files.image)
 
 
-def turn_like_image(label: LabelMap, size: tuple[int, int], files: CaseFiles) -> LabelMap:
-    """A label on the upright grid of its image.
+def read_mask(files: CaseFiles, mapping: LabelMapping) -> LabelMap:
+    """Read the mask of one case on the upright grid of its image.
 
     Masks are taken as drawn on the upright image. One that fits only the pixels as they are stored, because
     the EXIF orientation of its image exchanges height and width, is turned as the image is.
 
-    Args:
-        label: as its own file says.
-        size: (height, width) of the upright image.
-        files: image and mask.
+    Raises:
+        FileFormatError: image or mask cannot be read.
+        LabelError: there is no mask, or it has another size than the image, or a value without a class.
     """
-    if label.size == size or label.size != size[::-1] or files.label is None:
-        return label
-    turned = image_info(files.image).orientation
-    if turned < 5 or image_info(files.label).oriented:
-        return label
-    return LabelMap(upright(label.array, turned))
+    if files.label is None:
+        raise LabelError(f"{files.image} has no mask")
+    label, info = LabelMap(mapping.read(files.label)), image_info(files.image)
+    swapped = label.size != info.size and label.size == info.size[::-1]
+    if swapped and info.orientation >= 5 and not image_info(files.label).oriented:
+        label = LabelMap(upright(label.array, info.orientation))
+    refuse_other_size(info.size, label, image_path=files.image, label_path=files.label)
+    return label
 
 
 def refuse_other_size(size: tuple[int, int], label: LabelMap, *, image_path: Path, label_path: Path) -> None:

@@ -57,6 +57,10 @@ from dinoseg.errors import DataError, FileFormatError, LabelError
 from dinoseg.progress import Progress, Silent
 
 _MAX_ASPECT = 8
+_LARGE_SHARE = 0.3  # of the pixels
+_FEWEST_ALIKE = 4
+_ALIKE = 0.02  # mean difference of 16×16 shares
+_MOST = 0.9
 
 
 def check_dataset(
@@ -146,6 +150,7 @@ def _look_at_images(
         findings=[
             *_check_images(facts),
             *_check_masks(dataset),
+            *_check_sameness(facts),
             *find_unresolved(facts, resolution, dataset.classes),
         ],
         classes=_summarise_classes(dataset, facts, resolution),
@@ -247,12 +252,25 @@ def _check_masks(dataset: Dataset) -> list[Finding]:
     ]
 
 
+def _check_sameness(facts: Sequence[CaseFacts]) -> list[Finding]:
+    """A warning where large masks hardly differ from case to case, as fields of view do."""
+    large = [case for case in facts if case.outline.mean() >= _LARGE_SHARE]
+    if len(large) < _FEWEST_ALIKE or 2 * len(large) < len(facts):
+        return []
+    usual = np.median([case.outline for case in large], axis=0)
+    alike = [case.id for case in large if np.abs(case.outline - usual).mean() <= _ALIKE]
+    if len(alike) < _MOST * len(large):
+        return []
+    what = "the mask is large and nearly the same as in the others (a field of view? a template?)"
+    return list_cases("warning", "sameness", alike, what)
+
+
 def _choose_splits(dataset: Dataset, path: Path | None) -> tuple[Splits | None, list[Finding]]:
     own = any(case.split for case in dataset.cases)
-    if path is None and not own and find_split_file(dataset.root) is None:
-        advice = f"no splits yet; `dinoseg data split {dataset.root}` draws them by group"
-        return None, [Finding("info", "split", advice)]
     try:
+        if path is None and not own and find_split_file(dataset.root) is None:
+            advice = f"no splits yet; `dinoseg data split {dataset.root}` draws them by group"
+            return None, [Finding("info", "split", advice)]
         return resolve_splits(dataset, path=path), []
     except DataError as error:
         return None, [Finding("error", "split", str(error))]

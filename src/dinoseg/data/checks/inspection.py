@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image as PillowImage
 
 from dinoseg.data.case import Image, LabelMap
 from dinoseg.data.cases.files import CaseFiles
@@ -19,6 +20,7 @@ from dinoseg.data.labels.mapping import LabelMapping
 from dinoseg.errors import DataError, FileFormatError
 
 _TWELVE_BITS = 0.0627  # 4095 / 65535, with a little room
+_OUTLINE = 16
 _FLOATS = ("F", "float16", "float32", "float64")
 
 
@@ -31,6 +33,7 @@ class CaseFacts:
         info: header of the image.
         pixels: class id -> number of pixels, without the background and what is ignored.
         regions: class id -> its connected regions.
+        outline: (16, 16) share of foreground in each part of the mask, 0..1.
         lowest: intensity of the image, 0..1.
         highest: intensity of the image, 0..1.
     """
@@ -39,6 +42,7 @@ class CaseFacts:
     info: ImageInfo
     pixels: Mapping[int, int]
     regions: Mapping[int, Regions] = field(repr=False)
+    outline: NDArray[np.float32] = field(repr=False)
     lowest: float
     highest: float
 
@@ -94,6 +98,7 @@ def inspect_case(files: CaseFiles, mapping: LabelMapping) -> CaseFacts | CaseFai
         info=info,
         pixels={id_: int((label.array == id_).sum()) for id_ in present},
         regions={id_: measure_regions(label.array == id_) for id_ in present},
+        outline=_outline(np.isin(label.array, present)),
         lowest=lowest,
         highest=highest,
     )
@@ -128,6 +133,11 @@ def summarise_intensities(facts: Sequence[CaseFacts]) -> tuple[IntensityRange, .
             IntensityRange(bits, count, low if floats else round(low), high if floats else round(high))
         )
     return tuple(ranges)
+
+
+def _outline(shown: NDArray[np.bool_]) -> NDArray[np.float32]:
+    picture = PillowImage.fromarray(shown.astype(np.float32))
+    return np.asarray(picture.resize((_OUTLINE, _OUTLINE), PillowImage.Resampling.BOX), dtype=np.float32)
 
 
 def _range(image: Image) -> tuple[float, float]:

@@ -15,6 +15,7 @@ from PIL import Image as PillowImage
 
 from dinoseg.data.case import IGNORE_ID, LabelMap
 from dinoseg.data.cases.files import CaseFiles
+from dinoseg.data.cases.images import read_mask
 from dinoseg.data.cases.volumes import VolumeCase, read_volume_case
 from dinoseg.data.images import image_info, read_image, write_mask
 from dinoseg.data.labels.declarations import write_declaration
@@ -71,7 +72,7 @@ class RawWriter:
         _write_picture(images / f"{files.id}_0000{IMAGE_ENDING}", files.image, grey=grey)
         if files.label is None:
             raise LabelError(f"{files.image} has no mask; nnU-Net's raw data sets need one for every case")
-        ids = self._move_ignored(mapping.read(files.label))
+        ids = self._move_ignored(read_mask(files, mapping).array)
         write_mask(labels / f"{files.id}{IMAGE_ENDING}", LabelMap(ids))
         self._cases.append(files)
 

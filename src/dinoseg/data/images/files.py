@@ -73,7 +73,9 @@ def read_image(path: Path) -> Image:
             that are no intensities (NaN, infinity, floats outside 0..1).
     """
     samples = read_samples(path)
-    pixels = _show_palette(samples, path) if samples.palette is not None else samples.array
+    if samples.palette is not None:
+        return _show_palette(samples.array, _find_colours(samples, path))
+    pixels = samples.array
     if pixels.ndim == 2:
         pixels = pixels[..., None]  # (H, W) -> (H, W, 1)
     if pixels.ndim != 3 or 0 in pixels.shape:
@@ -104,7 +106,10 @@ def read_label(path: Path, *, palette: PaletteReading = "indices") -> NDArray[An
         )
     pixels = samples.array
     if samples.palette is not None:
-        pixels = _hide_transparent(samples) if palette == "indices" else _show_palette(samples, path)
+        if palette == "indices":
+            return _hide_transparent(samples)
+        colours = _find_colours(samples, path)
+        pixels = (colours[:, :3] * (colours[:, 3:] > 0))[pixels]
     if pixels.ndim == 3 and pixels.shape[2] in (2, 4):
         pixels = _drop_alpha(pixels, path)
     if pixels.ndim == 3 and pixels.shape[2] == 1:
@@ -145,8 +150,8 @@ def image_info(path: Path) -> ImageInfo:
             name = "JPEG" if image.format == "MPO" else str(image.format)
             turned = decoding.orientation(image)
             size = decoding.header_size(image)
-            mode, bits = image.mode, read_depth(image)
-        return ImageInfo(size, mode, name, path.stat().st_size, turned, is_lossy(path), bits)
+            mode, bits, lossy = image.mode, read_depth(image), is_lossy(image)
+        return ImageInfo(size, mode, name, path.stat().st_size, turned, lossy, bits)
 
 
 def content_digest(path: Path) -> str:
@@ -210,8 +215,8 @@ def _scale(pixels: NDArray[Any], samples: Samples, path: Path) -> NDArray[np.flo
     return scaled
 
 
-def _show_palette(samples: Samples, path: Path) -> NDArray[np.uint8]:
-    """(H, W, 4): the colours of a palette file."""
+def _find_colours(samples: Samples, path: Path) -> NDArray[np.uint8]:
+    """(K, 4): the palette, which must have a colour for every index."""
     palette = np.zeros((0, 4), np.uint8) if samples.palette is None else samples.palette
     last = int(samples.array.max(initial=0))
     if last >= len(palette):
@@ -219,8 +224,13 @@ def _show_palette(samples: Samples, path: Path) -> NDArray[np.uint8]:
             f"{path} uses the palette index {last}, but its palette has {len(palette)} colours; "
             "save it again as RGB"
         )
-    shown: NDArray[np.uint8] = palette[samples.array]
-    return shown
+    return palette
+
+
+def _show_palette(indices: NDArray[Any], colours: NDArray[np.uint8]) -> Image:
+    """The colours of a palette file, laid on black; channel by channel, which takes a third of the memory."""
+    shown = colours[:, :3] / np.float32(255) * (colours[:, 3:] / np.float32(255))
+    return Image(np.stack([np.take(shown[:, channel].copy(), indices) for channel in range(3)]))
 
 
 def _colour_of(palette: NDArray[np.uint8], index: int) -> int | None:

@@ -27,6 +27,7 @@ _PACKED_TOPS = {"L;2": 3, "L;4": 15}
 _LOW_BYTES = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L"}
 _GREY_ALPHA_16 = "LA;16B"
 _PHOTOMETRIC, _EXTRA_SAMPLES, _CHANNELS, _COMPRESSION = 262, 338, 277, 259
+_MOST_DEFLATED = 1040  # bytes from one; deflate makes at most 1032
 _TIFF_JPEG = (6, 7, 34892)
 
 
@@ -73,19 +74,11 @@ def read_samples(path: Path) -> Samples:
         return Samples(**{**vars(samples), "array": upright(samples.array, turned)})
 
 
-def is_lossy(path: Path) -> bool:
-    """Whether a file is compressed as JPEG, also inside a TIFF: its values are only near what was drawn.
-
-    Raises:
-        FileFormatError: the file is missing or not an image.
-    """
-    with reading(path):
-        if is_foreign_tiff(path):
-            return False
-        with open_image(path) as image:
-            if image.format == "TIFF":
-                return image.tag_v2.get(_COMPRESSION) in _TIFF_JPEG  # type: ignore[attr-defined]
-            return image.format in ("JPEG", "MPO")
+def is_lossy(image: PillowImage.Image) -> bool:
+    """Whether an opened image is compressed as JPEG, also inside a TIFF: its values are not as drawn."""
+    if image.format == "TIFF":
+        return image.tag_v2.get(_COMPRESSION) in _TIFF_JPEG  # type: ignore[attr-defined]
+    return image.format in ("JPEG", "MPO")
 
 
 def read_depth(image: PillowImage.Image) -> int:
@@ -101,6 +94,7 @@ def read_depth(image: PillowImage.Image) -> int:
 
 def _load(path: Path, image: PillowImage.Image) -> Samples:
     packing = _packing(image)
+    _refuse_hollow(path, image)
     transparent = image.info.get("transparency")
     if packing in _LOW_BYTES or packing == _GREY_ALPHA_16:
         return Samples(_hide(_load_wide(path, image, packing), transparent), 65535)
@@ -184,6 +178,13 @@ def _packing(image: PillowImage.Image) -> str:
     tiles = getattr(image, "tile", None)
     arguments = tiles[0][3] if tiles else ""
     return str(arguments[0] if isinstance(arguments, tuple) else arguments)
+
+
+def _refuse_hollow(path: Path, image: PillowImage.Image) -> None:
+    """Raise where a PNG cannot hold as many pixels as it promises; Pillow would make the missing ones 0."""
+    bits = image.width * image.height * read_depth(image) * len(image.getbands())
+    if image.format == "PNG" and bits / 8 > _MOST_DEFLATED * path.stat().st_size:
+        raise FileFormatError(f"{path} is truncated (too short for its size); copy it again from its source")
 
 
 def _is_white_zero(image: PillowImage.Image) -> bool:

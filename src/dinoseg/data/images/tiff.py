@@ -5,6 +5,7 @@ Pillow would cut 16-bit colours to 8 bits and take signed bytes for unsigned one
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from PIL import UnidentifiedImageError
 
 from dinoseg.data.images.decoding import open_image
 from dinoseg.errors import FileFormatError
+
+# Damage that tifffile warns of in a log is an error of ours, or does not matter.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _BITS, _SAMPLE_FORMAT = 258, 339

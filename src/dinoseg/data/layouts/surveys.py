@@ -17,7 +17,7 @@ from dinoseg.data.layouts.nnunet import find_raw_cases, group_of, is_raw, read_r
 from dinoseg.data.layouts.pairing import Pair, Pairing, pair_files, pair_folder
 from dinoseg.data.layouts.remarks import Remark
 from dinoseg.data.layouts.tables import is_case_table, read_cases
-from dinoseg.data.layouts.unused import find_idle_tables, find_unused
+from dinoseg.data.layouts.unused import find_idle_splits, find_idle_tables, find_unused
 from dinoseg.data.volumes import volume_suffix
 from dinoseg.errors import DataError, LayoutError
 
@@ -97,6 +97,7 @@ def survey_data(path: Path) -> Survey:
     joined = [case.id for case in lists.cases if case.is_volume and case.label_parts]
     if joined:
         label_problems += (f"{root}: merge joins masks of images, not label volumes ({joined[0]})",)
+    own = any(case.split for case in lists.cases)
     problems = found.problems + _find_label_problems(lists.cases) + groups.problems
     idle = () if found.layout.startswith("CSV") else find_idle_tables(root, found.layout)
     unused = find_unused(root, lists.cases, table=path if table else None, problems=problems)
@@ -108,7 +109,7 @@ def survey_data(path: Path) -> Survey:
         lists.problems,
         _add_raw(declaration, found.declaration),
         label_problems,
-        found.remarks + groups.remarks + idle + unused,
+        found.remarks + groups.remarks + idle + find_idle_splits(root, own=own) + unused,
     )
 
 

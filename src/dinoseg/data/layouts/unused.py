@@ -11,6 +11,7 @@ from pathlib import Path
 
 from dinoseg.data.cases.files import CaseFiles, natural_key, shorten
 from dinoseg.data.images.decoding import SUFFIXES
+from dinoseg.data.labels.named_files import find_named
 from dinoseg.data.layouts.folders import is_clutter
 from dinoseg.data.layouts.remarks import Remark
 from dinoseg.data.layouts.tables import is_case_table
@@ -108,6 +109,22 @@ def _find_misnamed(root: Path) -> list[Remark]:
                 Remark("unused", f"{entry} is not read; is it meant to be called {like[0]}?", matters=True)
             )
     return remarks
+
+
+def find_idle_splits(root: Path, *, own: bool) -> tuple[Remark, ...]:
+    """Splits that stand back behind splits.json or splits_final.json, which are looked for first.
+
+    Args:
+        root: of the data set.
+        own: whether the layout has splits of its own: folders, lists, or a column.
+    """
+    chosen = find_named(root, "splits.json") or find_named(root, "splits_final.json")
+    idle = find_named(root, "splits_final.json")
+    if chosen is None:
+        return ()
+    left = [str(idle)] if idle and idle != chosen else []
+    left += ["the splits of the layout (folders, lists or a column)"] if own else []
+    return tuple(Remark("split", f"{chosen} goes before {other}") for other in left)
 
 
 def find_idle_tables(root: Path, layout: str) -> tuple[Remark, ...]:
