@@ -130,6 +130,13 @@ def test_a_shape_in_the_alpha_channel_only_is_refused(tmp_path: Path) -> None:
         assert not read_label(save(tmp_path / f"{alpha}.png", empty)).any()
 
 
+def test_an_image_that_is_transparent_everywhere_is_refused(tmp_path: Path) -> None:
+    hidden = np.dstack([picture(), np.zeros(SIZE, np.uint8)])
+    with pytest.raises(FileFormatError, match=r"x\.png is transparent everywhere; save it without its alpha"):
+        read_image(save(tmp_path / "x.png", hidden))
+    assert not read_image(save(tmp_path / "black.png", hidden * np.uint8(0))).array.any()
+
+
 def test_a_mask_that_is_hidden_by_its_alpha_channel_is_refused(tmp_path: Path) -> None:
     hidden = np.repeat(blob()[..., None], 4, axis=2)
     hidden[..., 3] = 0

@@ -280,6 +280,8 @@ def _merge_alpha(pixels: NDArray[np.float32], path: Path) -> NDArray[np.float32]
     if channels in (1, 3):
         return pixels
     if channels in (2, 4):
+        if not pixels[..., -1].any() and pixels.any():
+            raise FileFormatError(f"{path} is transparent everywhere; save it without its alpha channel")
         return pixels[..., :-1] * pixels[..., -1:]
     raise FileFormatError(f"{path} has {channels} channels; accepted are grey, RGB, and either with alpha")
 
