@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tifffile
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL import UnidentifiedImageError
@@ -46,6 +45,8 @@ def is_foreign_tiff(path: Path) -> bool:
 
 def tiff_header(path: Path) -> tuple[tuple[int, int], str, int]:
     """(Height, width) once upright, the NumPy type and the orientation (1 to 8) of a foreign TIFF."""
+    import tifffile  # here and below: most images are no TIFF
+
     with tifffile.TiffFile(path) as file:
         page = file.pages[0]
         height, width = int(page.imagelength), int(page.imagewidth)
@@ -59,6 +60,8 @@ def read_tiff(path: Path) -> tuple[NDArray[Any], bool, int]:
     Raises:
         FileFormatError: several pages, or a channel that is neither colour nor alpha.
     """
+    import tifffile
+
     with tifffile.TiffFile(path) as file:
         if len(file.pages) > 1:
             raise FileFormatError(f"{path} holds {len(file.pages)} pages; save each one as its own file")
