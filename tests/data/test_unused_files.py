@@ -231,3 +231,12 @@ def test_splits_that_stand_back_are_named(tmp_path: Path) -> None:
         f"{tmp_path / 'splits.json'} goes before {tmp_path / 'Splits_final.json'}",
         f"{tmp_path / 'splits.json'} goes before the splits of the layout (folders, lists or a column)",
     ]
+
+
+def test_what_is_a_problem_already_is_not_named_again(tmp_path: Path) -> None:
+    make_dataset(tmp_path)
+    (tmp_path / "masks/c2.gif").write_bytes(b"GIF89a")
+    (tmp_path / "images/more").mkdir()
+    report = check_dataset(tmp_path)
+    assert len(report.select("error")) == 2
+    assert _said(tmp_path) == []

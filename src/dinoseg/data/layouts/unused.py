@@ -25,6 +25,7 @@ READ_NAMES = (
 SUGGESTION = "groups_suggested.csv"
 _FOR_PEOPLE = re.compile(r"(readme|licen[cs]e|citation|changelog|notice)\b.*|.*\.md", re.IGNORECASE)
 _UNLABELLED = frozenset({"imagests"})  # nnU-Net's pictures to predict; they never have labels
+_AFTER_NAME = re.compile(r": | has the extension | is (?:a|not|too) ")  # in a problem that begins with a file
 _MOST_COUNTED = 100_000
 _ALIKE = 0.8
 
@@ -46,7 +47,7 @@ def find_unused(
     homes = {Path(path).parent for path in used}
     top = Path(_normal(root))
     branches = {branch for home in homes for branch in (home, *home.parents) if branch.is_relative_to(top)}
-    said = {_normal(Path(problem.split(":")[0].partition(" is a ")[0])) for problem in problems}
+    said = {_normal(Path(_AFTER_NAME.split(problem)[0])) for problem in problems}
     remarks: list[Remark] = _find_misnamed(root)
     for folder in sorted(branches | {top} if table is None else homes):
         inside = _list(folder)
