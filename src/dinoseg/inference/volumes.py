@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinoseg.data.case import Case, Image
-from dinoseg.data.cases.volumes import VolumeSlices
+from dinoseg.data.cases.volumes import VolumeSlices, intensity_rule
 from dinoseg.data.dicom import DicomVolume
-from dinoseg.data.volumes import LabelVolume, Plane, Volume, to_canonical
+from dinoseg.data.volumes import LabelVolume, Plane, Volume, find_doubts, to_canonical
 from dinoseg.data.volumes.slices import plane_axis
 from dinoseg.errors import DataError, UsageError
 from dinoseg.inference.engine import Options, Prepared, prepare, segment
@@ -92,6 +92,7 @@ def segment_volume(
         preprocessing=model.settings.preprocessing,
         method=model.settings.decoder.method,
         reference=volume.reference if isinstance(volume, DicomVolume) else None,
+        warnings=_find_doubts(model, volume),
     )
     if options.postprocess and model.postprocessing is not None:
         clean_mask(prediction.mask, model.postprocessing, cell=prediction.voxel_volume, name=volume.id)
@@ -137,6 +138,11 @@ def _refuse_other_channels(model: Segmenter, volume: Volume) -> None:
             f"{volume.source} has {volume.channels} channels, and the model was trained on {wanted}; give "
             "a 4D file with all of them, or NAME_0000 with the others beside it"
         )
+
+
+def _find_doubts(model: Segmenter, volume: Volume) -> tuple[str, ...]:
+    intensity = model.settings.preprocessing.intensity
+    return find_doubts(volume, None if intensity is None else intensity_rule(intensity))
 
 
 def take_plane(array: NDArray[np.uint8], plane: Plane, index: int) -> NDArray[np.uint8]:

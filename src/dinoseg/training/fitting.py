@@ -20,7 +20,7 @@ from dinoseg.backbones.features import Features
 from dinoseg.backbones.weights_settings import read_settings
 from dinoseg.config import RunSettings
 from dinoseg.data import CaseFiles, Dataset, open_dataset
-from dinoseg.data.cases.volumes import note_channels
+from dinoseg.data.cases.volumes import note_channels, note_doubts
 from dinoseg.data.labels.mapping import require_foreground
 from dinoseg.data.splits.shots import draw_shots, refuse_empty_shots, tell_absent_classes
 from dinoseg.data.splits.splits import Splits, check_splits, resolve_splits
@@ -235,6 +235,8 @@ def _tell_volumes(dataset: Dataset, settings: RunSettings, chosen: _Chosen, prog
     seen = note_channels(channels, settings.model.preprocessing)
     if seen:
         progress.note(seen)
+    for line in note_doubts((*chosen.train, *chosen.val), settings.model.preprocessing):
+        progress.note(line)
 
 
 def digest_content(cases: Sequence[CaseFiles], digests: Mapping[Path, str] | None = None) -> str:

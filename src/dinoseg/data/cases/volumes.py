@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 from dinoseg.config import IntensitySettings, PreprocessingSettings, WindowIntensity
 from dinoseg.config.settings import PercentileIntensity
 from dinoseg.data.case import Image, LabelMap
-from dinoseg.data.cases.files import CaseFiles
+from dinoseg.data.cases.files import CaseFiles, shorten
 from dinoseg.data.labels.mapping import LabelMapping
 from dinoseg.data.volumes import (
     AsStored,
@@ -24,6 +25,7 @@ from dinoseg.data.volumes import (
     Volume,
     apply_ramps,
     check_same_geometry,
+    find_doubts,
     find_orientation,
     fit_ramps,
     read_label,
@@ -31,10 +33,11 @@ from dinoseg.data.volumes import (
     read_volume_info,
     take_slice,
 )
-from dinoseg.data.volumes.geometry import CORNER_TOLERANCE, refuse_other_geometry
+from dinoseg.data.volumes.geometry import refuse_other_geometry
 from dinoseg.data.volumes.slices import plane_axis
 from dinoseg.errors import ConfigError
 
+DOUBTED = 8  # volumes that are read before a training to see whether their values are what they should be
 _INPUTS = 3  # channels that a backbone takes
 
 
@@ -141,7 +144,6 @@ def read_channels(files: CaseFiles) -> Volume:
             channel.geometry,
             image_name=files.image,
             label_name=path,
-            tolerance=CORNER_TOLERANCE,
         )
         if channel.array.dtype != array.dtype:
             array = array.astype(np.float32, copy=False)
@@ -184,6 +186,35 @@ def note_channels(channels: int, settings: PreprocessingSettings) -> str:
     why = "three slices" if settings.context > 1 else "three windows" if len(used) == 1 else "three inputs"
     return (
         f"the volumes have {channels} channels; the model has {why} and sees channel {_join(used)} (from 0)"
+    )
+
+
+def note_doubts(
+    cases: Sequence[CaseFiles], settings: PreprocessingSettings, *, most: int = DOUBTED
+) -> tuple[str, ...]:
+    """What is doubtful about some volumes before a model learns from them; see `find_doubts`.
+
+    Args:
+        cases: of which at most `most`, evenly spread, are read.
+        settings: say how intensities are read.
+        most: volumes to read.
+
+    Returns:
+        One line for each kind of doubt, which names the volumes; none for images.
+    """
+    if settings.intensity is None:
+        return ()
+    rule = intensity_rule(settings.intensity)
+    looked = [cases[index] for index in sorted({int(n) for n in np.linspace(0, len(cases) - 1, most)})]
+    doubts: dict[str, list[tuple[str, str]]] = {}
+    for files in looked if cases else ():
+        for line in find_doubts(read_channels(files), rule):
+            doubts.setdefault(line.split(" ")[1], []).append((files.id, line))  # "sform", "values", …
+    part = f"{len(looked)} volumes" if len(looked) == len(cases) else f"{len(looked)} that were looked at"
+    return tuple(
+        f"{len(found)} of {part} ({shorten(id_ for id_, _ in found)}), {found[0][0]}: {found[0][1]}; "
+        "`dinoseg data check` looks at all"
+        for found in doubts.values()
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from dinoseg.data.layouts.dataset import Dataset
 from dinoseg.data.layouts.nnunet import FILE_NAME, IMAGES, LABELS, TEST_IMAGES, TEST_LABELS
 from dinoseg.data.splits.splits import FOLDS
 from dinoseg.data.volumes import Volume, write_label
-from dinoseg.data.volumes.geometry import reverse_axes
+from dinoseg.data.volumes.nifti import write_grid
 from dinoseg.errors import LabelError
 from dinoseg.outputs import atomic_path, write_csv, write_json
 from dinoseg.progress import Progress
@@ -136,16 +135,10 @@ def write_image_volume(path: Path, volume: Volume) -> None:
     Raises:
         OutputError: the file exists already or cannot be written.
     """
-    nibabel: Any = import_module("nibabel")  # here, because only few commands write volumes
     array = volume.array[0]
     if array.dtype.kind in "iu" and array.dtype.itemsize == 8:
         array = array.astype(np.float32)  # NIfTI readers seldom know 64 bits
-    affine = reverse_axes(volume.affine)
-    image = nibabel.Nifti1Image(array.transpose(2, 1, 0), affine)  # (D, H, W) -> (W, H, D)
-    image.set_sform(affine, code=1)
-    image.header.set_xyzt_units("mm" if volume.geometry.spacing_known else "unknown")
-    with atomic_path(path) as temporary:
-        image.to_filename(temporary)
+    write_grid(path, array, volume.geometry)
 
 
 def _write_picture(path: Path, source: Path, *, grey: bool) -> None:

@@ -34,6 +34,7 @@ from dinoseg.data.volumes import (
     stack_slices,
     take_slice,
 )
+from dinoseg.data.volumes.forms import NiftiForms
 from dinoseg.data.volumes.slices import plane_axis
 from dinoseg.errors import DataError, LayoutError, UsageError
 from dinoseg.outputs import atomic_path, write_csv, write_json, write_text
@@ -76,6 +77,7 @@ class StoredVolume:
         plane: of the slices.
         group: patient.
         split: "train", "val", "test" or None.
+        forms: how the NIfTI file said where its voxels lie; None for other files.
     """
 
     shape: tuple[int, int, int]
@@ -87,11 +89,12 @@ class StoredVolume:
     plane: Plane
     group: str
     split: str | None
+    forms: NiftiForms | None = None
 
     @property
     def geometry(self) -> Geometry:
         """Grid in the file's orientation."""
-        return Geometry(self.shape, np.array(self.affine), self.spacing_known)
+        return Geometry(self.shape, np.array(self.affine), self.spacing_known, forms=self.forms)
 
 
 def write_slices(dataset: Dataset, root: Path, options: SliceOptions, progress: Progress) -> tuple[str, ...]:
@@ -172,7 +175,13 @@ def read_sidecar(root: Path) -> Sidecar:
 
 def _parse(value: Mapping[str, Any]) -> StoredVolume:
     lists = {key: tuple(value[key]) for key in ("shape", "lows", "steps")}
-    return StoredVolume(**{**value, **lists, "affine": tuple(map(tuple, value["affine"]))})
+    stated = value.get("forms")
+    forms = stated and NiftiForms(**{key: _freeze(item) for key, item in stated.items()})
+    return StoredVolume(**{**value, **lists, "affine": _freeze(value["affine"]), "forms": forms or None})
+
+
+def _freeze(value: Any) -> Any:
+    return tuple(_freeze(item) for item in value) if isinstance(value, list) else value
 
 
 def _choose_channel(image: Volume, options: SliceOptions) -> Volume:
@@ -214,6 +223,7 @@ def _measure(image: Volume, files: CaseFiles, options: SliceOptions) -> StoredVo
         plane=options.plane,
         group=files.group,
         split=files.split,
+        forms=geometry.forms,
     )
 
 

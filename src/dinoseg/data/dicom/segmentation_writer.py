@@ -19,7 +19,7 @@ from dinoseg.data.dicom.headers import class_uid, count_frames, instance_uid, te
 from dinoseg.data.dicom.libraries import explaining, load_highdicom, load_pydicom, shorten
 from dinoseg.data.dicom.reference import SeriesReference
 from dinoseg.data.dicom.segmentation_reader import read_segmentation
-from dinoseg.data.volumes.geometry import CORNER_TOLERANCE, refuse_other_geometry
+from dinoseg.data.volumes.geometry import refuse_other_geometry
 from dinoseg.data.volumes.volume import LabelVolume
 from dinoseg.errors import DinosegError, LabelError, OutputError, UsageError
 from dinoseg.outputs import atomic_path, refuse_existing
@@ -106,7 +106,6 @@ def write_segmentation(
         label.geometry,
         image_name=reference.source,
         label_name=label.id,
-        tolerance=CORNER_TOLERANCE,
     )
     sources = _prepare_sources(reference)
     with atomic_path(path, overwrite=overwrite) as temporary:

@@ -54,6 +54,8 @@ class VolumePipeline:
             )
         except (DataError, UsageError) as error:  # of this volume; what holds for all was checked before
             return Failure(job.source, str(error))
+        for line in prediction.warnings:
+            self.progress.note(f"{job.source}: {line}")
         try:
             return _write(prediction, volume, job)
         except LabelError as error:  # a DICOM SEG of nothing
@@ -82,6 +84,7 @@ def read_back(job: Job) -> PredictedFile:
             skipped=True,
             description=job.description,
             volumes_ml=None if None in volumes.values() else volumes,
+            warnings=tuple(found.get("warnings", ())),  # files of earlier versions have none
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"{job.description} is damaged ({error})"
@@ -105,4 +108,5 @@ def _write(prediction: VolumePrediction, volume: Volume, job: Job) -> PredictedF
         pixels=prediction.voxels,
         description=job.description,
         volumes_ml=prediction.volumes_ml,
+        warnings=prediction.warnings,
     )

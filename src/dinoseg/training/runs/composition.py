@@ -23,6 +23,7 @@ from dinoseg.config import (
     preset as find_preset,
 )
 from dinoseg.data import Dataset
+from dinoseg.data.layouts.dataset import is_ct
 from dinoseg.errors import ConfigError, UsageError
 from dinoseg.training.runs.run_folder import anchor, anchor_backbone
 
@@ -119,8 +120,7 @@ def _choose_preprocessing(dataset: Dataset, preset: str, method: str) -> Preproc
     chosen = preset_preprocessing(preset, method)
     if not dataset.is_volumes:
         return chosen
-    ct = dataset.channel_names[:1] and dataset.channel_names[0].strip().lower() == "ct"
-    intensity = WindowIntensity() if ct else PercentileIntensity()
+    intensity = WindowIntensity() if is_ct(dataset) else PercentileIntensity()
     return chosen.model_copy(update={"intensity": intensity, "channels": dataset.cases[0].channel_count})
 
 
