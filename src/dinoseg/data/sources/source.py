@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinoseg.data.case import Case, Image
-from dinoseg.data.dicom import read_series
+from dinoseg.data.dicom import GivenSeries, group_files, read_series
 from dinoseg.data.images import read_image
 from dinoseg.data.images.decoding import SUFFIXES
 from dinoseg.data.layouts.folders import open_folder
@@ -86,13 +86,32 @@ def is_volume(source: Source) -> bool:
     return isinstance(source, Volume)
 
 
-def open_volume(source: str | Path | Volume, *, channels: int = 1, series: str | None = None) -> Volume:
+def join_series(sources: Sequence[Path]) -> tuple[GivenSeries, ...]:
+    """The series of which several files were given one by one (`scan/*.dcm`).
+
+    Raises:
+        DinosegError: pydicom is not installed.
+    """
+    files = [
+        path for path in sources if path.suffix.lower() != _ARCHIVE and path.is_file() and _is_dicom(path)
+    ]
+    return group_files(list(dict.fromkeys(files))) if len(files) > 1 else ()
+
+
+def open_volume(
+    source: str | Path | Volume,
+    *,
+    channels: int = 1,
+    series: str | None = None,
+    files: Sequence[Path] = (),
+) -> Volume:
     """Read a volume in the orientation of its file.
 
     Args:
         source: a file, or a folder or zip with a DICOM series; a volume is returned as it is.
         channels: of the model; see `read_all_channels`.
         series: UID of the series, needed where there are several.
+        files: of a folder, the files of the series that were given; all where none.
 
     Raises:
         FileFormatError: the file, or one of the series, cannot be read.
@@ -104,7 +123,7 @@ def open_volume(source: str | Path | Volume, *, channels: int = 1, series: str |
     path = Path(source)
     if volume_suffix(path):
         return read_all_channels(path, channels)
-    return read_series(path, series=series)
+    return read_series(path, series=series, files=files)
 
 
 def normalise(path: Path) -> str:

@@ -109,6 +109,8 @@ def predict_files(
     plan = plan_jobs(
         sources, out, overlays=overlays, probabilities=probabilities, volume_format=volume_format
     )
+    for note in plan.notes:
+        progress.note(note)
     _check_kinds(plan, options, {"planes": planes, "volume_format": volume_format, "series": series})
     if not (overwrite or resume):
         refuse_outputs(plan, out)

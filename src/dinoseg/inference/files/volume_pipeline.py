@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dinoseg.data.sources.source import open_volume
 from dinoseg.data.volumes import Volume
-from dinoseg.errors import DataError, LabelError, OutputError, UsageError
+from dinoseg.errors import DataError, OutputError, UsageError
 from dinoseg.inference.engine import Options
 from dinoseg.inference.files.plan import Job
 from dinoseg.inference.results.report import Failure, PredictedFile
@@ -48,7 +48,7 @@ class VolumePipeline:
     def _run_job(self, job: Job) -> PredictedFile | Failure:
         try:
             channels = self.model.settings.preprocessing.channels
-            volume = open_volume(job.source, channels=channels, series=self.series)
+            volume = open_volume(job.source, channels=channels, series=self.series, files=job.files)
             prediction = segment_volume(
                 self.model, volume, self.options, scratch=self.scratch, progress=self.progress
             )
@@ -58,7 +58,7 @@ class VolumePipeline:
             self.progress.note(f"{job.source}: {line}")
         try:
             return _write(prediction, volume, job)
-        except LabelError as error:  # a DICOM SEG of nothing
+        except DataError as error:  # a DICOM SEG that the headers of this series do not allow
             return Failure(job.source, str(error))
 
 
