@@ -230,9 +230,7 @@ def _tell_volumes(dataset: Dataset, settings: RunSettings, chosen: _Chosen, prog
     if not dataset.is_volumes:
         return
     progress.note(describe_intensity(dataset, settings))
-    first = chosen.train[0]
-    channels = max(len(first.images), len(first.channel_indices))
-    seen = note_channels(channels, settings.model.preprocessing)
+    seen = note_channels(chosen.train[0].channel_count, settings.model.preprocessing)
     if seen:
         progress.note(seen)
     for line in note_doubts((*chosen.train, *chosen.val), settings.model.preprocessing):

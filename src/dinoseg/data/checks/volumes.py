@@ -159,7 +159,7 @@ def _describe(case: VolumeCase, mapping: LabelMapping) -> VolumeFacts:
     return VolumeFacts(
         id=case.id,
         geometry=case.image.geometry,
-        kind=f"{volume_suffix(case.source)} {array.dtype.name}",
+        kind=f"{volume_suffix(case.source) or 'DICOM'} {array.dtype.name}",
         channels=case.image.channels,
         voxels={id_: count for id_, count in counts.items() if id_ not in background},
         constant=all(bool(channel.min() == channel.max()) for channel in array),

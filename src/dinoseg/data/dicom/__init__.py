@@ -5,6 +5,7 @@ pydicom and highdicom come with the extra `dicom` and are loaded on first use.
 
 from __future__ import annotations
 
+from dinoseg.data.dicom.labels import LabelledSeries, LabelObject, read_label_object, read_series_label
 from dinoseg.data.dicom.reading import DicomVolume, read_series
 from dinoseg.data.dicom.reference import SeriesReference, read_reference
 from dinoseg.data.dicom.segmentation_reader import NamedLabelVolume, read_segmentation
@@ -22,6 +23,8 @@ from dinoseg.data.dicom.structures import read_structures
 __all__ = [
     "DicomVolume",
     "GivenSeries",
+    "LabelObject",
+    "LabelledSeries",
     "NamedLabelVolume",
     "Series",
     "SeriesReference",
@@ -29,9 +32,11 @@ __all__ = [
     "WrittenSegmentation",
     "find_series",
     "group_files",
+    "read_label_object",
     "read_reference",
     "read_segmentation",
     "read_series",
+    "read_series_label",
     "read_structures",
     "survey_series",
     "write_segmentation",

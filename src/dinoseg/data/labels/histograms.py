@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dinoseg.data.dicom import LabelledSeries, read_series_label
 from dinoseg.data.images import image_info, read_label
 from dinoseg.data.volumes import read_label as read_label_volume
 from dinoseg.data.volumes import volume_suffix
@@ -86,15 +87,16 @@ def scan_labels(paths: Sequence[Path], progress: Progress | None = None) -> Labe
     return merge_values([read_values(path) for path in steps])
 
 
-def read_values(path: Path) -> MaskValues:
-    """Count the values of one mask.
+def read_values(path: Path, series: LabelledSeries | None = None) -> MaskValues:
+    """Count the values of one mask; of a DICOM label on `series`, its class ids.
 
     Raises:
         FileFormatError: it cannot be read.
         LabelError: a label volume with values that are no ids.
     """
-    if volume_suffix(path):
-        counts = count_values(read_label_volume(path).array)
+    if series is not None or volume_suffix(path):
+        raw_label = read_label_volume(path) if series is None else read_series_label(path, series)
+        counts = count_values(raw_label.array)
         return MaskValues(path, counts, colour=False, lossy=False, volume=True)
     raw = read_label(path)
     colour = is_colour(raw)

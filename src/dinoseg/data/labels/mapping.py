@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from dinoseg.data.case import IGNORE_ID, LabelMap
 from dinoseg.data.cases.files import CaseFiles
+from dinoseg.data.dicom import LabelledSeries, read_series_label
 from dinoseg.data.images import read_label
 from dinoseg.data.labels.histograms import (
     LabelHistogram,
@@ -88,15 +89,20 @@ class LabelMapping:
         """Number of classes with the background; every id is below it."""
         return max((*(id_ for raw, id_ in self.table.items() if raw != self.ignore), 1)) + 1
 
-    def read(self, path: Path) -> NDArray[np.uint8]:
+    def read(self, path: Path, series: LabelledSeries | None = None) -> NDArray[np.uint8]:
         """Class ids of a mask (H, W), or of a label volume (D, H, W) in the orientation of its file.
+
+        Args:
+            path: the mask.
+            series: that it was drawn on, where it is a DICOM SEG or RTSTRUCT.
 
         Raises:
             FileFormatError: it cannot be read.
             LabelError: a value without a class.
         """
-        if volume_suffix(path):
-            ids: NDArray[np.uint8] = self.apply_volume(read_label_volume(path)).array
+        if series is not None or volume_suffix(path):
+            raw = read_label_volume(path) if series is None else read_series_label(path, series)
+            ids: NDArray[np.uint8] = self.apply_volume(raw).array
             return ids
         return self.apply(read_label(path), name=str(path)).array
 
@@ -220,16 +226,16 @@ def require_foreground(cases: Sequence[CaseFiles], mapping: LabelMapping) -> Non
     Raises:
         LabelError: there is no mask, or every one is all background.
     """
-    paths = [case.label for case in cases if case.label is not None]
-    if not paths:
+    masks = [(case.label, case.series) for case in cases if case.label is not None]
+    if not masks:
         raise LabelError(
             "the training split holds no case with a mask; make one with `dinoseg data split DATA`"
         )
-    for path in paths:
-        if mapping.find_classes(mapping.read(path)):
+    for path, series in masks:
+        if mapping.find_classes(mapping.read(path, series)):
             return
     raise LabelError(
-        f"all {len(paths)} training masks are empty (only background, e.g. {paths[0]}); "
+        f"all {len(masks)} training masks are empty (only background, e.g. {masks[0][0]}); "
         "check that the right folder was given with `dinoseg data check DATA`"
     )
 

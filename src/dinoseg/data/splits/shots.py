@@ -118,7 +118,7 @@ def _find_classes(dataset: Dataset, members: Mapping[str, Sequence[CaseFiles]]) 
 def _classes_of(dataset: Dataset, case: CaseFiles) -> frozenset[int]:
     if case.label is None or case.id in dataset.empty:
         return frozenset()
-    return dataset.labels.find_classes(dataset.labels.read(case.label))
+    return dataset.labels.find_classes(dataset.labels.read(case.label, case.series))
 
 
 def _draw_order(classes_of: Mapping[str, frozenset[int]], count: int, seed: int) -> list[str]:
