@@ -137,8 +137,15 @@ def write_image_volume(path: Path, volume: Volume) -> None:
     """
     array = volume.array[0]
     if array.dtype.kind in "iu" and array.dtype.itemsize == 8:
-        array = array.astype(np.float32)  # NIfTI readers seldom know 64 bits
+        array = _narrow(array)
     write_grid(path, array, volume.geometry)
+
+
+def _narrow(array: NDArray[Any]) -> NDArray[Any]:
+    """Integers of 64 bits in 32 where those hold them: few readers of NIfTI know 64 bits."""
+    limits = np.iinfo(np.int32)
+    fits = limits.min <= int(array.min()) and int(array.max()) <= limits.max
+    return array.astype(np.int32) if fits else array
 
 
 def _write_picture(path: Path, source: Path, *, grey: bool) -> None:

@@ -200,11 +200,12 @@ def refuse_other_geometry(
     if image.shape == label.shape and offset.first <= TOLERANCE and offset.voxels <= accepted:
         return
     offset = measure_offset(image, label)
+    placed = image.forms.disagreement if image.forms else ""
     raise LabelError(
         f"{label_name} does not lie on the grid of its image {image_name}: the label has {label.describe()}, "
         f"the image {image.describe()}; corners are up to {offset.millimetres:.4g} mm apart "
         f"({offset.voxels:.3g} voxels), accepted are {accepted:.2g} voxels; export the label on the grid "
-        "of the image"
+        f"of the image{f'. Of the image, {placed}' if placed else ''}"
     )
 
 

@@ -105,7 +105,7 @@ def write_grid(path: Path, array: NDArray[Any], geometry: Geometry, *, overwrite
     if version == 1 and longest > _LONGEST_AXIS:
         raise UsageError(f"{path}: NIfTI holds {_LONGEST_AXIS} voxels per axis, not {longest}; write .nrrd")
     kind = _nibabel().Nifti1Image if version == 1 else _nibabel().Nifti2Image
-    image = kind(array.transpose(2, 1, 0), None)  # (D, H, W) -> (W, H, D)
+    image = kind(array.transpose(2, 1, 0), None, dtype=array.dtype)  # (D, H, W) -> (W, H, D)
     if forms is None:
         _state_place(image, geometry)
     else:
