@@ -232,9 +232,21 @@ def test_a_point_among_the_structures_is_left_out_by_name(tmp_path: Path) -> Non
     np.testing.assert_array_equal(case.label.array, draw_ids() == 2)
 
 
-def test_slices_of_two_shapes_of_a_nifti_pair(tmp_path: Path) -> None:
+def test_a_label_of_another_shape_is_refused(tmp_path: Path) -> None:
     root = make_raw(tmp_path / "raw", 1)
     write_nifti(root / "labelsTr/c1.nii.gz", np.zeros(SHAPE, np.uint8))
     dataset = open_dataset(root)
     with pytest.raises(LabelError, match="does not lie on the grid"):
         read_volume_case(dataset.cases[0], dataset.labels)
+
+
+def test_every_row_of_the_manual_names_a_test_that_exists() -> None:
+    root = Path(__file__).parents[2]
+    rows = [line for line in (root / "docs/reliability-volumes.md").read_text().splitlines() if "| `" in line]
+    named = [line.rpartition("| `")[2].rstrip("` |") for line in rows]
+    assert len(named) > 50
+    for name in named:
+        file, _, test = name.partition("::")
+        assert (
+            f"{'class' if test.startswith('Test') else 'def'} {test}" in (root / "tests" / file).read_text()
+        ), name

@@ -155,7 +155,7 @@ def _describe(case: VolumeCase, mapping: LabelMapping) -> VolumeFacts:
     array = case.image.array
     counts = {} if case.label is None else count_values(case.label.array)
     background = {0, IGNORE_ID} if mapping.ignore is not None else {0}
-    described, forms = describe_volume(case.image), case.image.geometry.forms
+    described = describe_volume(case.image)
     return VolumeFacts(
         id=case.id,
         geometry=case.image.geometry,
@@ -166,6 +166,6 @@ def _describe(case: VolumeCase, mapping: LabelMapping) -> VolumeFacts:
         digest=digest_voxels(case.image),
         lowest=described.lowest,
         highest=described.highest,
-        placement=forms.disagreement if forms else "",
+        placement=case.image.geometry.placement_doubt,
         hounsfield=doubt_hounsfield(case.image, CTWindows()) or "",
     )

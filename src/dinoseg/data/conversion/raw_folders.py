@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from dinoseg.data.case import IGNORE_ID, LabelMap
-from dinoseg.data.cases.files import CaseFiles
+from dinoseg.data.cases.files import CaseFiles, shorten
 from dinoseg.data.cases.volumes import VolumeCase, read_volume_case
 from dinoseg.data.images import image_info, read_image, write_mask
 from dinoseg.data.labels.declarations import write_declaration
@@ -106,8 +106,12 @@ class RawWriter:
         return np.where(ids == IGNORE_ID, self._ignore, ids).astype(np.uint8)
 
 
-def write_raw(dataset: Dataset, root: Path, progress: Progress) -> None:
-    """Write all cases of a data set of images or volumes in nnU-Net's raw layout."""
+def write_raw(dataset: Dataset, root: Path, progress: Progress) -> tuple[str, ...]:
+    """Write all cases of a data set of images or volumes in nnU-Net's raw layout.
+
+    Returns:
+        Lines that a person should see: volumes whose files place them in two ways.
+    """
     writer = RawWriter(root, dataset)
     steps = progress.track(dataset.cases, total=len(dataset.cases), label="Converting")
     if not dataset.is_volumes:
@@ -115,13 +119,23 @@ def write_raw(dataset: Dataset, root: Path, progress: Progress) -> None:
         for files in steps:
             writer.add_image(files, dataset.labels, grey=grey)
         writer.finish(("grey",) if grey else ("red", "green", "blue"), IMAGE_ENDING)
-        return
-    channels = 1
+        return ()
+    channels, doubts = 1, {}
     for files in steps:
         case = read_volume_case(files, dataset.labels)
         channels = case.image.channels
+        doubts[case.id] = case.image.geometry.placement_doubt
         writer.add_volume(case, files.split)
     writer.finish(name_channels(dataset.channel_names, channels), VOLUME_ENDING)
+    return name_doubts(doubts)
+
+
+def name_doubts(doubts: Mapping[str, str]) -> tuple[str, ...]:
+    """One line for all volumes with a doubt (case id -> doubt or ""), with that of the first."""
+    doubtful = [name for name, doubt in doubts.items() if doubt]
+    if not doubtful:
+        return ()
+    return (f"{len(doubtful)} of {len(doubts)} volumes ({shorten(doubtful)}): {doubts[doubtful[0]]}",)
 
 
 def name_channels(names: Sequence[str], count: int) -> tuple[str, ...]:

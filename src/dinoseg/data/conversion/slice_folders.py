@@ -21,7 +21,7 @@ from PIL import Image as PillowImage
 from dinoseg.data.case import IGNORE_ID
 from dinoseg.data.cases.files import CaseFiles
 from dinoseg.data.cases.volumes import VolumeCase, read_volume_case, take_label_slice
-from dinoseg.data.conversion.raw_folders import VOLUME_ENDING, RawWriter, name_channels
+from dinoseg.data.conversion.raw_folders import VOLUME_ENDING, RawWriter, name_channels, name_doubts
 from dinoseg.data.images import write_mask
 from dinoseg.data.labels.declarations import write_declaration
 from dinoseg.data.layouts.dataset import Dataset
@@ -110,9 +110,11 @@ def write_slices(dataset: Dataset, root: Path, options: SliceOptions, progress: 
     rows: list[dict[str, str]] = []
     lists: dict[str, list[str]] = defaultdict(list)
     rounded: list[float] = []
+    doubts: dict[str, str] = {}
     for files in progress.track(dataset.cases, total=len(dataset.cases), label="Converting"):
         case = read_volume_case(files, dataset.labels)
         image = _choose_channel(case.image, options)
+        doubts[case.id] = image.geometry.placement_doubt
         stored = _measure(image, files, options)
         rounded += [step / 2 for step in stored.steps if not _is_exact(image, step)]
         names = _write_volume(root, case, image, stored, options)
@@ -127,7 +129,7 @@ def write_slices(dataset: Dataset, root: Path, options: SliceOptions, progress: 
     notes = [f"values are rounded to within {max(rounded):.3g}"] if rounded else []
     if options.window:
         notes.append("values outside the window are cut to its ends")
-    return tuple(notes)
+    return (*notes, *name_doubts(doubts))
 
 
 def restore_volumes(dataset: Dataset, root: Path, progress: Progress) -> None:

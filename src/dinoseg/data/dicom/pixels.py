@@ -72,7 +72,7 @@ def read_encoding(name: object, dataset: Any, frame: int) -> Encoding:
         raise FileFormatError(f"{name} stores {bits} of {allocated} bits; accepted are 8, 16 and 32")
     if high != bits - 1:
         raise FileFormatError(
-            f"{name} stores its {bits} bits up to bit {high} (HighBit); accepted is {bits - 1}: export it anew"
+            f"{name} stores its {bits} bits up to bit {high} (HighBit); accepted is {bits - 1}: export it new"
         )
     lowest = -(1 << (bits - 1)) if signed else 0
     return Encoding(slope, intercept, lowest, lowest + (1 << bits) - 1, inverted)

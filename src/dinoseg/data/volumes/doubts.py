@@ -65,8 +65,7 @@ def find_doubts(volume: Volume, rule: IntensityRule | None = None) -> tuple[str,
         volume: as read.
         rule: how its intensities are read; with CT windows the values should be Hounsfield units.
     """
-    forms = volume.geometry.forms
-    placed = forms.disagreement if forms is not None else ""
+    placed = volume.geometry.placement_doubt
     values = doubt_hounsfield(volume, rule) if isinstance(rule, CTWindows) else None
     return tuple(line for line in (placed, values) if line)
 

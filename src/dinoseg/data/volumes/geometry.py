@@ -79,6 +79,11 @@ class Geometry:
         return "mm" if self.spacing_known else "voxels"
 
     @property
+    def placement_doubt(self) -> str:
+        """One line where the file places its voxels in two ways, or ""."""
+        return self.forms.disagreement if self.forms else ""
+
+    @property
     def directions(self) -> str:
         """Towards where D, H and W run, one letter each: "IPL" is inferior, posterior, left."""
         cosines = self.affine[:3, :3] / np.array(self.spacing)
@@ -200,7 +205,7 @@ def refuse_other_geometry(
     if image.shape == label.shape and offset.first <= TOLERANCE and offset.voxels <= accepted:
         return
     offset = measure_offset(image, label)
-    placed = image.forms.disagreement if image.forms else ""
+    placed = image.placement_doubt
     raise LabelError(
         f"{label_name} does not lie on the grid of its image {image_name}: the label has {label.describe()}, "
         f"the image {image.describe()}; corners are up to {offset.millimetres:.4g} mm apart "
