@@ -25,7 +25,7 @@ from dinoseg.errors import DinosegError
 LONGEST = 10.0  # seconds for one file
 MOST_MEMORY = 2 << 30  # bytes beyond what was in use before
 SECONDS = "DINOSEG_FUZZ_SECONDS"  # for how long the slow tests go on with each reader
-QUICK = 40  # mutations of each file in the quick tests
+QUICK = 24  # mutations of each file in the quick tests
 
 _HEADER = 1024  # bytes at the start (and the end) that are damaged more often than the rest
 _EXTREMES = (0, 1, 0x7F, 0x80, 0xFF, 0xFFFF, 0x7FFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)

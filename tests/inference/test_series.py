@@ -123,6 +123,16 @@ def test_files_given_one_by_one_are_one_series(glass3d: Segmenter, tmp_path: Pat
     np.testing.assert_array_equal(*masks)
 
 
+def test_files_of_series_in_a_list(glass3d: Segmenter, tmp_path: Path) -> None:
+    first = draw_series(tmp_path / "a", array=ARRAY)
+    second = draw_series(tmp_path / "b", array=np.zeros_like(ARRAY), series="b")
+    volume = make_volume((2, 12, 12))
+    found = predict(glass3d, [*map(str, first), volume, *second])
+    assert [each.mask.shape for each in found] == [ARRAY.shape, (2, 12, 12), ARRAY.shape]
+    np.testing.assert_array_equal(found[0].mask, predict(glass3d, tmp_path / "a").mask)
+    assert not found[2].mask.any()
+
+
 def test_only_the_files_that_were_given_are_read(glass3d: Segmenter, tmp_path: Path) -> None:
     paths = draw_series(tmp_path / "ct", array=ARRAY)
     report = predict_files(glass3d, paths[:3], tmp_path / "out", overlays=False)

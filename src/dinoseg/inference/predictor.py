@@ -10,6 +10,7 @@ from pathlib import Path
 
 from dinoseg.backbones.extractors import Precision
 from dinoseg.data.case import Case
+from dinoseg.data.dicom import GivenSeries
 from dinoseg.data.sources.channels import drop_companions
 from dinoseg.data.sources.source import Source, expand, is_many, is_volume, open_case, open_volume
 from dinoseg.data.volumes import Plane, Volume
@@ -168,7 +169,7 @@ def _predict_items(
             continue
         for index in indices:
             item = items[index]
-            if isinstance(item, str | Path | Volume):
+            if isinstance(item, str | Path | Volume | GivenSeries):
                 channels = model.settings.preprocessing.channels
                 yield segment_volume(model, open_volume(item, channels=channels, series=series), options)
 
