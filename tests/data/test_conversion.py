@@ -83,7 +83,7 @@ def test_both_forms_of_a_header_come_back(tmp_path: Path) -> None:
         image.header["sform_code"] = 4
         image.to_filename(path)
     done = convert(source, tmp_path / "slices", to="images")
-    assert any("2 of 2 volumes (c1; c2): its sform and qform disagree" in note for note in done.notes)
+    assert any("2 of 2 volumes (c1; c2), c1: its sform and qform disagree" in note for note in done.notes)
     convert(tmp_path / "slices", tmp_path / "back", to="nnunet")
     for name in ("imagesTr/c1_0000.nii.gz", "labelsTr/c1.nii.gz"):
         before, after = (nibabel.load(tmp_path / root / name).header for root in ("raw", "back"))

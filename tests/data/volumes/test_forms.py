@@ -19,7 +19,15 @@ from dinoseg.data.volumes import (
 )
 from dinoseg.data.volumes.nifti import write_grid
 from dinoseg.errors import LabelError
-from tests.data.volumes.samples import counting, edit_nifti, ijk, oblique_affine, save_nifti, save_text_nrrd
+from tests.data.volumes.samples import (
+    counting,
+    edit_nifti,
+    ijk,
+    oblique_affine,
+    save_mha,
+    save_nifti,
+    save_text_nrrd,
+)
 
 _PLACES = ("srow_x", "srow_y", "srow_z", "quatern_b", "quatern_c", "quatern_d")
 _FIELDS = (
@@ -218,3 +226,20 @@ def test_directions_rounded_in_a_text_header_are_the_same_grid(tmp_path: Path, d
         check_same_geometry(image, read_label(write("c.nrrd", rounded, origin=0.02)))
     with pytest.raises(LabelError, match="does not lie on the grid"):
         check_same_geometry(image, read_label(write("d.nrrd", np.round(turn * 0.71, decimals))))
+
+
+@pytest.mark.parametrize("decimals", [4, 6])
+def test_a_rounded_matrix_of_a_metaimage_is_the_same_grid(tmp_path: Path, decimals: int) -> None:
+    turn = Rotation.from_euler("xyz", [3, 7, 11], degrees=True).as_matrix()
+    voxels = np.zeros((3, 300, 300), np.uint8).tobytes()
+
+    def write(name: str, matrix: np.ndarray, **fields: str) -> Path:
+        stated = {"DimSize": "300 300 3", "ElementType": "MET_UCHAR", "ElementSpacing": "0.7 0.7 3"}
+        text = " ".join(repr(float(number)) for number in matrix.T.ravel())
+        return save_mha(tmp_path / name, {**stated, "TransformMatrix": text, **fields}, voxels)
+
+    image = read_volume(write("a.mha", turn))
+    check_same_geometry(image, read_label(write("b.mha", np.round(turn, decimals))))
+    for name, fields in (("c.mha", {"Offset": "1.02 2 3"}), ("d.mha", {"ElementSpacing": "0.71 0.7 3"})):
+        with pytest.raises(LabelError, match="does not lie on the grid"):
+            check_same_geometry(image, read_label(write(name, np.round(turn, decimals), **fields)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,7 +26,6 @@ from dinoseg.data.volumes import (
     Volume,
     apply_ramps,
     check_same_geometry,
-    find_doubts,
     find_orientation,
     fit_ramps,
     read_label,
@@ -34,6 +33,7 @@ from dinoseg.data.volumes import (
     read_volume_info,
     take_slice,
 )
+from dinoseg.data.volumes.doubts import doubt_hounsfield
 from dinoseg.data.volumes.geometry import refuse_other_geometry
 from dinoseg.data.volumes.slices import plane_axis
 from dinoseg.errors import ConfigError
@@ -205,20 +205,26 @@ def note_doubts(
     Returns:
         One line for each kind of doubt, which names the volumes; none for images.
     """
-    if settings.intensity is None:
+    if settings.intensity is None or not cases:
         return ()
     rule = intensity_rule(settings.intensity)
-    looked = [cases[index] for index in sorted({int(n) for n in np.linspace(0, len(cases) - 1, most)})]
-    doubts: dict[str, list[tuple[str, str]]] = {}
-    for files in looked if cases else ():
-        for line in find_doubts(read_channels(files), rule):
-            doubts.setdefault(line.split(" ")[1], []).append((files.id, line))  # "sform", "values", …
-    part = f"{len(looked)} volumes" if len(looked) == len(cases) else f"{len(looked)} that were looked at"
-    return tuple(
-        f"{len(found)} of {part} ({shorten(id_ for id_, _ in found)}), {found[0][0]}: {found[0][1]}; "
-        "`dinoseg data check` looks at all"
-        for found in doubts.values()
-    )
+    placement, values = {}, {}
+    for index in sorted({int(n) for n in np.linspace(0, len(cases) - 1, most)}):
+        volume = read_channels(cases[index])
+        placement[volume.id] = volume.geometry.placement_doubt
+        values[volume.id] = (doubt_hounsfield(volume, rule) if isinstance(rule, CTWindows) else "") or ""
+    more = "" if len(values) == len(cases) else f" ({len(values)} of {len(cases)} were looked at)"
+    found = (*summarise_doubts(placement), *summarise_doubts(values))
+    return tuple(f"{line}; `dinoseg data check` looks at all{more}" for line in found)
+
+
+def summarise_doubts(doubts: Mapping[str, str]) -> tuple[str, ...]:
+    """One line for all volumes with a doubt of a kind (case id -> doubt or ""), with that of the first."""
+    doubtful = [name for name, doubt in doubts.items() if doubt]
+    if not doubtful:
+        return ()
+    named = f"{len(doubtful)} of {len(doubts)} volumes ({shorten(doubtful)})"
+    return (f"{named}, {doubtful[0]}: {doubts[doubtful[0]]}",)
 
 
 def _join(numbers: list[int]) -> str:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dinoseg.data.case import IGNORE_ID
-from dinoseg.data.cases.files import CaseFiles, shorten
-from dinoseg.data.cases.volumes import VolumeCase, read_volume_case
+from dinoseg.data.cases.files import CaseFiles
+from dinoseg.data.cases.volumes import VolumeCase, read_volume_case, summarise_doubts
 from dinoseg.data.checks.findings import ClassSummary, Finding, VolumeSummary, list_cases
 from dinoseg.data.checks.inspection import CaseFailure
 from dinoseg.data.labels.histograms import count_values
@@ -84,9 +84,9 @@ def check_volumes(facts: Sequence[VolumeFacts], dataset: Dataset) -> list[Findin
     empty = [case.id for case in dataset.cases if case.id in dataset.empty]
     unknown = [case.id for case in facts if not case.geometry.spacing_known]
     findings = list_cases("warning", "flat", constant, "every voxel has the same value")
-    findings += _name_doubts("geometry", {case.id: case.placement for case in facts})
+    findings += _warn("geometry", {case.id: case.placement for case in facts})
     if is_ct(dataset):
-        findings += _name_doubts("hounsfield", {case.id: case.hounsfield for case in facts})
+        findings += _warn("hounsfield", {case.id: case.hounsfield for case in facts})
     findings += list_cases("info", "empty", empty, "the label is empty")
     if unknown and len(unknown) < len(facts):
         findings += list_cases(
@@ -108,15 +108,8 @@ def check_volumes(facts: Sequence[VolumeFacts], dataset: Dataset) -> list[Findin
     return findings
 
 
-def _name_doubts(topic: str, lines: Mapping[str, str]) -> list[Finding]:
-    """One warning for all cases with a doubt of a kind, with the line of the first."""
-    doubtful = [case for case, line in lines.items() if line]
-    if not doubtful:
-        return []
-    message = (
-        f"{len(doubtful)} of {len(lines)} volumes ({shorten(doubtful)}), {doubtful[0]}: {lines[doubtful[0]]}"
-    )
-    return [Finding("warning", topic, message)]
+def _warn(topic: str, doubts: Mapping[str, str]) -> list[Finding]:
+    return [Finding("warning", topic, line) for line in summarise_doubts(doubts)]
 
 
 def summarise_volumes(facts: Sequence[VolumeFacts]) -> VolumeSummary:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from dinoseg.data.case import IGNORE_ID, LabelMap
-from dinoseg.data.cases.files import CaseFiles, shorten
-from dinoseg.data.cases.volumes import VolumeCase, read_volume_case
+from dinoseg.data.cases.files import CaseFiles
+from dinoseg.data.cases.volumes import VolumeCase, read_volume_case, summarise_doubts
 from dinoseg.data.images import image_info, read_image, write_mask
 from dinoseg.data.labels.declarations import write_declaration
 from dinoseg.data.labels.mapping import LabelMapping
@@ -127,15 +127,7 @@ def write_raw(dataset: Dataset, root: Path, progress: Progress) -> tuple[str, ..
         doubts[case.id] = case.image.geometry.placement_doubt
         writer.add_volume(case, files.split)
     writer.finish(name_channels(dataset.channel_names, channels), VOLUME_ENDING)
-    return name_doubts(doubts)
-
-
-def name_doubts(doubts: Mapping[str, str]) -> tuple[str, ...]:
-    """One line for all volumes with a doubt (case id -> doubt or ""), with that of the first."""
-    doubtful = [name for name, doubt in doubts.items() if doubt]
-    if not doubtful:
-        return ()
-    return (f"{len(doubtful)} of {len(doubts)} volumes ({shorten(doubtful)}): {doubts[doubtful[0]]}",)
+    return summarise_doubts(doubts)
 
 
 def name_channels(names: Sequence[str], count: int) -> tuple[str, ...]:

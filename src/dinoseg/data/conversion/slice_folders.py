@@ -20,8 +20,13 @@ from PIL import Image as PillowImage
 
 from dinoseg.data.case import IGNORE_ID
 from dinoseg.data.cases.files import CaseFiles
-from dinoseg.data.cases.volumes import VolumeCase, read_volume_case, take_label_slice
-from dinoseg.data.conversion.raw_folders import VOLUME_ENDING, RawWriter, name_channels, name_doubts
+from dinoseg.data.cases.volumes import (
+    VolumeCase,
+    read_volume_case,
+    summarise_doubts,
+    take_label_slice,
+)
+from dinoseg.data.conversion.raw_folders import VOLUME_ENDING, RawWriter, name_channels
 from dinoseg.data.images import write_mask
 from dinoseg.data.labels.declarations import write_declaration
 from dinoseg.data.layouts.dataset import Dataset
@@ -129,7 +134,7 @@ def write_slices(dataset: Dataset, root: Path, options: SliceOptions, progress: 
     notes = [f"values are rounded to within {max(rounded):.3g}"] if rounded else []
     if options.window:
         notes.append("values outside the window are cut to its ends")
-    return (*notes, *name_doubts(doubts))
+    return (*notes, *summarise_doubts(doubts))
 
 
 def restore_volumes(dataset: Dataset, root: Path, progress: Progress) -> None:
