@@ -3,15 +3,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-EXTRAS := dev,dicom,export,serve
+EXTRAS := dev,dicom,docs,export,serve
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
-SOURCES := src tests benchmarks
+SOURCES := src tests benchmarks docs
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 SPEED := decoders whole pipeline evaluation growth volumes
 ACCURACY := accuracy few_labels
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all check fix bench bench-accuracy clean
+.PHONY: help setup demo docs test test-all check fix bench bench-accuracy clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' Makefile
@@ -32,17 +33,21 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup ## train, evaluate and predict on generated pictures, offline, into demo/
 	@$(BIN)/dinoseg demo --out demo
 
+docs: setup ## the manual as a site, in build/site/index.html; it needs no network
+	@$(MKDOCS)
+
 test: setup ## the quick tests
 	@$(PYTEST) -q -n 2 --dist loadfile -m "not slow" tests
 
 test-all: setup ## every test, with real data where it is at hand (long)
 	@$(PYTEST) -q tests
 
-check: setup ## lint, format, types, architecture
+check: setup ## lint, format, types, architecture, links of the manual
 	@$(BIN)/ruff check $(SOURCES)
 	@$(BIN)/ruff format --check $(SOURCES)
 	@$(BIN)/mypy --strict src
 	@$(PYTEST) -q tests/test_architecture.py
+	@$(MKDOCS)
 
 fix: setup ## mend what can be mended automatically
 	@$(BIN)/ruff check --fix $(SOURCES)

@@ -18,11 +18,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from dinoseg.backbones.extractors import PRECISIONS, Backbone, Precision
+from dinoseg.backbones.extractors import PRECISIONS, Extractor, Precision
 from dinoseg.backbones.features import Features
-from dinoseg.config import decoder_settings
-from dinoseg.decoders import Decoder
-from dinoseg.model.segmenter import create_decoder
+from dinoseg.methods import decoder_settings
+from dinoseg.methods.assembly import create_decoder
+from dinoseg.methods.decoder import Decoder
 from measuring import Row, describe_machine, matrix_rate, measure, random_backbone, save
 
 VITS = ("dinov3_vits16", "dinov3_vitb16", "dinov3_vitl16")
@@ -30,7 +30,7 @@ SIZES, BATCHES = (256, 512), (1, 64)
 STEPS = (("segdino-v1", 256, 64), ("segdino-v2", 256, 16), ("dino-unet", 512, 4))  # method, size, batch
 LAST = 0.2  # seconds of a measurement
 Run = Callable[[], Tensor]
-Prepare = Callable[[Backbone, Decoder, Tensor], Run]
+Prepare = Callable[[Extractor, Decoder, Tensor], Run]
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ class Gpu:
         torch.cuda.empty_cache()
         return show(row)
 
-    def make_loading(self, backbone: Backbone, *, pinned: bool) -> Run:
+    def make_loading(self, backbone: Extractor, *, pinned: bool) -> Run:
         """From pixels on the host to features on the device."""
         host = torch.randn(64, 3, 256, 256)
         host = host.pin_memory() if pinned else host
@@ -187,18 +187,18 @@ class Gpu:
         return step
 
 
-def run_eagerly(backbone: Backbone, decoder: Decoder, pixels: Tensor) -> Run:
+def run_eagerly(backbone: Extractor, decoder: Decoder, pixels: Tensor) -> Run:
     """As the commands do."""
     return lambda: decoder(backbone(pixels), pixels if decoder.needs_image else None)
 
 
-def run_compiled(backbone: Backbone, decoder: Decoder, pixels: Tensor) -> Run:
+def run_compiled(backbone: Extractor, decoder: Decoder, pixels: Tensor) -> Run:
     """The network of the backbone compiled for this size, the decoder as it is."""
-    backbone.module = cast(nn.Module, torch.compile(backbone.module))
+    backbone.network = cast(nn.Module, torch.compile(backbone.network))
     return run_eagerly(backbone, decoder, pixels)
 
 
-def run_graph(backbone: Backbone, decoder: Decoder, pixels: Tensor) -> Run:
+def run_graph(backbone: Extractor, decoder: Decoder, pixels: Tensor) -> Run:
     """The backbone recorded once as a CUDA graph for this size and replayed, the decoder as it is."""
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
@@ -218,7 +218,7 @@ def run_graph(backbone: Backbone, decoder: Decoder, pixels: Tensor) -> Run:
     return forward
 
 
-def count_gflop(backbone: Backbone, pixels: Tensor) -> float:
+def count_gflop(backbone: Extractor, pixels: Tensor) -> float:
     """Of the matrix products and convolutions of the backbone."""
     with FlopCounterMode(display=False) as counter:
         backbone(pixels[:1])

@@ -14,9 +14,11 @@ from typing import Any
 
 import torch
 
+from dinoseg.backbones.architecture import read_settings
+from dinoseg.backbones.backbone import PRECISIONS, Precision
 from dinoseg.backbones.catalog import BACKBONES
-from dinoseg.backbones.extractors import PRECISIONS, Backbone, Precision
-from dinoseg.backbones.modules import MODULE_TYPES, build_config
+from dinoseg.backbones.extractors import Extractor
+from dinoseg.backbones.published import PublishedWeights, list_shapes
 from dinoseg.outputs import write_csv
 
 ROOT = Path(__file__).parents[1]
@@ -114,16 +116,22 @@ def _read_processor() -> dict[str, str]:
     return {key.strip(): value.strip() for key, value in facts.items()}
 
 
-def random_backbone(name: str, *, precision: Precision = "float32") -> Backbone:
+def random_weights(name: str) -> PublishedWeights:
+    """Weights that nobody trained, of the catalog's real size."""
+    settings = read_settings(BACKBONES[name])
+    generator = torch.Generator().manual_seed(0)
+    tensors = {}
+    for key, shape in list_shapes(settings).items():
+        if len(shape) == 1:
+            tensors[key] = torch.zeros(shape) if key.endswith("bias") else torch.ones(shape)
+        else:
+            tensors[key] = 0.02 * torch.randn(shape, generator=generator)
+    return PublishedWeights(settings, tensors)
+
+
+def random_backbone(name: str, *, precision: Precision = "float32") -> Extractor:
     """A backbone of the catalog at its real size, with weights that nobody trained."""
-    spec = BACKBONES[name]
-    config = build_config(spec)
-    if MODULE_TYPES[spec.family].attention:
-        config._attn_implementation = "sdpa"
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        module = MODULE_TYPES[spec.family].model(config)
-    return Backbone(module, spec, precision=precision, source="random weights")
+    return Extractor(random_weights(name), BACKBONES[name], precision=precision, source="random weights")
 
 
 def resident_memory_gb() -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,13 +89,36 @@ def _absolute(node: ast.ImportFrom, module: Module) -> str:
     return ".".join(package[: len(package) - up] + ([node.module] if node.module else []))
 
 
+def list_arrows(modules: Mapping[str, Module]) -> dict[str, set[tuple[str, str]]]:
+    """Which room imports from which, for each layer; a room is what lies directly in a layer's folder."""
+    arrows: dict[str, set[tuple[str, str]]] = {}
+    for module in modules.values():
+        for item in list_imports(module, modules):
+            layer, room = _find_room(module.name)
+            other_layer, other = _find_room(item.target)
+            if layer == other_layer and room and other and room != other and item.target in modules:
+                arrows.setdefault(layer, set()).add((room, other))
+    return arrows
+
+
+def _find_room(name: str) -> tuple[str, str]:
+    _, layer, room = ([*name.split("."), "", ""])[:3]
+    return layer, room
+
+
 def find_cycle(modules: Mapping[str, Module]) -> list[str]:
     """Names of the modules on one import cycle, first one repeated at the end; empty if there is none."""
-    graph = {
-        name: [item.target for item in list_imports(module, modules) if item.target in modules]
-        for name, module in modules.items()
-        if name != PACKAGE
-    }
+    return find_circle(
+        {
+            name: [item.target for item in list_imports(module, modules) if item.target in modules]
+            for name, module in modules.items()
+            if name != PACKAGE
+        }
+    )
+
+
+def find_circle(graph: Mapping[str, Sequence[str]]) -> list[str]:
+    """The nodes on one circle of a graph, first one repeated at the end; empty if there is none."""
     done: set[str] = set()
 
     def visit(name: str, trail: list[str]) -> list[str]:

@@ -4,7 +4,9 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
+from dinoseg.backbones.architecture import ViTSettings, read_settings
 from dinoseg.backbones.catalog import (
     BACKBONES,
     IMAGENET_MEAN,
@@ -13,7 +15,8 @@ from dinoseg.backbones.catalog import (
     find_spec,
     published_layers,
 )
-from dinoseg.backbones.modules import build_empty
+from dinoseg.backbones.networks import arrange, build_empty
+from dinoseg.backbones.published import PublishedWeights, count_parameters, list_shapes
 from dinoseg.errors import UsageError
 
 # Blocks, channels, and millions of parameters as published.
@@ -56,13 +59,40 @@ def test_published_sizes(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BACKBONES)
-def test_module_has_the_stated_parameters(name: str) -> None:
+def test_settings_have_the_stated_parameters(name: str) -> None:
     spec = BACKBONES[name]
-    module = build_empty(spec)
-    assert sum(weight.numel() for weight in module.parameters()) == spec.parameters
-    if spec.family != "dinov3_convnext":
-        assert module.config.num_hidden_layers == spec.depth
-        assert module.config.hidden_size == spec.channels[0]
+    settings = read_settings(spec)
+    assert count_parameters(settings) == spec.parameters
+    if isinstance(settings, ViTSettings):
+        assert settings.num_hidden_layers == spec.depth
+        assert settings.hidden_size == spec.channels[0]
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_every_weight_of_the_network_is_given_once(name: str) -> None:
+    """Also of the largest, which have 6.7 billion: on a device that keeps no numbers."""
+    settings = read_settings(BACKBONES[name])
+    tensors = {key: torch.empty(shape, device="meta") for key, shape in list_shapes(settings).items()}
+    network = build_empty(settings)
+    given = list(arrange(PublishedWeights(settings, tensors), depth=BACKBONES[name].depth))
+    assert len(given) == len(dict(given))
+    assert {key: tensor.shape for key, tensor in given} == {
+        key: weight.shape for key, weight in network.named_parameters()
+    }
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_the_network_of_every_size_runs(name: str) -> None:
+    spec = BACKBONES[name]
+    image = torch.empty(2, 3, 2 * spec.strides[-1], 3 * spec.strides[-1], device="meta")
+    maps, classes = build_empty(read_settings(spec))(image, spec.layers)
+    expected = [
+        (2, width, image.shape[-2] // stride, image.shape[-1] // stride)
+        for width, stride in zip(spec.channels, spec.strides, strict=True)
+    ]
+    assert [level.shape for level in maps] == expected
+    if classes is not None:
+        assert [token.shape for token in classes] == [(2, width) for width in spec.channels]
 
 
 def test_layers_are_the_published_ones() -> None:

@@ -1,9 +1,11 @@
-"""Small backbones for tests: those of tests/parity in every key layout, and folders with random weights."""
+"""Small backbones for tests: those of tests/parity in every key layout, and random ones."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +13,17 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from dinoseg.backbones.architecture import read_settings
 from dinoseg.backbones.catalog import IMAGENET_MEAN, IMAGENET_STD, BackboneSpec
-from dinoseg.backbones.modules import MODULE_TYPES, build_config
+from dinoseg.backbones.extractors import Extractor
+from dinoseg.backbones.folders import write_folder
+from dinoseg.backbones.published import PublishedWeights, list_shapes
 
 PARITY = Path(__file__).parents[1] / "parity"
 VITS = ("dinov3_vit_mlp", "dinov3_vit_swiglu", "timm_vit_mlp", "timm_vit_swiglu")
 CONVNEXTS = ("dinov3_convnext", "timm_convnext")
 CASES = VITS + CONVNEXTS
+FAMILIES = ("dinov3_vit", "dinov3_convnext", "dinov2", "dinov2_registers")
 
 
 @dataclass(frozen=True)
@@ -65,12 +71,19 @@ def vit_spec(name: str = "tiny-vit", **changes: Any) -> BackboneSpec:
         "layer_norm_eps": 1e-5,
         **changes,
     }
-    return _spec(name, "dinov3_vit", config, (config["hidden_size"],) * 4, (16,) * 4)
+    return _spec(
+        name, "dinov3_vit", config, (config["hidden_size"],) * 4, (changes.get("patch_size", 16),) * 4
+    )
 
 
-def convnext_spec(dims: list[int], depths: list[int]) -> BackboneSpec:
-    config = {"hidden_sizes": dims, "depths": depths}
-    return _spec("tiny-convnext", "dinov3_convnext", config, tuple(dims), (4, 8, 16, 32))
+def convnext_spec(
+    dims: Sequence[int] = (8, 16, 24, 32), depths: Sequence[int] = (1, 1, 2, 1), **changes: Any
+) -> BackboneSpec:
+    config = {"hidden_sizes": list(dims), "depths": list(depths), **changes}
+    strides = tuple(4 * 2**stage for stage in range(len(dims)))
+    spec = _spec("tiny-convnext", "dinov3_convnext", config, tuple(dims), strides)
+    layers = tuple(range(len(dims)))
+    return replace(spec, stride=4, smallest=strides[-1], layers=layers, depth=len(dims))
 
 
 def dinov2_spec(family: Any = "dinov2", **changes: Any) -> BackboneSpec:
@@ -103,20 +116,34 @@ def _spec(name: str, family: Any, config: dict[str, Any], channels: Any, strides
     )
 
 
-def build_module(spec: BackboneSpec, *, seed: int = 0) -> Any:
-    """The transformers module of `spec` with random weights, every branch of which counts."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        module = MODULE_TYPES[spec.family].model(build_config(spec))
-        with torch.no_grad():
-            for weight in module.parameters():
-                weight.add_(torch.randn_like(weight) * 0.1)
-    return module.eval()
+def tiny_spec(family: str) -> BackboneSpec:
+    """One small backbone of each family."""
+    if family == "dinov3_vit":
+        return vit_spec()
+    return convnext_spec() if family == "dinov3_convnext" else dinov2_spec(family)
+
+
+def random_weights(spec: BackboneSpec, *, seed: int = 0) -> PublishedWeights:
+    """Random weights, every one of which counts."""
+    settings = read_settings(spec)
+    generator = torch.Generator().manual_seed(seed)
+    tensors = {}
+    for name, shape in list_shapes(settings).items():
+        fan_in = max(1, math.prod(shape[1:]))
+        noise = torch.randn(shape, generator=generator)
+        centred = name.endswith("bias") or len(shape) > 1
+        tensors[name] = noise * fan_in**-0.5 if centred else 1 + 0.1 * noise  # norms and scales are about 1
+    return PublishedWeights(settings, tensors)
+
+
+def make_extractor(spec: BackboneSpec, *, seed: int = 0, **options: Any) -> Extractor:
+    """A backbone with random weights."""
+    return Extractor(random_weights(spec, seed=seed), spec, **{"source": "test", **options})
 
 
 def save_folder(folder: Path, spec: BackboneSpec, *, seed: int = 0) -> Path:
-    """Save a random module as a Hugging Face folder, mean = std = 0.5."""
-    build_module(spec, seed=seed).save_pretrained(folder)
+    """Save random weights as a Hugging Face folder, mean = std = 0.5."""
+    write_folder(folder, random_weights(spec, seed=seed))
     processor = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}
     (folder / "preprocessor_config.json").write_text(json.dumps(processor))
     return folder

@@ -12,7 +12,8 @@ import pytest
 
 from dinoseg.cli import bars
 from dinoseg.cli.bars import LineProgress, TerminalProgress, create_progress
-from dinoseg.cli.output import Output, session, to_plain, write_json_line
+from dinoseg.cli.output import Output, session, write_json_line
+from dinoseg.outputs import to_plain
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from PIL import Image as PillowImage
 
 from dinoseg.data import open_dataset, read_case
 from dinoseg.data.images import read_image, read_label
-from dinoseg.data.labels.mapping import require_foreground
+from dinoseg.data.splits.shots import require_foreground
 from dinoseg.data.splits.splits import check_splits, load_splits, make_splits, resolve_splits
 from dinoseg.errors import DataError, FileFormatError, LabelError, LayoutError, SplitError
 from tests.data.samples import SIZE, blob, make_dataset, picture, save, write_lines

@@ -103,12 +103,20 @@ def test_a_data_set_is_reproducible_and_not_overwritten_by_accident(tmp_path: Pa
         write_phantoms(tmp_path / "a", kind="dermoscopy", count=6)
 
 
-def test_overwriting_removes_what_an_earlier_call_drew_and_nothing_else(tmp_path: Path) -> None:
+def test_overwriting_replaces_what_an_earlier_call_drew(tmp_path: Path) -> None:
     write_phantoms(tmp_path, kind="ultrasound", count=9, size=(32, 40))
-    (tmp_path / "images" / "mine.txt").write_text("keep")
     write_phantoms(tmp_path, kind="ultrasound", count=5, size=(32, 40), overwrite=True)
     assert len(open_dataset(tmp_path).cases) == 5
-    assert (tmp_path / "images" / "mine.txt").exists()
+
+
+@pytest.mark.parametrize("name", ["images/mine.txt", "masks/ultrasound_0001.png"])
+def test_overwriting_touches_nothing_where_a_file_is_not_ours(tmp_path: Path, name: str) -> None:
+    write_phantoms(tmp_path, kind="ultrasound", count=5, size=(32, 40))
+    (tmp_path / name).write_bytes(b"drawn by hand")
+    with pytest.raises(OutputError, match=name):
+        write_phantoms(tmp_path, kind="ultrasound", count=5, size=(32, 40), overwrite=True)
+    assert (tmp_path / name).read_bytes() == b"drawn by hand"
+    assert len(list((tmp_path / "images").glob("*.png"))) == 5
 
 
 def test_wrong_requests_are_refused(tmp_path: Path) -> None:

@@ -11,14 +11,16 @@ import torch
 from PIL import Image
 
 from dinoseg.backbones import create_backbone
-from dinoseg.config import BackboneSettings, LinearSettings, ModelSettings, PreprocessingSettings
+from dinoseg.config import BackboneSettings, PreprocessingSettings
 from dinoseg.data.layouts.dataset import open_dataset
 from dinoseg.data.splits.splits import Splits, save_splits
 from dinoseg.errors import DataError, LabelError, OutputError, SplitError, UsageError
 from dinoseg.evaluation import evaluate
 from dinoseg.evaluation.metrics import score_case
 from dinoseg.inference.predictor import predict
+from dinoseg.methods.linear.card import LinearSettings
 from dinoseg.model.segmenter import Segmenter
+from dinoseg.model.settings import ModelSettings
 
 T = TypeVar("T")
 CASES = tuple(f"case{number}" for number in range(7))
@@ -231,7 +233,11 @@ def test_other_classes_are_refused(model: Segmenter, data: Path, splits: Path) -
     [
         ({"protocol": "papers"}, "protocol 'papers' is not accepted"),
         ({"split": "tests"}, "split 'tests' is not accepted"),
-        ({"device": "cpu"}, "belong to a run folder"),
+        ({"device": "cpu"}, r"^device belongs to load\(\)"),
+        ({"series": "1.2.3"}, "series is for predict"),
+        ({"planes": ("axial",)}, "planes are for volumes"),
+        ({"protocol": "paper", "flips": True}, "protocol paper scores whole images once"),
+        ({"protocol": "paper", "window": 32}, "protocol paper scores whole images once"),
         ({"batch_size": 0}, "batch_size"),
         ({"tolerance": -1.0}, "tolerance"),
     ],

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from dinoseg.backbones.catalog import BackboneSpec
-from dinoseg.backbones.modules import load_module
-from dinoseg.model.segmenter import METHODS
+from dinoseg.backbones.folders import write_folder
+from dinoseg.backbones.published import load_weights
+from dinoseg.methods import METHODS
 from tests.backbones.tiny import convnext_spec, read_parity, save_folder
-from tests.decoders.released import read
+from tests.methods.released import read
 
 METHOD_OF = {
     "segdino_v1_c1": "segdino-v1",
@@ -39,7 +40,7 @@ class Release:
     @property
     def prefix(self) -> str:
         """Of the backbone's tensors."""
-        return METHODS[self.method].decoder.released_backbone
+        return METHODS[self.method].load_decoder().released_backbone
 
     @property
     def backbone(self) -> dict[str, Tensor]:
@@ -59,7 +60,7 @@ class Release:
 
     def save_same_backbone(self, folder: Path) -> str:
         """A backbone folder with the case's own weights."""
-        load_module(self.spec, self.backbone, source="fixture").save_pretrained(folder)
+        write_folder(folder, load_weights(self.spec, self.backbone, source="fixture"))
         return str(folder)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from dinoseg import train
 from dinoseg.backbones.cache import EntryStore
-from dinoseg.backbones.extractors import Backbone
+from dinoseg.backbones.extractors import Extractor
 from dinoseg.data.images import decoding
 from dinoseg.data.phantoms.phantoms import write_phantoms
 from dinoseg.training.learning.module import DecoderTraining
@@ -45,7 +45,7 @@ class Counts:
 @pytest.fixture
 def counts(monkeypatch: pytest.MonkeyPatch) -> Counts:
     counts = Counts()
-    counts.wrap(monkeypatch, Backbone, "forward", "backbone")
+    counts.wrap(monkeypatch, Extractor, "forward", "backbone")
     counts.wrap(monkeypatch, decoding, "decode", "decode")
     counts.wrap(monkeypatch, decoding, "reading", "open")
     counts.wrap(monkeypatch, EntryStore, "put", "write")

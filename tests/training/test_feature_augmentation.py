@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
-import dinoseg.training.learning.module as module_module
+import dinoseg.training.learning.step as step_module
 from dinoseg.backbones.features import Features
 from dinoseg.config import TrainSettings
-from dinoseg.decoders.wt_aug import wt_aug
-from dinoseg.model.segmenter import METHODS
+from dinoseg.methods import METHODS
+from dinoseg.methods.blocks.wt_aug import wt_aug
 from dinoseg.training.features.bank import Batch
 from dinoseg.training.learning.feature_augmentation import augment_features
 from dinoseg.training.learning.module import DecoderTraining
@@ -130,7 +130,7 @@ def test_every_method_can_use_it(
         changed.append(not same(features, augmented))
         return augmented
 
-    monkeypatch.setattr(module_module, "augment_features", note)
+    monkeypatch.setattr(step_module, "augment_features", note)
     train_small(data, tmp_path / "off", cache, method=method, changes=changes)
     assert changed
     assert not any(changed)

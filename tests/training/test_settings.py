@@ -18,17 +18,16 @@ from dinoseg.config import (
     AugmentationSettings,
     BackboneSettings,
     CacheSettings,
-    Method,
-    ModelSettings,
     PreprocessingSettings,
     TrainSettings,
-    decoder_settings,
-    preset,
 )
 from dinoseg.data import open_dataset
 from dinoseg.data.tensors.augmentation import draw_view
 from dinoseg.errors import ConfigError
+from dinoseg.methods import METHODS, decoder_settings
+from dinoseg.methods.presets import preset
 from dinoseg.model.segmenter import Segmenter
+from dinoseg.model.settings import ModelSettings
 from dinoseg.training.features.bank import ViewBank
 from dinoseg.training.features.items import read_digests
 from dinoseg.training.learning.module import DecoderTraining
@@ -216,7 +215,7 @@ class Training:
         configured: Any = self.module.configure_optimizers()
         scheduler = configured["lr_scheduler"]
         assert scheduler["interval"] == "step"
-        steps = len(self.module.train_dataloader()) * self.module.settings.epochs
+        steps = len(self.module.train_dataloader()) * self.module._step.settings.epochs
         return [scheduler["scheduler"].lr_lambdas[0](step) for step in range(steps)]
 
     def positions(self) -> list[tuple[int, ...]]:
@@ -288,7 +287,7 @@ def test_processes_share_steps(bank: ViewBank) -> None:
     for rank in (0, 1):
         training = Training(bank, batch_size=2)
         training.trainer.global_rank, training.trainer.world_size = rank, 2
-        training.module.settings = TrainSettings(batch_size=2, steps_per_epoch=3)
+        training.module._step.settings = TrainSettings(batch_size=2, steps_per_epoch=3)
         shares.append(training.positions())
     assert [len(share) for share in shares] == [3, 3]
     assert shares[0] != shares[1]
@@ -337,7 +336,7 @@ def test_validation_is_every_case_once_as_it_is(bank: ViewBank) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "method"), [("default", "linear"), *(("paper", method) for method in get_args(Method))]
+    ("name", "method"), [("default", "linear"), *(("paper", method) for method in METHODS)]
 )
 def test_no_preset_asks_for_views_that_it_does_not_draw(name: str, method: str) -> None:
     recipe = preset(name, method)

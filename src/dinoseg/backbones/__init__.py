@@ -9,7 +9,7 @@ from dinoseg.backbones.catalog import BACKBONES, BackboneSpec, find_spec
 from dinoseg.progress import Progress, Silent
 
 if TYPE_CHECKING:
-    from dinoseg.backbones.extractors import Backbone
+    from dinoseg.backbones.backbone import Backbone
 
 __all__ = ["BACKBONES", "BackboneSpec", "create_backbone", "find_spec"]
 

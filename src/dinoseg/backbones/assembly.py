@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from dinoseg.backbones.backbone import Backbone, Precision
 from dinoseg.backbones.catalog import BACKBONES, UNTRAINED, BackboneSpec, find_spec
-from dinoseg.backbones.extractors import Backbone, Precision
+from dinoseg.backbones.extractors import Extractor
 from dinoseg.backbones.folders import read_spec
 from dinoseg.backbones.hub import hash_file
 from dinoseg.backbones.licenses import require_license
-from dinoseg.backbones.modules import load_module
+from dinoseg.backbones.published import load_weights
 from dinoseg.backbones.tensor_files import list_parts, read_folder, read_tensors
-from dinoseg.backbones.untrained import SEED, build_untrained
+from dinoseg.backbones.untrained import SEED, draw_weights
 from dinoseg.backbones.weights import get_weights
 from dinoseg.backbones.weights_local import open_weights
 from dinoseg.errors import UsageError, WeightsError
@@ -36,9 +37,9 @@ def assemble(
     spec = find_spec(name)
     if spec.name == UNTRAINED:
         _refuse_weights(weights, f"{name} is random by design")
-        module = build_untrained(spec)
-        return Backbone(
-            module, spec, layers=layers, precision=precision, source=f"random numbers, seed {SEED}"
+        drawn = draw_weights(spec)
+        return Extractor(
+            drawn, spec, layers=layers, precision=precision, source=f"random numbers, seed {SEED}"
         )
     return _from_catalog(spec, layers, accept_license, weights, precision, progress)
 
@@ -56,9 +57,8 @@ def _from_catalog(
     else:
         require_license(spec, accept=accept_license, progress=progress)
         found = open_weights(Path(weights).expanduser(), spec)
-    module = load_module(spec, read_tensors(found.path), source=str(found.path))
-    return Backbone(
-        module,
+    return Extractor(
+        load_weights(spec, read_tensors(found.path), source=str(found.path)),
         spec,
         layers=layers,
         precision=precision,
@@ -73,9 +73,8 @@ def _from_folder(
     if not folder.is_dir():
         raise WeightsError(f"{folder} is no folder; give a Hugging Face folder or a name from the catalog")
     spec = read_spec(folder, progress=progress)
-    module = load_module(spec, read_folder(folder), source=str(folder))
-    return Backbone(
-        module,
+    return Extractor(
+        load_weights(spec, read_folder(folder), source=str(folder)),
         spec,
         layers=layers,
         precision=precision,

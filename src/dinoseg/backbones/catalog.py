@@ -28,7 +28,7 @@ class BackboneSpec:
 
     Attributes:
         name: catalog name, or the name of a local folder.
-        family: which module of transformers runs it.
+        family: which network of ours runs it, and which settings it has.
         patch: pixels per side of a token; a ConvNeXt's finest cell (4).
         stride: height and width are padded to a multiple of this.
         channels: width of each tapped level, from shallow to deep.
@@ -39,7 +39,8 @@ class BackboneSpec:
         std: per-channel deviation to divide by.
         parameters: number of weights, exactly.
         license: `dinov3-license`, `apache-2.0`, `none`, or what a local folder states.
-        config: settings of the transformers configuration; enough to build the module offline.
+        config: settings as in a Hugging Face config.json; enough to build the network offline.
+        smallest: no side is padded to less.
         timm_repo: timm's open copy on the Hugging Face hub.
         hf_repo: the publisher's own repository there.
         hf_gated: whether that repository asks for an accepted request and a token.
@@ -59,6 +60,7 @@ class BackboneSpec:
     parameters: int
     license: str
     config: Mapping[str, Any] = field(hash=False)
+    smallest: int = 1
     timm_repo: str | None = None
     hf_repo: str | None = None
     hf_gated: bool = False
@@ -137,7 +139,7 @@ def _dinov3_convnext(
         name=f"dinov3_convnext_{size}",
         family="dinov3_convnext",
         patch=4,
-        stride=32,
+        stride=4,
         channels=channels,
         strides=(4, 8, 16, 32),
         layers=(0, 1, 2, 3),
@@ -147,6 +149,7 @@ def _dinov3_convnext(
         parameters=parameters,
         license=DINOV3_LICENSE,
         config={"hidden_sizes": list(channels), "depths": list(blocks)},
+        smallest=32,
         timm_repo=f"timm/convnext_{size}.dinov3_lvd1689m",
         hf_repo=f"facebook/dinov3-convnext-{size}-pretrain-lvd1689m",
         hf_gated=True,

@@ -1,38 +1,33 @@
-"""`Backbone`: image -> Features, frozen."""
+"""`Extractor`: the backbone that runs a network of ours on padded images."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dinoseg.backbones.backbone import PRECISIONS as PRECISIONS
+from dinoseg.backbones.backbone import Backbone as Backbone
+from dinoseg.backbones.backbone import Precision as Precision
 from dinoseg.backbones.catalog import BackboneSpec
 from dinoseg.backbones.features import Features
-from dinoseg.backbones.modules import MODULE_TYPES
+from dinoseg.backbones.networks import build_network
+from dinoseg.backbones.published import PublishedWeights
 from dinoseg.errors import UsageError
 
-Precision = Literal["float32", "bfloat16"]
-PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
-Self = TypeVar("Self", bound="Backbone")
+Self = TypeVar("Self", bound="Extractor")
 
-#: Settings that change the features without changing the shape of any weight.
-_RESULT_SETTINGS = (
-    "model_type",
-    "patch_size",
-    "num_attention_heads",
-    "num_register_tokens",
-    "hidden_act",
-    "layer_norm_eps",
-    "rope_theta",
-)
+#: Part of a digest where the same weights gave other features before: a ConvNeXt's at sizes that are no
+#: multiple of 32. Run folders know the identity, which stays as it was.
+_GEOMETRY = {"dinov3_convnext": 2}
 
 
-class Backbone(nn.Module):
+class Extractor(nn.Module):
     """A frozen network that turns normalised images into feature maps.
 
     Every tapped ViT block goes through the network's final LayerNorm; a ConvNeXt gives its raw stages.
@@ -45,14 +40,13 @@ class Backbone(nn.Module):
         layers: tapped blocks or stages, counted from 0.
         channels: width of each level.
         strides: pixels of the padded image per cell of each level.
-        stride: the image is padded to a multiple of this.
+        stride: the image is padded to a multiple of this, and to no less than `spec.smallest`.
         mean: mean to subtract from RGB in [0, 1] before `forward`.
         std: deviation to divide by.
         precision: `float32`, or `bfloat16` inside the network (features are float32 either way).
         digest: sha256 of weights, settings, layers and precision, whatever the name: equal
             digests give equal features.
-        identity: the digest of the same network in float32: equal identities differ in precision
-            at most.
+        identity: the same without the precision: what a trained decoder belongs to.
         weights_sha256: sha256 of the weight file.
         license: licence of the weights.
         source: where the weights came from.
@@ -60,7 +54,7 @@ class Backbone(nn.Module):
 
     def __init__(
         self,
-        module: nn.Module,
+        weights: PublishedWeights,
         spec: BackboneSpec,
         *,
         layers: tuple[int, ...] | None = None,
@@ -68,10 +62,10 @@ class Backbone(nn.Module):
         source: str,
         weights_sha256: str | None = None,
     ) -> None:
-        """Wrap a loaded transformers module.
+        """Build the network as far as the deepest tap.
 
         Args:
-            module: all blocks, with all weights; those beyond the deepest tap are dropped.
+            weights: of all blocks.
             spec: its description.
             layers: taps, ascending, counted from 0; those of `spec` if not given.
             precision: what the network computes in.
@@ -94,12 +88,13 @@ class Backbone(nn.Module):
         self.license = spec.license
         self.source = source
         # Without the mask token, which no image reaches: timm's copies of the same weights leave it out.
-        used = {key: value for key, value in module.state_dict().items() if not key.endswith("mask_token")}
-        state = hash_tensors(used)
+        used = {key: value for key, value in weights.tensors.items() if not key.endswith("mask_token")}
+        state, settings = hash_tensors(used), weights.settings.result_settings
         self.weights_sha256 = weights_sha256 or state
-        self.identity = _combine(state, _settings(module), self.layers, "float32")
-        self.digest = _combine(state, _settings(module), self.layers, precision)
-        self.module = _prepare(module, spec, deepest=self.layers[-1], precision=precision)
+        self.identity = _combine(state, settings, self.layers, "float32")
+        self.digest = _combine(state, settings, self.layers, precision, geometry=_GEOMETRY.get(spec.family))
+        self._dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+        self.network = build_network(weights, depth=self.layers[-1] + 1, dtype=self._dtype)
         self.eval()
 
     def train(self: Self, mode: bool = True) -> Self:
@@ -116,46 +111,34 @@ class Backbone(nn.Module):
                 One channel is repeated, a fourth (alpha) is dropped.
 
         Returns:
-            Float32 maps that cover the image padded at the bottom and right.
+            Float32 maps of the image padded at the bottom and right.
 
         Raises:
             UsageError: the image has another shape or holds integers.
         """
-        rgb = _to_rgb(image)
-        padded = pad_to_multiple(rgb, self.stride)
-        enabled = self.precision == "bfloat16"
-        # Off must be said too: a trainer around this may have switched autocast on.
-        with torch.autocast(image.device.type, dtype=torch.bfloat16, enabled=enabled):
-            convnext = self.spec.family == "dinov3_convnext"
-            levels, cls = self._run_convnext(padded) if convnext else self._run_vit(padded)
+        padded = pad_to_multiple(_to_rgb(image), self.stride, smallest=self.spec.smallest)
+        # Off must be said: a trainer around this may have switched autocast on.
+        with torch.autocast(image.device.type, enabled=False):
+            maps, classes = self.network(padded.to(self._dtype), self.layers)
         return Features(
-            levels=levels,
+            levels=tuple(level.float().contiguous() for level in maps),
             strides=self.strides,
             size=(int(image.shape[-2]), int(image.shape[-1])),
             padded=(int(padded.shape[-2]), int(padded.shape[-1])),
-            cls=cls,
+            cls=None if classes is None else tuple(token.float() for token in classes),
         )
 
-    def _run_convnext(self, image: Tensor) -> tuple[tuple[Tensor, ...], None]:
-        encoder: Any = self.module.model
-        stages = encoder(image, output_hidden_states=True).hidden_states[1:]
-        return tuple(stages[layer].float().contiguous() for layer in self.layers), None
 
-    def _run_vit(self, image: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        module: Any = self.module
-        blocks = module(image, output_hidden_states=True).hidden_states[1:]
-        norm = getattr(module, MODULE_TYPES[self.spec.family].norm)
-        tokens = [norm(blocks[layer]).float() for layer in self.layers]
-        special = 1 + getattr(module.config, "num_register_tokens", 0)
-        rows = image.shape[-2] // self.stride
-        # (B, 1 + registers + N, C) -> (B, N, C) -> (B, C, N) -> (B, C, h, w)
-        levels = [each[:, special:].transpose(1, 2).unflatten(2, (rows, -1)).contiguous() for each in tokens]
-        return tuple(levels), tuple(each[:, 0] for each in tokens)
+def pad_to_multiple(image: Tensor, stride: int, *, smallest: int = 1) -> Tensor:
+    """Repeat the last row and column of (B, C, H, W) until both sides are multiples of `stride`.
 
-
-def pad_to_multiple(image: Tensor, stride: int) -> Tensor:
-    """Repeat the last row and column of (B, C, H, W) until both sides are multiples of `stride`."""
-    bottom, right = -image.shape[-2] % stride, -image.shape[-1] % stride
+    Args:
+        image: the pixels.
+        stride: what the sides must be multiples of.
+        smallest: what no side may be below; a multiple of `stride`.
+    """
+    height, width = image.shape[-2:]
+    bottom, right = (max(-(-side // stride) * stride, smallest) - side for side in (height, width))
     return F.pad(image, (0, right, 0, bottom), mode="replicate") if bottom or right else image
 
 
@@ -200,26 +183,20 @@ def _level(spec: BackboneSpec, values: tuple[int, ...], layer: int) -> int:
     return values[layer] if spec.family == "dinov3_convnext" else values[0]
 
 
-def _settings(module: nn.Module) -> dict[str, Any]:
-    config: Any = module.config
-    return {key: getattr(config, key) for key in _RESULT_SETTINGS if hasattr(config, key)}
-
-
-def _combine(state: str, settings: dict[str, Any], layers: tuple[int, ...], precision: str) -> str:
-    content = {"tensors": state, "settings": settings, "layers": list(layers), "precision": precision}
+def _combine(
+    state: str,
+    settings: dict[str, Any],
+    layers: tuple[int, ...],
+    precision: str,
+    *,
+    geometry: int | None = None,
+) -> str:
+    content: dict[str, Any] = {
+        "tensors": state,
+        "settings": settings,
+        "layers": list(layers),
+        "precision": precision,
+    }
+    if geometry is not None:
+        content["geometry"] = geometry
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _prepare(module: nn.Module, spec: BackboneSpec, *, deepest: int, precision: Precision) -> nn.Module:
-    """Freeze, drop the blocks nobody reads, and cast matrices once instead of at every step."""
-    blocks = next(
-        part for part in module.modules() if isinstance(part, nn.ModuleList) and len(part) == spec.depth
-    )
-    del blocks[deepest + 1 :]
-    if precision == "bfloat16":
-        # Only linear layers: autocast would round exactly these, while the patch embedding's type
-        # decides the type of the position angles.
-        for part in module.modules():
-            if isinstance(part, nn.Linear):
-                part.to(torch.bfloat16)
-    return module.eval().requires_grad_(False)

@@ -18,7 +18,10 @@ class Features:
             4-8-16-32 for a ConvNeXt.
         size: height and width of the image that went in.
         padded: height and width after padding at the bottom and right to a multiple of
-            the backbone's stride; `levels[i]` covers exactly this area.
+            the backbone's stride. `levels[i]` has padded // strides[i] cells a side: a ViT's
+            maps cover exactly this area, and so does a ConvNeXt's first. Its deeper ones leave
+            out the last rows and columns where these fill no whole cell, as the published
+            network does; convolutions of the levels above have looked at them.
         cls: class tokens (B, C) of the same layers, where the backbone has them.
     """
 

@@ -1,4 +1,4 @@
-"""Local Hugging Face folders as backbones: what their config.json says, as a `BackboneSpec`."""
+"""Local Hugging Face folders as backbones: reading what their config.json says, and writing one."""
 
 from __future__ import annotations
 
@@ -8,38 +8,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from safetensors.torch import save
+
+from dinoseg.backbones.architecture import FAMILIES, ConvNeXtSettings, read_settings
 from dinoseg.backbones.catalog import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     BackboneSpec,
-    Family,
     Triple,
     published_layers,
 )
-from dinoseg.backbones.modules import build_config, build_empty
+from dinoseg.backbones.published import PublishedWeights, count_parameters
 from dinoseg.errors import WeightsError
+from dinoseg.outputs import atomic_path, write_json
 from dinoseg.progress import Progress
 
-FAMILIES: Mapping[str, Family] = {
-    "dinov3_vit": "dinov3_vit",
-    "dinov3_convnext": "dinov3_convnext",
-    "dinov2": "dinov2",
-    "dinov2_with_registers": "dinov2_registers",
-}
-
-#: Written by save_pretrained, but no setting of the network.
-_BOOKKEEPING = (
-    "_name_or_path",
-    "architectures",
-    "dtype",
-    "id2label",
-    "label2id",
-    "out_features",
-    "out_indices",
-    "stage_names",
-    "torch_dtype",
-    "transformers_version",
-)
+_TYPES = {settings.model_type: family for family, settings in FAMILIES.items()}
 
 
 def read_spec(folder: Path, *, progress: Progress) -> BackboneSpec:
@@ -54,15 +38,14 @@ def read_spec(folder: Path, *, progress: Progress) -> BackboneSpec:
     """
     content = _read_json(folder / "config.json")
     model_type = content.pop("model_type", None)
-    if model_type not in FAMILIES:
+    if model_type not in _TYPES:
         raise WeightsError(
-            f"{folder}/config.json is of type '{model_type}'; accepted are {', '.join(FAMILIES)}"
+            f"{folder}/config.json is of type '{model_type}'; accepted are {', '.join(_TYPES)}"
         )
-    settings = {key: value for key, value in content.items() if key not in _BOOKKEEPING}
     mean, std = _read_normalisation(folder, progress)
     draft = BackboneSpec(
         name=folder.resolve().name,
-        family=FAMILIES[model_type],
+        family=_TYPES[model_type],
         patch=0,
         stride=0,
         channels=(),
@@ -73,50 +56,55 @@ def read_spec(folder: Path, *, progress: Progress) -> BackboneSpec:
         std=std,
         parameters=0,
         license=_read_license(folder, model_type, progress),
-        config=settings,
+        config=content,
     )
     return _complete(draft)
 
 
+def write_folder(folder: Path, weights: PublishedWeights) -> None:
+    """Write config.json and model.safetensors as the hub has them; `read_spec` and transformers read both.
+
+    Raises:
+        OutputError: a file cannot be written.
+    """
+    settings = weights.settings
+    content = {"model_type": settings.model_type, "dtype": "float32", **settings.model_dump(mode="json")}
+    write_json(folder / "config.json", content, overwrite=True)
+    # Files on the hub name the blocks of DINOv3 without the module around them.
+    state = {name.removeprefix("model."): tensor.contiguous() for name, tensor in weights.tensors.items()}
+    with atomic_path(folder / "model.safetensors", overwrite=True) as temporary:
+        temporary.write_bytes(save(state, metadata={"format": "pt"}))
+
+
 def _complete(draft: BackboneSpec) -> BackboneSpec:
-    """Fill in what follows from the configuration."""
-    config = build_config(draft)
-    if config.num_channels != 3:
-        raise WeightsError(
-            f"{draft.name} takes {config.num_channels} channels; accepted are RGB backbones (3)"
-        )
-    parameters = sum(weight.numel() for weight in build_empty(draft).parameters())
-    if draft.family == "dinov3_convnext":
-        channels = tuple(config.hidden_sizes)
-        stages = tuple(range(len(channels)))
+    """Fill in what follows from the settings."""
+    settings = read_settings(draft)
+    parameters = count_parameters(settings)
+    if isinstance(settings, ConvNeXtSettings):
+        stages = tuple(range(len(settings.depths)))
         strides = tuple(4 * 2**stage for stage in stages)
-        shape = {
-            "patch": 4,
-            "stride": strides[-1],
-            "channels": channels,
-            "strides": strides,
-            "layers": stages,
-        }
-        return replace(draft, depth=len(stages), parameters=parameters, **shape)
-    patch = _square(config.patch_size, draft.name)
-    layers = published_layers(config.num_hidden_layers)
+        return replace(
+            draft,
+            patch=strides[0],
+            stride=strides[0],
+            smallest=strides[-1],
+            channels=tuple(settings.hidden_sizes),
+            strides=strides,
+            layers=stages,
+            depth=len(stages),
+            parameters=parameters,
+        )
+    layers = published_layers(settings.num_hidden_layers)
     return replace(
         draft,
-        patch=patch,
-        stride=patch,
-        channels=(config.hidden_size,) * len(layers),
-        strides=(patch,) * len(layers),
+        patch=settings.patch,
+        stride=settings.patch,
+        channels=(settings.hidden_size,) * len(layers),
+        strides=(settings.patch,) * len(layers),
         layers=layers,
-        depth=config.num_hidden_layers,
+        depth=settings.num_hidden_layers,
         parameters=parameters,
     )
-
-
-def _square(patch: Any, name: str) -> int:
-    sides = {patch} if isinstance(patch, int) else set(patch)
-    if len(sides) != 1:
-        raise WeightsError(f"{name} has patches of {list(patch)} pixels; accepted are square ones")
-    return int(sides.pop())
 
 
 def _read_normalisation(folder: Path, progress: Progress) -> tuple[Triple, Triple]:

@@ -1,8 +1,8 @@
-"""Three key layouts of the same weights, each one table of renames into the published Hugging Face layout.
+"""Key layouts of the same weights, each one table of renames into the published names (see `published`).
 
-Meta's `.pth`, timm's `.safetensors` and Hugging Face's own files hold the same tensors under other names.
-A row says what one tensor becomes; a row with several targets cuts its tensor along dimension 0 into equal
-parts. Every tensor of a file must match a row.
+Meta's `.pth`, timm's `.safetensors` and the files on the Hugging Face hub hold the same tensors under other
+names. A row says what one tensor becomes; a row with several targets cuts its tensor along dimension 0 into
+equal parts. Every tensor of a file must match a row.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from dinoseg.backbones.catalog import BackboneSpec, Family
+from dinoseg.backbones.architecture import DINOv3ViTSettings, Settings
+from dinoseg.backbones.catalog import Family
 from dinoseg.errors import WeightsError
 
 Layout = Literal["meta", "timm", "huggingface"]
@@ -33,7 +34,7 @@ def _row(pattern: str, *targets: str) -> Rename:
     return Rename(pattern, targets)
 
 
-_QKV = tuple(rf"layer.\1.attention.{part}_proj.\2" for part in ("q", "k", "v"))
+_QKV = tuple(rf"model.layer.\1.attention.{part}_proj.\2" for part in ("q", "k", "v"))
 _BLOCK = r"blocks\.(\d+)\."
 _ENDS = r"(weight|bias)"
 
@@ -42,15 +43,15 @@ META_VIT: tuple[Rename, ...] = (
     _row(r"storage_tokens", "embeddings.register_tokens"),
     _row(r"mask_token", "embeddings.mask_token"),
     _row(rf"patch_embed\.proj\.{_ENDS}", r"embeddings.patch_embeddings.\1"),
-    _row(rf"{_BLOCK}norm([12])\.{_ENDS}", r"layer.\1.norm\2.\3"),
+    _row(rf"{_BLOCK}norm([12])\.{_ENDS}", r"model.layer.\1.norm\2.\3"),
     _row(rf"{_BLOCK}attn\.qkv\.{_ENDS}", *_QKV),
-    _row(rf"{_BLOCK}attn\.proj\.{_ENDS}", r"layer.\1.attention.o_proj.\2"),
-    _row(rf"{_BLOCK}ls([12])\.gamma", r"layer.\1.layer_scale\2.lambda1"),
-    _row(rf"{_BLOCK}mlp\.fc1\.{_ENDS}", r"layer.\1.mlp.up_proj.\2"),
-    _row(rf"{_BLOCK}mlp\.fc2\.{_ENDS}", r"layer.\1.mlp.down_proj.\2"),
-    _row(rf"{_BLOCK}mlp\.w1\.{_ENDS}", r"layer.\1.mlp.gate_proj.\2"),
-    _row(rf"{_BLOCK}mlp\.w2\.{_ENDS}", r"layer.\1.mlp.up_proj.\2"),
-    _row(rf"{_BLOCK}mlp\.w3\.{_ENDS}", r"layer.\1.mlp.down_proj.\2"),
+    _row(rf"{_BLOCK}attn\.proj\.{_ENDS}", r"model.layer.\1.attention.o_proj.\2"),
+    _row(rf"{_BLOCK}ls([12])\.gamma", r"model.layer.\1.layer_scale\2.lambda1"),
+    _row(rf"{_BLOCK}mlp\.fc1\.{_ENDS}", r"model.layer.\1.mlp.up_proj.\2"),
+    _row(rf"{_BLOCK}mlp\.fc2\.{_ENDS}", r"model.layer.\1.mlp.down_proj.\2"),
+    _row(rf"{_BLOCK}mlp\.w1\.{_ENDS}", r"model.layer.\1.mlp.gate_proj.\2"),
+    _row(rf"{_BLOCK}mlp\.w2\.{_ENDS}", r"model.layer.\1.mlp.up_proj.\2"),
+    _row(rf"{_BLOCK}mlp\.w3\.{_ENDS}", r"model.layer.\1.mlp.down_proj.\2"),
     _row(rf"norm\.{_ENDS}", r"norm.\1"),
     # Used in pretraining only.
     _row(rf"local_cls_norm\.{_ENDS}"),
@@ -60,47 +61,63 @@ TIMM_VIT: tuple[Rename, ...] = (
     _row(r"cls_token", "embeddings.cls_token"),
     _row(r"reg_token", "embeddings.register_tokens"),
     _row(rf"patch_embed\.proj\.{_ENDS}", r"embeddings.patch_embeddings.\1"),
-    _row(rf"{_BLOCK}norm([12])\.{_ENDS}", r"layer.\1.norm\2.\3"),
+    _row(rf"{_BLOCK}norm([12])\.{_ENDS}", r"model.layer.\1.norm\2.\3"),
     _row(rf"{_BLOCK}attn\.qkv\.(weight)", *_QKV),
-    _row(rf"{_BLOCK}attn\.proj\.{_ENDS}", r"layer.\1.attention.o_proj.\2"),
-    _row(rf"{_BLOCK}gamma_([12])", r"layer.\1.layer_scale\2.lambda1"),
-    _row(rf"{_BLOCK}mlp\.fc1\.{_ENDS}", r"layer.\1.mlp.up_proj.\2"),
-    _row(rf"{_BLOCK}mlp\.fc1_g\.{_ENDS}", r"layer.\1.mlp.gate_proj.\2"),
-    _row(rf"{_BLOCK}mlp\.fc1_x\.{_ENDS}", r"layer.\1.mlp.up_proj.\2"),
-    _row(rf"{_BLOCK}mlp\.fc2\.{_ENDS}", r"layer.\1.mlp.down_proj.\2"),
+    _row(rf"{_BLOCK}attn\.proj\.{_ENDS}", r"model.layer.\1.attention.o_proj.\2"),
+    _row(rf"{_BLOCK}gamma_([12])", r"model.layer.\1.layer_scale\2.lambda1"),
+    _row(rf"{_BLOCK}mlp\.fc1\.{_ENDS}", r"model.layer.\1.mlp.up_proj.\2"),
+    _row(rf"{_BLOCK}mlp\.fc1_g\.{_ENDS}", r"model.layer.\1.mlp.gate_proj.\2"),
+    _row(rf"{_BLOCK}mlp\.fc1_x\.{_ENDS}", r"model.layer.\1.mlp.up_proj.\2"),
+    _row(rf"{_BLOCK}mlp\.fc2\.{_ENDS}", r"model.layer.\1.mlp.down_proj.\2"),
     _row(rf"norm\.{_ENDS}", r"norm.\1"),
 )
 
 META_CONVNEXT: tuple[Rename, ...] = (
-    _row(rf"downsample_layers\.(\d)\.(\d)\.{_ENDS}", r"stages.\1.downsample_layers.\2.\3"),
-    _row(rf"stages\.(\d)\.(\d+)\.dwconv\.{_ENDS}", r"stages.\1.layers.\2.depthwise_conv.\3"),
-    _row(rf"stages\.(\d)\.(\d+)\.norm\.{_ENDS}", r"stages.\1.layers.\2.layer_norm.\3"),
-    _row(rf"stages\.(\d)\.(\d+)\.pwconv([12])\.{_ENDS}", r"stages.\1.layers.\2.pointwise_conv\3.\4"),
-    _row(r"stages\.(\d)\.(\d+)\.gamma", r"stages.\1.layers.\2.gamma"),
+    _row(rf"downsample_layers\.(\d)\.(\d)\.{_ENDS}", r"model.stages.\1.downsample_layers.\2.\3"),
+    _row(rf"stages\.(\d)\.(\d+)\.dwconv\.{_ENDS}", r"model.stages.\1.layers.\2.depthwise_conv.\3"),
+    _row(rf"stages\.(\d)\.(\d+)\.norm\.{_ENDS}", r"model.stages.\1.layers.\2.layer_norm.\3"),
+    _row(rf"stages\.(\d)\.(\d+)\.pwconv([12])\.{_ENDS}", r"model.stages.\1.layers.\2.pointwise_conv\3.\4"),
+    _row(r"stages\.(\d)\.(\d+)\.gamma", r"model.stages.\1.layers.\2.gamma"),
     _row(rf"norm\.{_ENDS}", r"layer_norm.\1"),
 )
 
 TIMM_CONVNEXT: tuple[Rename, ...] = (
-    _row(rf"stem\.([01])\.{_ENDS}", r"stages.0.downsample_layers.\1.\2"),
-    _row(rf"stages\.(\d)\.downsample\.([01])\.{_ENDS}", r"stages.\1.downsample_layers.\2.\3"),
-    _row(rf"stages\.(\d)\.blocks\.(\d+)\.conv_dw\.{_ENDS}", r"stages.\1.layers.\2.depthwise_conv.\3"),
-    _row(rf"stages\.(\d)\.blocks\.(\d+)\.norm\.{_ENDS}", r"stages.\1.layers.\2.layer_norm.\3"),
-    _row(rf"stages\.(\d)\.blocks\.(\d+)\.mlp\.fc([12])\.{_ENDS}", r"stages.\1.layers.\2.pointwise_conv\3.\4"),
-    _row(r"stages\.(\d)\.blocks\.(\d+)\.gamma", r"stages.\1.layers.\2.gamma"),
+    _row(rf"stem\.([01])\.{_ENDS}", r"model.stages.0.downsample_layers.\1.\2"),
+    _row(rf"stages\.(\d)\.downsample\.([01])\.{_ENDS}", r"model.stages.\1.downsample_layers.\2.\3"),
+    _row(rf"stages\.(\d)\.blocks\.(\d+)\.conv_dw\.{_ENDS}", r"model.stages.\1.layers.\2.depthwise_conv.\3"),
+    _row(rf"stages\.(\d)\.blocks\.(\d+)\.norm\.{_ENDS}", r"model.stages.\1.layers.\2.layer_norm.\3"),
+    _row(
+        rf"stages\.(\d)\.blocks\.(\d+)\.mlp\.fc([12])\.{_ENDS}",
+        r"model.stages.\1.layers.\2.pointwise_conv\3.\4",
+    ),
+    _row(r"stages\.(\d)\.blocks\.(\d+)\.gamma", r"model.stages.\1.layers.\2.gamma"),
     _row(rf"head\.norm\.{_ENDS}", r"layer_norm.\1"),
 )
 
-AS_PUBLISHED: tuple[Rename, ...] = (_row(r"(.+)", r"\1"),)
+# Files on the hub have the names of transformers 4; those of version 5's modules pass as they are.
+_REST = _row(r"(.+)", r"\1")
+HUB_VIT: tuple[Rename, ...] = (_row(r"layer\.(.+)", r"model.layer.\1"), _REST)
+HUB_CONVNEXT: tuple[Rename, ...] = (_row(r"stages\.(.+)", r"model.stages.\1"), _REST)
+HUB_DINOV2: tuple[Rename, ...] = (
+    *(
+        _row(rf"(.+)\.attention\.attention\.{part}\.{_ENDS}", rf"\1.attention.{part[0]}_proj.\2")
+        for part in ("query", "key", "value")
+    ),
+    _row(rf"(.+)\.attention\.output\.dense\.{_ENDS}", r"\1.attention.o_proj.\2"),
+    _row(rf"(.+)\.mlp\.weights_in\.{_ENDS}", r"\1.mlp.gate_proj.\2", r"\1.mlp.up_proj.\2"),
+    _row(rf"(.+)\.mlp\.weights_out\.{_ENDS}", r"\1.mlp.down_proj.\2"),
+    _REST,
+)
 
 TABLES: Mapping[tuple[Family, Layout], tuple[Rename, ...]] = {
     ("dinov3_vit", "meta"): META_VIT,
     ("dinov3_vit", "timm"): TIMM_VIT,
-    ("dinov3_vit", "huggingface"): AS_PUBLISHED,
+    ("dinov3_vit", "huggingface"): HUB_VIT,
     ("dinov3_convnext", "meta"): META_CONVNEXT,
     ("dinov3_convnext", "timm"): TIMM_CONVNEXT,
-    ("dinov3_convnext", "huggingface"): AS_PUBLISHED,
-    ("dinov2", "huggingface"): AS_PUBLISHED,
-    ("dinov2_registers", "huggingface"): AS_PUBLISHED,
+    ("dinov3_convnext", "huggingface"): HUB_CONVNEXT,
+    ("dinov2", "huggingface"): HUB_DINOV2,
+    ("dinov2_registers", "huggingface"): HUB_DINOV2,
 }
 
 #: One tensor that only this layout has.
@@ -110,7 +127,7 @@ SIGNATURES: Mapping[tuple[Family, Layout], str] = {
     ("dinov3_vit", "huggingface"): "embeddings.patch_embeddings.weight",
     ("dinov3_convnext", "meta"): "downsample_layers.0.0.weight",
     ("dinov3_convnext", "timm"): "stem.0.weight",
-    ("dinov3_convnext", "huggingface"): "stages.0.downsample_layers.0.weight",
+    ("dinov3_convnext", "huggingface"): "layer_norm.weight",
     ("dinov2", "huggingface"): "embeddings.position_embeddings",
     ("dinov2_registers", "huggingface"): "embeddings.register_tokens",
 }
@@ -132,12 +149,15 @@ def find_layout(names: Collection[str], family: Family, *, source: str) -> Layou
     )
 
 
-def convert(state: Mapping[str, Tensor], spec: BackboneSpec, *, source: str) -> dict[str, Tensor]:
-    """Rename a whole file into the published layout; nothing may be left over.
+def convert(
+    state: Mapping[str, Tensor], family: Family, settings: Settings, *, source: str
+) -> dict[str, Tensor]:
+    """Rename a whole file into the published names; nothing may be left over.
 
     Args:
         state: tensors under the names of any known layout.
-        spec: the backbone they are for.
+        family: of the backbone they are for.
+        settings: of that backbone.
         source: the file, for messages.
 
     Returns:
@@ -146,33 +166,47 @@ def convert(state: Mapping[str, Tensor], spec: BackboneSpec, *, source: str) -> 
     Raises:
         WeightsError: tensors are unknown or not finite, or the layout is not known.
     """
-    layout = find_layout(state, spec.family, source=source)
+    layout = find_layout(state, family, source=source)
     given = _settle_meta(dict(state), source) if layout == "meta" else dict(state)
-    converted, unknown = _rename(given, TABLES[spec.family, layout])
+    converted, unknown = _rename(given, TABLES[family, layout], source)
     if unknown:
         raise WeightsError(
             f"{source} was not loaded: {len(unknown)} unexpected tensors ({name_some(unknown)})"
         )
-    if spec.family == "dinov3_vit" and layout == "timm":
-        _add_what_timm_omits(converted, spec)
-    if spec.family == "dinov3_vit" and layout == "meta":
+    if isinstance(settings, DINOv3ViTSettings) and layout == "timm":
+        _add_what_timm_omits(converted, settings)
+    if family == "dinov3_vit" and layout == "meta":
         _drop_masked_key_bias(converted, source)
     return {name: _clean(name, tensor, source) for name, tensor in converted.items()}
 
 
-def _rename(state: Mapping[str, Tensor], table: tuple[Rename, ...]) -> tuple[dict[str, Tensor], list[str]]:
-    """Apply a table; return the renamed tensors and the names that no row knows."""
+def _rename(
+    state: Mapping[str, Tensor], table: tuple[Rename, ...], source: str
+) -> tuple[dict[str, Tensor], list[str]]:
+    """Apply a table; return the renamed tensors, and the names that no row knows or that come twice."""
     converted: dict[str, Tensor] = {}
     unknown: list[str] = []
     for name, tensor in state.items():
         row = next((row for row in table if re.fullmatch(row.pattern, name)), None)
         if row is None:
             unknown.append(name)
-        elif row.targets:
-            parts = tensor.chunk(len(row.targets), dim=0) if len(row.targets) > 1 else (tensor,)
-            names = (re.sub(row.pattern, target, name) for target in row.targets)
-            converted.update(zip(names, parts, strict=True))
+            continue
+        targets = [re.sub(row.pattern, target, name) for target in row.targets]
+        if any(target in converted for target in targets):
+            unknown.append(name)
+        elif targets:
+            converted.update(zip(targets, _cut(name, tensor, len(targets), source), strict=True))
     return converted, unknown
+
+
+def _cut(name: str, tensor: Tensor, count: int, source: str) -> tuple[Tensor, ...]:
+    """Equal parts of a tensor along dimension 0."""
+    if count == 1:
+        return (tensor,)
+    if tensor.ndim == 0 or len(tensor) == 0 or len(tensor) % count:
+        shape = tuple(tensor.shape)
+        raise WeightsError(f"{source} was not loaded: {name} is {shape}, which makes no {count} equal parts")
+    return tensor.chunk(count)
 
 
 def _settle_meta(state: dict[str, Tensor], source: str) -> dict[str, Tensor]:
@@ -213,14 +247,16 @@ def check_periods(state: Mapping[str, Tensor], *, theta: float, head_width: int,
         raise WeightsError(f"{source}: rope_embed.periods are not those of base {theta:g}: another model")
 
 
-def _add_what_timm_omits(converted: dict[str, Tensor], spec: BackboneSpec) -> None:
+def _add_what_timm_omits(converted: dict[str, Tensor], settings: DINOv3ViTSettings) -> None:
     """Add zeros where timm leaves out what is zero in the originals, or unused outside pretraining."""
-    width = int(spec.config["hidden_size"])
+    width = settings.hidden_size
     converted["embeddings.mask_token"] = torch.zeros(1, 1, width)
     for part in ("query", "value"):
-        if spec.config.get(f"{part}_bias", True):
-            for block in range(spec.depth):
-                converted[f"layer.{block}.attention.{part[0]}_proj.bias"] = torch.zeros(width)
+        if settings.has_bias(part):
+            for block in range(settings.num_hidden_layers):
+                converted[f"model.layer.{block}.attention.{part[0]}_proj.bias"] = torch.zeros(
+                    settings.hidden_size
+                )
 
 
 def _drop_masked_key_bias(converted: dict[str, Tensor], source: str) -> None:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from dinoseg.backbones.architecture import read_settings
 from dinoseg.backbones.catalog import BackboneSpec
-from dinoseg.backbones.modules import MODULE_TYPES, build_config
+from dinoseg.backbones.published import PublishedWeights, list_shapes
 
 SEED = 0
 _GRIDS = (1, 2, 4)  # cells per side of a random patch kernel: colours, edges, coarse texture
 _SHARPNESS = 2.0  # on query and key each: random attention that looks somewhere
 
 
-def build_untrained(spec: BackboneSpec, *, seed: int = SEED) -> nn.Module:
-    """Build the ViT of `spec` with random weights that are the same on every machine.
+def draw_weights(spec: BackboneSpec, *, seed: int = SEED) -> PublishedWeights:
+    """Draw random weights for the ViT of `spec` that are the same on every machine.
 
     The numbers are uniform and come from integers of a generator of their own: neither the processor
     nor the caller's random state plays a part. Matrices keep the variance of what they multiply.
@@ -24,19 +25,13 @@ def build_untrained(spec: BackboneSpec, *, seed: int = SEED) -> nn.Module:
     Args:
         spec: a `dinov3_vit`.
         seed: another seed gives another network.
-
-    Returns:
-        The frozen module in eval mode.
     """
-    config = build_config(spec)
-    config._attn_implementation = "sdpa"
-    with torch.random.fork_rng(devices=[]):
-        module: nn.Module = MODULE_TYPES[spec.family].model(config)
+    settings = read_settings(spec)
     generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, weight in sorted(module.named_parameters()):
-            weight.copy_(_draw(name, weight.shape, generator))
-    return module.eval().requires_grad_(False)
+    shapes = sorted(list_shapes(settings).items())
+    return PublishedWeights(
+        settings, {name: _draw(name, torch.Size(shape), generator) for name, shape in shapes}
+    )
 
 
 def _draw(name: str, shape: torch.Size, generator: torch.Generator) -> Tensor:

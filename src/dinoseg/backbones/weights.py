@@ -208,13 +208,13 @@ def _locked(folder: Path, progress: Progress) -> Iterator[None]:
 
 
 def _check(spec: BackboneSpec, candidate: Candidate, settings: WeightsSettings) -> WeightsCheck:
-    from dinoseg.backbones.modules import load_module
+    from dinoseg.backbones.published import load_weights
     from dinoseg.backbones.tensor_files import read_tensors
 
     sha256, problem = "", ""
     try:
         sha256 = verify(spec, candidate, settings, hash_again=True).sha256
-        load_module(spec, read_tensors(candidate.path), source=candidate.path.name)
+        load_weights(spec, read_tensors(candidate.path), source=candidate.path.name)
     except WeightsError as error:
         problem = str(error)
     return WeightsCheck(spec.name, candidate.path, sha256, problem)

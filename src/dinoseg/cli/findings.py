@@ -17,7 +17,7 @@ from typing import Literal
 from dinoseg.backbones.weights_settings import WeightsSettings, read_settings
 
 PACKAGES = (
-    *("torch", "transformers", "lightning", "monai", "numpy", "scipy", "pillow", "tifffile", "nibabel"),
+    *("torch", "lightning", "numpy", "scipy", "pillow", "tifffile", "nibabel"),
     *("h5py", "safetensors", "huggingface_hub", "pydantic", "typer", "rich", "matplotlib", "tensorboard"),
 )
 EXTRAS = {
@@ -88,7 +88,7 @@ def _check_extras() -> Iterator[Finding]:
 
 
 def _check_torchvision() -> Finding:
-    # dinoseg does not use it, but transformers and lightning import one that is there, and fail with it.
+    # dinoseg does not use it, but lightning imports one that is there, and fails with it.
     if find_spec("torchvision") is None:
         return Finding("torchvision", "ok", "not installed, and not needed")
     command = [sys.executable, "-c", "import torchvision"]

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import logging
-import math
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import PurePath
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import typer
 
 from dinoseg.cli.bars import create_progress
 from dinoseg.errors import DinosegError
+from dinoseg.outputs import to_plain
 
 FAILED = 1
 INTERRUPTED = 130
@@ -112,23 +110,6 @@ def report_error(message: str, exit_code: int, *, as_json: bool) -> None:
 def write_json_line(value: Any) -> None:
     """Write `value` as one line of strict JSON on stdout; ASCII only, so that every pipe takes it."""
     sys.stdout.write(json.dumps(to_plain(value), allow_nan=False) + "\n")
-
-
-def to_plain(value: Any) -> Any:
-    """Dataclasses, paths and arrays as what JSON knows; NaN and infinities as null."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): to_plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [to_plain(item) for item in value]
-    if isinstance(value, bool | int | str | None):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, PurePath):
-        return str(value)
-    return to_plain(value.tolist()) if hasattr(value, "tolist") else str(value)
 
 
 def one_line(text: str) -> str:

@@ -10,9 +10,9 @@ from safetensors.torch import load_file
 from dinoseg.backbones import create_backbone
 from dinoseg.backbones.extractors import Precision
 from dinoseg.config import override
-from dinoseg.decoders import Decoder
 from dinoseg.errors import RunError
-from dinoseg.model.folder import find_model_folder, locate_backbone, read_description
+from dinoseg.methods.decoder import Decoder
+from dinoseg.model.folder import find_model_folder, find_run_folder, locate_backbone, read_description
 from dinoseg.model.segmenter import Segmenter
 from dinoseg.progress import Progress, Silent
 
@@ -66,6 +66,7 @@ def load(
     model = Segmenter(settings, frozen)
     load_decoder(model.decoder, folder / "decoder.safetensors")
     model.postprocessing = described.postprocessing
+    model.run = find_run_folder(Path(run))
     return model.to(device).eval()
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from dinoseg.backbones import create_backbone
+from dinoseg.backbones.backbone import Backbone
 from dinoseg.backbones.catalog import BACKBONES, UNTRAINED, BackboneSpec, find_spec
-from dinoseg.backbones.extractors import Backbone
-from dinoseg.backbones.folders import read_spec
+from dinoseg.backbones.extractors import Extractor
+from dinoseg.backbones.folders import read_spec, write_folder
 from dinoseg.backbones.licenses import require_license
-from dinoseg.backbones.modules import load_module
+from dinoseg.backbones.published import PublishedWeights, load_weights
 from dinoseg.backbones.weights_local import list_candidates
 from dinoseg.backbones.weights_settings import read_settings
 from dinoseg.outputs import write_json, write_text
@@ -58,7 +58,8 @@ def place_backbone(
     if not own:
         return Placed(name, create_backbone(name, accept_license=accept_license, progress=progress))
     require_license(spec, accept=accept_license, progress=progress)
-    digest = Backbone(load_module(spec, own, source=SOURCE), spec, source=SOURCE).digest
+    weights = load_weights(spec, own, source=SOURCE)
+    digest = Extractor(weights, spec, source=SOURCE).digest
     if not _is_here(name, spec):
         reason = f"{name} is not on this machine to compare it with"
     else:
@@ -68,7 +69,7 @@ def place_backbone(
             return Placed(name, published)
         reason = f"not that of {name}"
     folder = out / OWN
-    _save(load_module(spec, own, source=SOURCE), spec, folder)
+    _save(weights, spec, folder)
     progress.note(f"the checkpoint carries its own backbone ({reason}); written to {folder} ({spec.license})")
     return Placed(OWN, create_backbone(str(folder), layers=spec.layers))
 
@@ -82,9 +83,9 @@ def _is_here(name: str, spec: BackboneSpec) -> bool:
     return _is_folder(name) or name == UNTRAINED or bool(list_candidates(spec, read_settings()))
 
 
-def _save(module: Any, spec: BackboneSpec, folder: Path) -> None:
+def _save(weights: PublishedWeights, spec: BackboneSpec, folder: Path) -> None:
     """Write a Hugging Face folder that `create_backbone` reads back, with its licence in the README."""
-    module.save_pretrained(folder, safe_serialization=True)
+    write_folder(folder, weights)
     normalisation = {"do_normalize": True, "image_mean": list(spec.mean), "image_std": list(spec.std)}
     write_json(folder / "preprocessor_config.json", normalisation, overwrite=True)
     card = f"---\nlicense: {spec.license}\n---\n\n{spec.name}, as in the imported checkpoint.\n"

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dinoseg.data.dicom.labels import LabelledSeries
 from dinoseg.data.images.decoding import SUFFIXES
 from dinoseg.data.volumes.files import volume_stem, volume_suffix
+from dinoseg.data.volumes.linked import LinkedVolume
 
 SPLIT_NAMES = {
     "train": "train",
@@ -47,7 +47,7 @@ class CaseFiles:
     split: str | None
     channels: tuple[Path, ...] = ()
     channel_indices: tuple[int, ...] = ()
-    series: LabelledSeries | None = None
+    series: LinkedVolume | None = None
 
     @property
     def is_volume(self) -> bool:

@@ -12,7 +12,6 @@ from dinoseg.config import IntensitySettings, PreprocessingSettings, WindowInten
 from dinoseg.config.settings import PercentileIntensity
 from dinoseg.data.case import Image, LabelMap
 from dinoseg.data.cases.files import CaseFiles, shorten
-from dinoseg.data.dicom import read_series_label
 from dinoseg.data.labels.mapping import LabelMapping
 from dinoseg.data.volumes import (
     AsStored,
@@ -120,7 +119,7 @@ def read_volume_case(files: CaseFiles, mapping: LabelMapping) -> VolumeCase:
     image = read_channels(files)
     label = None
     if files.label is not None:
-        raw = read_series_label(files.label, files.series) if files.series else read_label(files.label)
+        raw = files.series.read_label(files.label) if files.series else read_label(files.label)
         check_same_geometry(image, raw)
         label = mapping.apply_volume(raw)
     return VolumeCase(files.id, image, label, files.group, files.image)
@@ -160,7 +159,7 @@ def count_slices(files: CaseFiles, plane: Plane) -> int:
     Raises:
         FileFormatError: the file is missing, damaged, or no volume.
     """
-    given = files.series.refer().geometry if files.series else read_volume_info(files.image).geometry
+    given = files.series.read_geometry() if files.series else read_volume_info(files.image).geometry
     return given.shape[find_orientation(given).axes[plane_axis(plane)]]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +24,7 @@ from dinoseg.data.layouts.folders import open_folder
 from dinoseg.data.layouts.nnunet import is_raw
 from dinoseg.data.splits.splits import find_split_file, resolve_splits
 from dinoseg.errors import LabelError, OutputError, UsageError
-from dinoseg.outputs import atomic_path, refuse_existing
+from dinoseg.outputs import atomic_path, name_temporary, refuse_existing, sweep
 from dinoseg.progress import Progress, Silent
 
 Target = Literal["nnunet", "images"]
@@ -129,7 +128,8 @@ def _write_images(dataset: Dataset, root: Path, progress: Progress) -> None:
 @contextmanager
 def _new_folder(target: Path) -> Iterator[Path]:
     """A folder beside `target` that gets its name when the block succeeds, and is removed when it fails."""
-    temporary = target.with_name(f".{secrets.token_hex(6)}.tmp-{target.name}")
+    temporary = name_temporary(target)
+    sweep(target.parent.glob(f".*.tmp-{target.name}"))
     try:
         temporary.mkdir(parents=True)
         yield temporary

@@ -16,6 +16,7 @@ from dinoseg.data.dicom.reading import DicomVolume, read_series
 from dinoseg.data.dicom.reference import SeriesReference, read_reference
 from dinoseg.data.dicom.segmentation_reader import list_segments, read_segmentation, referenced_series
 from dinoseg.data.dicom.structures import list_structures, read_structures, structured_series
+from dinoseg.data.volumes.geometry import Geometry
 from dinoseg.data.volumes.volume import LabelVolume, smallest_id_type
 from dinoseg.errors import FileFormatError, LabelError, UsageError
 
@@ -70,6 +71,23 @@ class LabelledSeries:
             FileFormatError: see `read_reference`.
         """
         return read_reference(self.folder, series=self.uid, files=self.files)
+
+    def read_geometry(self) -> Geometry:
+        """The grid, from the headers alone.
+
+        Raises:
+            FileFormatError: see `read_reference`.
+        """
+        return self.refer().geometry
+
+    def read_label(self, path: Path) -> LabelVolume:
+        """Read a label of this series; see `read_series_label`.
+
+        Raises:
+            FileFormatError: the label or the series cannot be read.
+            LabelError: the label belongs to another series, or what is wanted of it overlaps.
+        """
+        return read_series_label(path, self)
 
 
 def read_label_object(path: Path) -> LabelObject:

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dinoseg.data.dicom import LabelledSeries, read_series_label
 from dinoseg.data.images import image_info, read_label
+from dinoseg.data.memory import FileMemory
 from dinoseg.data.volumes import read_label as read_label_volume
 from dinoseg.data.volumes import volume_suffix
+from dinoseg.data.volumes.linked import LinkedVolume
 from dinoseg.errors import LabelError
 from dinoseg.progress import Progress, Silent
 
@@ -84,10 +85,13 @@ def scan_labels(paths: Sequence[Path], progress: Progress | None = None) -> Labe
         LabelError: a label volume with values that are no ids.
     """
     steps = (progress or Silent()).track(paths, total=len(paths), label="Reading masks")
-    return merge_values([read_values(path) for path in steps])
+    with FileMemory("mask values 1", read_values, pack=_pack, unpack=_unpack) as memory:
+        # Of a label volume the file may be a header, which stays the same when the voxels change.
+        found = [read_values(path) if volume_suffix(path) else memory.find(path) for path in steps]
+    return merge_values(found)
 
 
-def read_values(path: Path, series: LabelledSeries | None = None) -> MaskValues:
+def read_values(path: Path, series: LinkedVolume | None = None) -> MaskValues:
     """Count the values of one mask; of a DICOM label on `series`, its class ids.
 
     Raises:
@@ -95,7 +99,7 @@ def read_values(path: Path, series: LabelledSeries | None = None) -> MaskValues:
         LabelError: a label volume with values that are no ids.
     """
     if series is not None or volume_suffix(path):
-        raw_label = read_label_volume(path) if series is None else read_series_label(path, series)
+        raw_label = read_label_volume(path) if series is None else series.read_label(path)
         counts = count_values(raw_label.array)
         return MaskValues(path, counts, colour=False, lossy=False, volume=True)
     raw = read_label(path)
@@ -113,6 +117,15 @@ def merge_values(masks: Sequence[MaskValues]) -> LabelHistogram:
         for value, count in mask.counts(colour=colour).items():
             total[value] = total.get(value, 0) + count
     return LabelHistogram(dict(sorted(total.items())), tuple(masks), colour)
+
+
+def _pack(values: MaskValues) -> list[Any]:
+    return [list(values.pixels.items()), values.colour, values.lossy]
+
+
+def _unpack(path: Path, packed: Any) -> MaskValues:
+    pixels, colour, lossy = packed
+    return MaskValues(path, {int(value): int(count) for value, count in pixels}, bool(colour), bool(lossy))
 
 
 def is_colour(raw: NDArray[Any]) -> bool:

@@ -27,8 +27,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinoseg.data.case import IGNORE_ID, LabelMap
-from dinoseg.data.cases.files import CaseFiles
-from dinoseg.data.dicom import LabelledSeries, read_series_label
 from dinoseg.data.images import read_label
 from dinoseg.data.labels.histograms import (
     LabelHistogram,
@@ -40,6 +38,7 @@ from dinoseg.data.labels.histograms import (
 )
 from dinoseg.data.volumes import LabelVolume, volume_suffix
 from dinoseg.data.volumes import read_label as read_label_volume
+from dinoseg.data.volumes.linked import LinkedVolume
 from dinoseg.errors import LabelError
 
 __all__ = [
@@ -50,7 +49,6 @@ __all__ = [
     "infer_mapping",
     "keep_ids",
     "name_classes",
-    "require_foreground",
     "scan_labels",
 ]
 
@@ -89,7 +87,7 @@ class LabelMapping:
         """Number of classes with the background; every id is below it."""
         return max((*(id_ for raw, id_ in self.table.items() if raw != self.ignore), 1)) + 1
 
-    def read(self, path: Path, series: LabelledSeries | None = None) -> NDArray[np.uint8]:
+    def read(self, path: Path, series: LinkedVolume | None = None) -> NDArray[np.uint8]:
         """Class ids of a mask (H, W), or of a label volume (D, H, W) in the orientation of its file.
 
         Args:
@@ -101,7 +99,7 @@ class LabelMapping:
             LabelError: a value without a class.
         """
         if series is not None or volume_suffix(path):
-            raw = read_label_volume(path) if series is None else read_series_label(path, series)
+            raw = read_label_volume(path) if series is None else series.read_label(path)
             ids: NDArray[np.uint8] = self.apply_volume(raw).array
             return ids
         return self.apply(read_label(path), name=str(path)).array
@@ -218,26 +216,6 @@ def name_classes(count: int) -> dict[int, str]:
     if count == 2:
         return {0: "background", 1: "foreground"}
     return {0: "background", **{id_: f"class_{id_}" for id_ in range(1, count)}}
-
-
-def require_foreground(cases: Sequence[CaseFiles], mapping: LabelMapping) -> None:
-    """Raise if no mask of a training set shows anything but background.
-
-    Raises:
-        LabelError: there is no mask, or every one is all background.
-    """
-    masks = [(case.label, case.series) for case in cases if case.label is not None]
-    if not masks:
-        raise LabelError(
-            "the training split holds no case with a mask; make one with `dinoseg data split DATA`"
-        )
-    for path, series in masks:
-        if mapping.find_classes(mapping.read(path, series)):
-            return
-    raise LabelError(
-        f"all {len(masks)} training masks are empty (only background, e.g. {masks[0][0]}); "
-        "check that the right folder was given with `dinoseg data check DATA`"
-    )
 
 
 def format_values(values: Sequence[int], *, colour: bool) -> str:

@@ -7,11 +7,10 @@ are drawings: a score on them says nothing about patients.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 
@@ -22,7 +21,7 @@ from dinoseg.data.phantoms.scenes.endoscopy import draw_endoscopy
 from dinoseg.data.phantoms.scenes.textures import Canvas, Drawing
 from dinoseg.data.phantoms.scenes.ultrasound import draw_ultrasound
 from dinoseg.errors import OutputError, UsageError
-from dinoseg.outputs import write_csv, write_text
+from dinoseg.outputs import claim, is_temporary, remove_ours, write_csv, write_text
 from dinoseg.progress import Progress, Silent
 
 PhantomKind = Literal["ultrasound", "dermoscopy", "endoscopy"]
@@ -35,7 +34,6 @@ _SCENES: Mapping[str, Callable[[Canvas], Drawing]] = {
 }
 _FRAMES_PER_SUBJECT = (1, 4)
 _SHARES = {"train": 0.6, "val": 0.2, "test": 0.2}
-_OWN_FILE = re.compile(rf"({'|'.join(get_args(PhantomKind))})_\d{{4,}}\.png")
 _README = (
     "These pictures are drawn by a program (dinoseg phantoms: {kind}, seed {seed}).\n"
     "They show no patient, and a score on them says nothing about patients.\n"
@@ -87,7 +85,7 @@ def write_phantoms(
 
     Raises:
         UsageError: an unknown kind, a side below 32, or fewer than 5 pictures.
-        OutputError: `root` is not empty, or cannot be written.
+        OutputError: `root` is not empty, holds what no earlier call wrote, or cannot be written.
     """
     _check_request(kind, size)
     if count < 5:
@@ -105,14 +103,13 @@ def write_phantoms(
             case_id=ids[index],
             group=f"subject_{groups[index]:03d}",
         )
-        _write_case(root, case, overwrite=overwrite)
-    _write_lists(root, ids, groups, seed, overwrite=overwrite)
+        _write_case(root, case)
+    _write_lists(root, ids, groups, seed)
     write_text(
         root / "dataset.yaml",
         "classes: {0: background, 1: lesion}\nvalues: {0: 0, 255: 1}\n",
-        overwrite=overwrite,
     )
-    write_text(root / "README.txt", _README.format(kind=kind, seed=seed), overwrite=overwrite)
+    write_text(root / "README.txt", _README.format(kind=kind, seed=seed))
     return root
 
 
@@ -144,14 +141,11 @@ def _check_request(kind: str, size: tuple[int, int]) -> None:
 
 
 def _clear(root: Path, *, overwrite: bool) -> None:
-    if not root.exists() or not any(root.iterdir()):
-        return
-    if not overwrite:
-        raise OutputError(f"{root} is not empty; choose another folder or add --overwrite")
-    for folder in (root / "images", root / "masks"):
-        for path in folder.glob("*.png"):
-            if _OWN_FILE.fullmatch(path.name):
-                path.unlink()
+    if root.exists() and any(not is_temporary(path) for path in root.iterdir()):
+        if not overwrite:
+            raise OutputError(f"{root} is not empty; choose another folder or add --overwrite")
+        remove_ours(root)
+    claim(root)
 
 
 def _assign_subjects(count: int, seed: int) -> list[int]:
@@ -165,20 +159,20 @@ def _assign_subjects(count: int, seed: int) -> list[int]:
     return groups[:count]
 
 
-def _write_case(root: Path, case: Case, *, overwrite: bool) -> None:
-    write_image(root / "images" / f"{case.id}.png", case.image, overwrite=overwrite)
+def _write_case(root: Path, case: Case) -> None:
+    write_image(root / "images" / f"{case.id}.png", case.image)
     if case.label is not None:
         visible = LabelMap(case.label.array * np.uint8(255))
-        write_mask(root / "masks" / f"{case.id}.png", visible, overwrite=overwrite)
+        write_mask(root / "masks" / f"{case.id}.png", visible)
 
 
-def _write_lists(root: Path, ids: list[str], groups: list[int], seed: int, *, overwrite: bool) -> None:
+def _write_lists(root: Path, ids: list[str], groups: list[int], seed: int) -> None:
     rows = [{"case": id_, "group": f"subject_{group:03d}"} for id_, group in zip(ids, groups, strict=True)]
-    write_csv(root / "groups.csv", rows, overwrite=overwrite)
+    write_csv(root / "groups.csv", rows)
     split_of = _split_subjects(groups, seed)
     for name in ("train", "val", "test"):
         chosen = [id_ for id_, group in zip(ids, groups, strict=True) if split_of[group] == name]
-        write_text(root / "splits" / f"{name}.txt", "\n".join(chosen) + "\n", overwrite=overwrite)
+        write_text(root / "splits" / f"{name}.txt", "\n".join(chosen) + "\n")
 
 
 def _split_subjects(groups: list[int], seed: int) -> dict[int, str]:

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from dinoseg.data.cases.files import CaseFiles, shorten
+from dinoseg.data.labels.mapping import LabelMapping
 from dinoseg.data.layouts.dataset import Dataset
 from dinoseg.errors import LabelError, SplitError
 from dinoseg.progress import Progress
@@ -133,3 +134,23 @@ def _draw_order(classes_of: Mapping[str, frozenset[int]], count: int, seed: int)
         waiting.remove(best)
         order.append(best)
     return order + waiting
+
+
+def require_foreground(cases: Sequence[CaseFiles], mapping: LabelMapping) -> None:
+    """Raise if no mask of a training set shows anything but background.
+
+    Raises:
+        LabelError: there is no mask, or every one is all background.
+    """
+    masks = [(case.label, case.series) for case in cases if case.label is not None]
+    if not masks:
+        raise LabelError(
+            "the training split holds no case with a mask; make one with `dinoseg data split DATA`"
+        )
+    for path, series in masks:
+        if mapping.find_classes(mapping.read(path, series)):
+            return
+    raise LabelError(
+        f"all {len(masks)} training masks are empty (only background, e.g. {masks[0][0]}); "
+        "check that the right folder was given with `dinoseg data check DATA`"
+    )

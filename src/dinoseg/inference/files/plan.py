@@ -123,12 +123,7 @@ def plan_jobs(
             jobs.append(_make_job(path, name, out, overlays=overlays, probabilities=probabilities))
     _refuse_same_names(jobs)
     jobs = [replace(job, files=joined[job.source].files if job.source in joined else ()) for job in jobs]
-    notes = [
-        f"{len(job.files)} files of {job.files[0].parent} are one series: they become {job.mask.name}"
-        for job in jobs
-        if job.files
-    ]
-    return Plan(tuple(jobs), tuple(failures), tuple(notes))
+    return Plan(tuple(jobs), tuple(failures), _tell_joined(jobs))
 
 
 def refuse_outputs(plan: Plan, out: Path) -> None:
@@ -162,6 +157,14 @@ def refuse_other_origin(plan: Plan, out: Path, origin: Mapping[str, Any]) -> Non
             f"{path} was made with another {' and '.join(changed)}; resume with the same, "
             "choose another --out, or add --overwrite"
         )
+
+
+def _tell_joined(jobs: Sequence[Job]) -> tuple[str, ...]:
+    return tuple(
+        f"{len(job.files)} files of {job.files[0].parent} are one series: they become {job.mask.name}"
+        for job in jobs
+        if job.files
+    )
 
 
 def _name_series(series: GivenSeries) -> Path:

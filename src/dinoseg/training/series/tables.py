@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, is_dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,19 +77,6 @@ def describe_spread(repeats: Repeats) -> str:
         f"Dice {dice.mean:.3f} ± {dice.sd:.3f} (mean and sd over {dice.draws} draws), "
         f"95 % t-interval over draws {dice.low:.3f} to {dice.high:.3f}"
     )
-
-
-def to_document(value: Any, out: Path) -> Any:
-    """Dataclasses as what JSON knows: null for NaN, folders relative to `out`."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return to_document(asdict(value), out)
-    if isinstance(value, Mapping):
-        return {str(key): to_document(item, out) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [to_document(item, out) for item in value]
-    if isinstance(value, Path):
-        return value.relative_to(out).as_posix() if value.is_relative_to(out) else str(value)
-    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _shorten(value: float) -> float | str:

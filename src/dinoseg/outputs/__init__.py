@@ -1,0 +1,33 @@
+"""Writing: no file is ever half written, and only what dinoseg wrote is ever replaced."""
+
+from __future__ import annotations
+
+from dinoseg.outputs.files import (
+    atomic_path,
+    explain,
+    refuse_existing,
+    write_csv,
+    write_json,
+    write_text,
+)
+from dinoseg.outputs.manifest import claim, find_foreign, record, refuse_foreign, remove_ours
+from dinoseg.outputs.plain import to_plain
+from dinoseg.outputs.temporary import is_temporary, name_temporary, sweep
+
+__all__ = [
+    "atomic_path",
+    "claim",
+    "explain",
+    "find_foreign",
+    "is_temporary",
+    "name_temporary",
+    "record",
+    "refuse_existing",
+    "refuse_foreign",
+    "remove_ours",
+    "sweep",
+    "to_plain",
+    "write_csv",
+    "write_json",
+    "write_text",
+]

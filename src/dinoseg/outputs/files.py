@@ -1,0 +1,91 @@
+"""Writing outputs so that nothing is lost: temporary name first, then moved into place."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from dinoseg.errors import OutputError
+from dinoseg.outputs.manifest import record
+from dinoseg.outputs.plain import to_plain
+from dinoseg.outputs.temporary import name_temporary
+
+
+def refuse_existing(path: Path, *, overwrite: bool) -> None:
+    """Raise `OutputError` if `path` exists and `overwrite` is false."""
+    if not overwrite and path.exists():
+        raise OutputError(f"{path} exists already; choose another name or add --overwrite")
+
+
+@contextmanager
+def atomic_path(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; move it into place when the block succeeds.
+
+    Args:
+        path: the final file; its folder is created. The temporary name keeps the suffixes,
+            because some writers choose their format by them.
+        overwrite: replace an existing file; otherwise an existing file is an error.
+
+    Raises:
+        OutputError: the file exists, or the disk is full or not writable. The temporary
+            file is removed and an older `path` is left untouched.
+    """
+    refuse_existing(path, overwrite=overwrite)
+    temporary = name_temporary(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        record(path, temporary)
+        temporary.replace(path)
+    except OSError as error:
+        raise OutputError(f"{path} could not be written: {explain(error)}") from error
+    finally:
+        with suppress(OSError):  # for example where a part of the path is a file; the first error counts
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str, *, overwrite: bool = False) -> None:
+    """Write UTF-8 text to `path` in one move."""
+    with atomic_path(path, overwrite=overwrite) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any, *, overwrite: bool = False) -> None:
+    """Write `value`, as `to_plain` gives it, as indented JSON to `path` in one move."""
+    text = json.dumps(to_plain(value), indent=2, ensure_ascii=False, allow_nan=False)
+    write_text(path, text + "\n", overwrite=overwrite)
+
+
+def write_csv(
+    path: Path,
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    comments: Sequence[str] = (),
+    overwrite: bool = False,
+) -> None:
+    """Write `rows` (all with the keys of the first) to `path`; each comment becomes a `# ` line on top."""
+    with (
+        atomic_path(path, overwrite=overwrite) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as file,
+    ):
+        file.writelines(f"# {comment}\n" for comment in comments)
+        if rows:
+            writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+def explain(error: OSError) -> str:
+    """Why something could not be written, and what helps."""
+    if error.errno == errno.ENOSPC:
+        return "the disk is full; free some space and run the same command again"
+    if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+        return "the folder is not writable; choose another one with --out"
+    if isinstance(error, (FileExistsError, NotADirectoryError)):
+        return "a part of its path is a file, not a folder; choose another one with --out"
+    return str(error)
