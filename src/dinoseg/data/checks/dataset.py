@@ -153,7 +153,7 @@ def _read_masks(
         if case.label is None:
             continue
         try:
-            masks.append(read_values(case.label))
+            masks.append(read_values(case.label, case.series))
         except FileFormatError as error:
             broken[case.id] = CaseFailure(case.id, "unreadable", str(error))
         except LabelError as error:

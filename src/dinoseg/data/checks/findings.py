@@ -62,6 +62,8 @@ class VolumeSummary:
         orientations: towards where D, H, W run ("IPL") -> number of volumes.
         kinds: extension and number type -> number of volumes.
         foreground_share: share of all voxels that are of a class besides the background, 0..1.
+        lowest: smallest value of all volumes, in the units of their files; None where none is readable.
+        highest: largest value.
     """
 
     smallest: tuple[int, ...] | None
@@ -71,10 +73,12 @@ class VolumeSummary:
     orientations: Mapping[str, int]
     kinds: Mapping[str, int]
     foreground_share: float
+    lowest: float | None = None
+    highest: float | None = None
 
     def lines(self) -> list[str]:
         """The summary as text lines."""
-        if not (self.smallest and self.largest):
+        if not (self.smallest and self.largest) or self.lowest is None or self.highest is None:
             return []
         kinds = ", ".join(f"{count} {kind}" for kind, count in self.kinds.items())
         low, high = ("×".join(map(str, shape)) for shape in (self.smallest, self.largest))
@@ -82,6 +86,7 @@ class VolumeSummary:
         return [
             f"volumes: {low} to {high} voxels (D×H×W as stored); {kinds}",
             f"voxel size: {self._describe_spacing()}; D, H, W run towards {towards}",
+            f"values: {self.lowest:g} to {self.highest:g}, as stored",
             f"foreground: {format_share(self.foreground_share)} of all voxels",
         ]
 

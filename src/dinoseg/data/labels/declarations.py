@@ -5,6 +5,8 @@ values: {0: 0, 255: 1}        # or colours: {"#000000": 0, "#ff0000": 1}
 threshold: 128                # instead of values: from 128 up is class 1
 ignore: 7                     # what nobody decided: counts in no loss and no score
 regions: {whole: [1, 2]}      # unions of classes, by id, that are scored as well
+axes: xyz                     # order of the axes of HDF5 files; zyx (slices first) where nothing is said
+names: {Liver: 1, hepar: 1}   # segments of DICOM SEG or structures of RTSTRUCT -> class ids; 0 leaves out
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from dinoseg.errors import LabelError
 from dinoseg.outputs import write_text
 
 FILE_NAME = "dataset.yaml"
-_KEYS = ("classes", "values", "threshold", "ignore", "regions")
+_KEYS = ("classes", "values", "threshold", "ignore", "regions", "axes", "names")
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 
 
@@ -36,12 +38,16 @@ class Declaration:
         labels: the declared mapping of mask values, or None.
         channel_names: what the channels of the images are ("CT", "T1"); empty if not declared.
         regions: name -> the class ids whose union it is, where a data set scores unions.
+        axes: order of the axes of HDF5 files, or "" where nothing is said.
+        names: name of a segment or structure in DICOM labels -> class id; 0 leaves it out.
     """
 
     classes: Mapping[int, str] = field(default_factory=dict)
     labels: LabelMapping | None = None
     channel_names: tuple[str, ...] = ()
     regions: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    axes: str = ""
+    names: Mapping[str, int] = field(default_factory=dict)
 
 
 def read_declaration(folder: Path) -> Declaration:
@@ -63,7 +69,13 @@ def read_declaration(folder: Path) -> Declaration:
         raise LabelError(
             f"{path} maps a value to class {labels.class_count - 1}, but names {len(classes)} classes"
         )
-    return Declaration(classes, labels, regions=_read_regions(content.get("regions", {}), classes, path))
+    return Declaration(
+        classes,
+        labels,
+        regions=_read_regions(content.get("regions", {}), classes, path),
+        axes=_read_axes(content.get("axes", ""), path),
+        names=_read_names(content.get("names", {}), classes, path),
+    )
 
 
 def write_declaration(
@@ -162,6 +174,23 @@ def _read_regions(content: Any, classes: Mapping[int, str], path: Path) -> dict[
         if name in classes.values() and [classes[id_] for id_ in regions[name]] != [name]:
             raise LabelError(f"{path}: region {name!r} has the name of a class; give it another name")
     return regions
+
+
+def _read_axes(content: Any, path: Path) -> str:
+    order = content.lower() if isinstance(content, str) else "?"
+    if order and sorted(order.replace("c", "", 1)) != ["x", "y", "z"]:
+        raise LabelError(f"{path}: axes is {content!r}; accepted are x, y and z once each, e.g. xyz or zyx")
+    return order
+
+
+def _read_names(content: Any, classes: Mapping[int, str], path: Path) -> dict[str, int]:
+    named = isinstance(content, dict) and all(isinstance(name, str) and name for name in content)
+    if not named or not all(type(id_) is int and (id_ == 0 or id_ in classes) for id_ in content.values()):
+        raise LabelError(
+            f"{path}: names must give names of segments or structures to ids of `classes` (0 leaves out), "
+            "e.g. `names: {Liver: 1, BODY: 0}`"
+        )
+    return dict(content)
 
 
 def _is_id(value: Any) -> bool:

@@ -14,6 +14,7 @@ from dinoseg.data.images import image_info, read_label
 from dinoseg.data.memory import FileMemory
 from dinoseg.data.volumes import read_label as read_label_volume
 from dinoseg.data.volumes import volume_suffix
+from dinoseg.data.volumes.linked import LinkedVolume
 from dinoseg.errors import LabelError
 from dinoseg.progress import Progress, Silent
 
@@ -90,15 +91,16 @@ def scan_labels(paths: Sequence[Path], progress: Progress | None = None) -> Labe
     return merge_values(found)
 
 
-def read_values(path: Path) -> MaskValues:
-    """Count the values of one mask.
+def read_values(path: Path, series: LinkedVolume | None = None) -> MaskValues:
+    """Count the values of one mask; of a DICOM label on `series`, its class ids.
 
     Raises:
         FileFormatError: it cannot be read.
         LabelError: a label volume with values that are no ids.
     """
-    if volume_suffix(path):
-        counts = count_values(read_label_volume(path).array)
+    if series is not None or volume_suffix(path):
+        raw_label = read_label_volume(path) if series is None else series.read_label(path)
+        counts = count_values(raw_label.array)
         return MaskValues(path, counts, colour=False, lossy=False, volume=True)
     raw = read_label(path)
     colour = is_colour(raw)

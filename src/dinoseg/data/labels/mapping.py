@@ -38,6 +38,7 @@ from dinoseg.data.labels.histograms import (
 )
 from dinoseg.data.volumes import LabelVolume, volume_suffix
 from dinoseg.data.volumes import read_label as read_label_volume
+from dinoseg.data.volumes.linked import LinkedVolume
 from dinoseg.errors import LabelError
 
 __all__ = [
@@ -86,15 +87,20 @@ class LabelMapping:
         """Number of classes with the background; every id is below it."""
         return max((*(id_ for raw, id_ in self.table.items() if raw != self.ignore), 1)) + 1
 
-    def read(self, path: Path) -> NDArray[np.uint8]:
+    def read(self, path: Path, series: LinkedVolume | None = None) -> NDArray[np.uint8]:
         """Class ids of a mask (H, W), or of a label volume (D, H, W) in the orientation of its file.
+
+        Args:
+            path: the mask.
+            series: that it was drawn on, where it is a DICOM SEG or RTSTRUCT.
 
         Raises:
             FileFormatError: it cannot be read.
             LabelError: a value without a class.
         """
-        if volume_suffix(path):
-            ids: NDArray[np.uint8] = self.apply_volume(read_label_volume(path)).array
+        if series is not None or volume_suffix(path):
+            raw = read_label_volume(path) if series is None else series.read_label(path)
+            ids: NDArray[np.uint8] = self.apply_volume(raw).array
             return ids
         return self.apply(read_label(path), name=str(path)).array
 
