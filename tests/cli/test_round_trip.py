@@ -15,8 +15,8 @@ import pytest
 from PIL import Image as PillowImage
 
 from dinoseg.cli import main
+from dinoseg.cli.options import PresetName, ShotsFromName, ShotUnitName
 from dinoseg.cli.settings import NOT_SETTABLE, list_settings
-from dinoseg.cli.train import Preset, ShotsFrom, ShotUnit
 from dinoseg.config import TrainSettings, override
 from dinoseg.data.phantoms.phantoms import write_phantoms
 from dinoseg.methods.presets import preset
@@ -185,7 +185,7 @@ def test_ctrl_c_while_training_says_how_to_go_on(data: Path, tmp_path: Path) -> 
 
 def test_choices_are_those_of_the_settings() -> None:
     fields = RunSettings.model_fields
-    for choices, name in ((Preset, "preset"), (ShotsFrom, "shots_from"), (ShotUnit, "shot_unit")):
+    for choices, name in ((PresetName, "preset"), (ShotsFromName, "shots_from"), (ShotUnitName, "shot_unit")):
         assert set(typing.get_args(choices)) == set(typing.get_args(fields[name].annotation))
 
 

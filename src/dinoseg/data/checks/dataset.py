@@ -183,7 +183,7 @@ def _read_masks(
         if case.label is None:
             continue
         try:
-            masks += [read_values(path) for path in case.labels]
+            masks += [read_values(path, case.series) for path in case.labels]
         except FileFormatError as error:
             broken[case.id] = CaseFailure(case.id, "unreadable", str(error))
         except LabelError as error:

@@ -96,19 +96,17 @@ class VolumeSummary:
 
     def lines(self) -> list[str]:
         """The summary as text lines."""
-        if not (self.smallest and self.largest):
+        if not (self.smallest and self.largest) or self.lowest is None or self.highest is None:
             return []
         kinds = ", ".join(f"{count} {kind}" for kind, count in self.kinds.items())
         low, high = ("×".join(map(str, shape)) for shape in (self.smallest, self.largest))
         towards = ", ".join(f"{count} {name}" for name, count in self.orientations.items())
-        lines = [
+        return [
             f"volumes: {low} to {high} voxels (D×H×W as stored); {kinds}",
             f"voxel size: {self._describe_spacing()}; D, H, W run towards {towards}",
+            f"values: {self.lowest:g} to {self.highest:g}, as stored",
             f"foreground: {format_share(self.foreground_share)} of all voxels",
         ]
-        if self.lowest is not None and self.highest is not None:
-            lines.append(f"values: {self.lowest:g} to {self.highest:g}")
-        return lines
 
     def _describe_spacing(self) -> str:
         if not (self.finest and self.coarsest):

@@ -95,7 +95,7 @@ def convert(
         elif (dataset.root / SIDECAR).is_file():
             restore_volumes(dataset, temporary, steps)
         else:
-            write_raw(dataset, temporary, steps)
+            notes = write_raw(dataset, temporary, steps)
         files = sum(path.is_file() for path in temporary.rglob("*"))
     return Conversion(target, dataset.layout, len(dataset.cases), files, notes)
 

@@ -7,6 +7,8 @@ ignore: 7                     # or [4, 5]: what nobody decided: counts in no los
 palette: indices              # or colours: how palette files are read, where that cannot be told
 merge: union                  # several masks of one image become one; or {_MA: 1, _EX: 2}, class by name
 regions: {whole: [1, 2]}      # unions of classes, by id, that are scored as well
+axes: xyz                     # order of the axes of HDF5 files; zyx (slices first) where nothing is said
+names: {Liver: 1, hepar: 1}   # segments of DICOM SEG or structures of RTSTRUCT -> class ids; 0 leaves out
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from dinoseg.outputs import write_text
 
 FILE_NAME = "dataset.yaml"
 FILE_NAMES = (FILE_NAME, "dataset.yml")
-_KEYS = ("classes", "values", "threshold", "ignore", "regions", "palette", "merge")
+_KEYS = ("classes", "values", "threshold", "ignore", "regions", "palette", "merge", "axes", "names")
 _PALETTES: tuple[PaletteReading, ...] = ("indices", "colours")
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 
@@ -45,6 +47,8 @@ class Declaration:
         regions: name -> the class ids whose union it is, where a data set scores unions.
         palette: how palette files are read, or None.
         merge: how several masks of one image are joined, or None.
+        axes: order of the axes of HDF5 files, or "" where nothing is said.
+        names: name of a segment or structure in DICOM labels -> class id; 0 leaves it out.
     """
 
     classes: Mapping[int, str] = field(default_factory=dict)
@@ -53,6 +57,8 @@ class Declaration:
     regions: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     palette: PaletteReading | None = None
     merge: Merge | None = None
+    axes: str = ""
+    names: Mapping[str, int] = field(default_factory=dict)
 
 
 def read_declaration(folder: Path) -> Declaration:
@@ -82,6 +88,8 @@ def read_declaration(folder: Path) -> Declaration:
         regions=_read_regions(content.get("regions", {}), classes, path),
         palette=palette,
         merge=_read_merge(content.get("merge"), classes, path),
+        axes=_read_axes(content.get("axes", ""), path),
+        names=_read_names(content.get("names", {}), classes, path),
     )
 
 
@@ -226,6 +234,23 @@ def _read_regions(content: Any, classes: Mapping[int, str], path: Path) -> dict[
         if name in classes.values() and [classes[id_] for id_ in regions[name]] != [name]:
             raise LabelError(f"{path}: region {name!r} has the name of a class; give it another name")
     return regions
+
+
+def _read_axes(content: Any, path: Path) -> str:
+    order = content.lower() if isinstance(content, str) else "?"
+    if order and sorted(order.replace("c", "", 1)) != ["x", "y", "z"]:
+        raise LabelError(f"{path}: axes is {content!r}; accepted are x, y and z once each, e.g. xyz or zyx")
+    return order
+
+
+def _read_names(content: Any, classes: Mapping[int, str], path: Path) -> dict[str, int]:
+    named = isinstance(content, dict) and all(isinstance(name, str) and name for name in content)
+    if not named or not all(type(id_) is int and (id_ == 0 or id_ in classes) for id_ in content.values()):
+        raise LabelError(
+            f"{path}: names must give names of segments or structures to ids of `classes` (0 leaves out), "
+            "e.g. `names: {Liver: 1, BODY: 0}`"
+        )
+    return dict(content)
 
 
 def _is_id(value: Any) -> bool:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from dinoseg.data.images import PaletteReading, image_info, read_label, read_palette
 from dinoseg.data.volumes import read_label as read_label_volume
 from dinoseg.data.volumes import volume_suffix
+from dinoseg.data.volumes.linked import LinkedVolume
 from dinoseg.errors import LabelError
 
 _GREY = 0x010101
@@ -104,15 +105,16 @@ class LabelHistogram:
         return any(mask.volume for mask in self.masks)
 
 
-def read_values(path: Path) -> MaskValues:
-    """Count the values of one mask.
+def read_values(path: Path, series: LinkedVolume | None = None) -> MaskValues:
+    """Count the values of one mask; of a DICOM label on `series`, its class ids.
 
     Raises:
         FileFormatError: it cannot be read.
         LabelError: a label volume with values that are no ids.
     """
-    if volume_suffix(path):
-        counts = count_values(read_label_volume(path).array)
+    if series is not None or volume_suffix(path):
+        raw_label = read_label_volume(path) if series is None else series.read_label(path)
+        counts = count_values(raw_label.array)
         return MaskValues(path, counts, colour=False, lossy=False, volume=True)
     raw = read_label(path)
     colour = is_colour(raw)
@@ -150,6 +152,25 @@ def merge_values(masks: Sequence[MaskValues], palette: PaletteReading = "indices
         for value, count in mask.counts(colour=colour).items():
             total[value] = total.get(value, 0) + count
     return LabelHistogram(dict(sorted(total.items())), tuple(masks), colour, palette)
+
+
+def pack_values(values: MaskValues) -> list[Any]:
+    """The values of a mask image as plain JSON; `unpack_values` undoes it."""
+    palette = None if values.palette is None else list(values.palette.items())
+    return [list(values.pixels.items()), values.colour, values.lossy, palette, sorted(values.solid)]
+
+
+def unpack_values(path: Path, packed: Any) -> MaskValues:
+    """What `pack_values` made of the mask `path`."""
+    pixels, colour, lossy, palette, solid = packed
+    return MaskValues(
+        path,
+        {int(value): int(count) for value, count in pixels},
+        bool(colour),
+        bool(lossy),
+        palette=None if palette is None else {int(index): shown for index, shown in palette},
+        solid=frozenset(int(value) for value in solid),
+    )
 
 
 def is_colour(raw: NDArray[Any]) -> bool:

@@ -23,10 +23,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from dinoseg.data.labels.histograms import LabelHistogram, MaskValues, merge_values, read_values
+from dinoseg.data.labels.histograms import (
+    LabelHistogram,
+    MaskValues,
+    merge_values,
+    pack_values,
+    read_values,
+    unpack_values,
+)
 from dinoseg.data.labels.mapping import LabelMapping, MappingKind, format_value, format_values, keep_ids
 from dinoseg.data.labels.noise import find_like_colours, is_nearly_binary
 from dinoseg.data.labels.palettes import choose_palette_reading
+from dinoseg.data.memory import FileMemory
+from dinoseg.data.volumes import volume_suffix
 from dinoseg.errors import LabelError
 from dinoseg.progress import Progress, Silent
 
@@ -55,7 +64,9 @@ def read_masks(paths: Sequence[Path], progress: Progress | None = None) -> list[
         LabelError: a label volume with values that are no ids.
     """
     steps = (progress or Silent()).track(paths, total=len(paths), label="Reading masks")
-    return [read_values(path) for path in steps]
+    with FileMemory("mask values 2", read_values, pack=pack_values, unpack=unpack_values) as memory:
+        # Of a label volume the file may be a header, which stays the same when the voxels change.
+        return [read_values(path) if volume_suffix(path) else memory.find(path) for path in steps]
 
 
 def infer_mapping(histogram: LabelHistogram, *, class_count: int | None = None) -> LabelMapping:

@@ -19,6 +19,7 @@ from dinoseg.data.labels.histograms import count_values, flatten_mask, is_colour
 from dinoseg.data.labels.parts import MaskPart, join_parts
 from dinoseg.data.volumes import LabelVolume, volume_suffix
 from dinoseg.data.volumes import read_label as read_label_volume
+from dinoseg.data.volumes.linked import LinkedVolume
 from dinoseg.errors import LabelError
 
 MappingKind = Literal["declared", "threshold", "colours", "binary", "ids", "sorted", "unknown"]
@@ -61,17 +62,22 @@ class LabelMapping:
         """Whether a raw value is that of what nobody decided."""
         return self.ignore is not None and value in self.ignore
 
-    def read(self, path: Path) -> NDArray[np.uint8]:
+    def read(self, path: Path, series: LinkedVolume | None = None) -> NDArray[np.uint8]:
         """Class ids of a mask (H, W), or of a label volume (D, H, W) in the orientation of its file.
 
         Of an image with several masks, `path` is the first and the result is all of them joined.
+
+        Args:
+            path: the mask.
+            series: that it was drawn on, where it is a DICOM SEG or RTSTRUCT.
 
         Raises:
             FileFormatError: it cannot be read.
             LabelError: a value without a class, or masks of one image that cannot be joined.
         """
-        if volume_suffix(path):
-            ids: NDArray[np.uint8] = self.apply_volume(read_label_volume(path)).array
+        if series is not None or volume_suffix(path):
+            raw = read_label_volume(path) if series is None else series.read_label(path)
+            ids: NDArray[np.uint8] = self.apply_volume(raw).array
             return ids
         parts = self.parts.get(path)
         if parts is None:

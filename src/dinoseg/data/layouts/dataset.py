@@ -137,6 +137,11 @@ def count_labels(
     return merge_values(masks, choose_palette_reading(masks, numbers=known is not None))
 
 
+def is_ct(dataset: Dataset) -> bool:
+    """Whether the (first) channel of the volumes is said to be CT, in Hounsfield units."""
+    return any(name.strip().lower() == "ct" for name in dataset.channel_names[:1])
+
+
 def make_dataset(survey: Survey, mapping: LabelMapping, histogram: LabelHistogram | None) -> Dataset:
     """The data set of a survey once it is known what its masks mean.
 

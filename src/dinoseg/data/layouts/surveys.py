@@ -10,6 +10,7 @@ from dinoseg.data.cases.files import SPLIT_NAMES, CaseFiles, stem_of
 from dinoseg.data.labels.declarations import Declaration, read_declaration
 from dinoseg.data.labels.named_files import find_named
 from dinoseg.data.labels.parts import Merge
+from dinoseg.data.layouts.dicom import find_dicom_cases, holds_dicom
 from dinoseg.data.layouts.folders import Folder, open_folder, refuse_subfolders
 from dinoseg.data.layouts.lists import add_groups, add_split_lists
 from dinoseg.data.layouts.nnunet import FILE_NAME as RAW_FILE
@@ -29,7 +30,7 @@ MASK_FOLDERS = frozenset(
 _ACCEPTED = (
     "accepted are images/ with masks/, train|val|test/ with an image and a mask folder each, "
     "x.png beside x_mask.png, a CSV with the columns image,mask, imagesTr/ with labelsTr/ and "
-    "dataset.json, or .h5 files with image and label"
+    "dataset.json, .h5 files with image and label, or DICOM series with SEG or RTSTRUCT"
 )
 _HDF5 = (".h5", ".hdf5")
 
@@ -140,7 +141,7 @@ def _find_label_problems(cases: Sequence[CaseFiles]) -> tuple[str, ...]:
     return tuple(
         f"{case.label} is {'an image' if case.is_volume else 'a volume'}, its image {case.image} is not"
         for case in cases
-        if case.label is not None and bool(volume_suffix(case.label)) != case.is_volume
+        if case.label is not None and not case.series and bool(volume_suffix(case.label)) != case.is_volume
     )
 
 
@@ -167,6 +168,8 @@ def _find_cases(folder: Folder, merge: Merge | None) -> _Found:
     if images or masks:
         missing = "masks" if images else "images"
         raise LayoutError(f"{folder.path} holds {(images or masks).name}/ but no {missing}/; {_ACCEPTED}")  # type: ignore[union-attr]
+    if not folder.files and holds_dicom(folder.path):
+        return _from_dicom(folder)
     return _from_suffixes(folder, merge)
 
 
@@ -212,6 +215,11 @@ def _from_raw(folder: Folder) -> _Found:
     raw = find_raw_cases(folder.path, declaration.channel_names)
     layout = f"imagesTr/ and labelsTr/ with {RAW_FILE} (nnU-Net, Decathlon)"
     return _Found(layout, raw.cases, raw.problems, declaration)
+
+
+def _from_dicom(folder: Folder) -> _Found:
+    found = find_dicom_cases(folder.path, read_declaration(folder.path))
+    return _Found("DICOM series with SEG or RTSTRUCT", found.cases, found.problems, found.declaration)
 
 
 def _from_table(path: Path) -> _Found:
