@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
+from dinoseg.data import open_dataset
+from dinoseg.data.cases.volumes import read_volume_case
 from dinoseg.data.volumes import LabelVolume, upright_geometry, write_label
 from dinoseg.data.volumes.geometry import Geometry
 from dinoseg.errors import DataError, DinosegError, LabelError, LayoutError, OutputError, UsageError
@@ -20,6 +22,7 @@ from dinoseg.evaluation.metrics import score_case
 from dinoseg.evaluation.scoring.observers import compare_observers, measure_agreement
 from dinoseg.evaluation.scoring.scorer import score
 from dinoseg.progress import Silent
+from tests.data.dicom.case_folders import add_case
 
 SIZE = (20, 26)
 
@@ -203,6 +206,50 @@ def test_what_nobody_decided_does_not_count(tmp_path: Path) -> None:
     assert found.headline.metric("dice").interval.mean == 1
 
 
+def test_masks_of_one_image_are_joined(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    write_images(data / "images", {name: np.full((*SIZE, 3), 90, np.uint8) for name in TARGETS})
+    write_images(data / "masks", {f"{name}_MA": mask * 255 for name, mask in TARGETS.items()})
+    write_images(data / "masks", {f"{name}_EX": square(14, 20, 4, 255) for name in TARGETS})
+    (data / "dataset.yaml").write_text(
+        "classes: {0: background, 1: aneurysm, 2: exudate}\nmerge: {_MA: 1, _EX: 2}\n"
+    )
+    masks = {name: mask + square(14, 20, 4, 2) for name, mask in TARGETS.items()}
+    place = write_images(tmp_path / "p", masks)
+    found = score(place, data)
+    assert [(row.class_name, row.metric("dice").interval.mean) for row in found.summaries[:2]] == [
+        ("aneurysm", 1.0),
+        ("exudate", 1.0),
+    ]
+    with pytest.raises(LabelError, match=r"joined by their images .* give the folder"):
+        score(place, data / "masks")
+    with pytest.raises(UsageError, match="gives every mask a class"):
+        score(place, data, classes={"aneurysm": 1})
+
+
+def write_palettes(folder: Path, masks: Mapping[str, np.ndarray], colours: list[int]) -> Path:
+    folder.mkdir(parents=True)
+    for name, mask in masks.items():
+        image = PillowImage.fromarray(mask)
+        image.putpalette(colours)
+        image.save(folder / f"{name}.png")
+    return folder
+
+
+def test_palettes_of_labels_say_nothing_of_masks_with_ids(tmp_path: Path) -> None:
+    red = [0, 0, 0, 200, 30, 30]
+    labels = write_palettes(tmp_path / "l", TARGETS, red)
+    (labels / "dataset.yaml").write_text(
+        'classes: {0: background, 1: polyp}\nvalues: {"#000000": 0, "#c81e1e": 1}\n'
+    )
+    told = Told()
+    ids = score(write_images(tmp_path / "p", TARGETS), labels, progress=told)
+    assert "the masks hold class ids, the labels other values" in told.notes
+    colours = {name: np.array([red[:3], red[3:]], np.uint8)[mask] for name, mask in TARGETS.items()}
+    drawn = score(write_images(tmp_path / "q", colours), labels)
+    assert ids.headline.metric("dice").interval.mean == drawn.headline.metric("dice").interval.mean == 1
+
+
 # --- volumes ----------------------------------------------------------------------------------------
 
 
@@ -253,6 +300,23 @@ def test_a_hundredth_of_a_voxel_is_the_same_grid(tmp_path: Path) -> None:
     shifted[0, 3] += 0.004
     masks = write_volumes(tmp_path / "p", {"a": ball()}, Geometry((6, 12, 14), shifted))
     assert score(masks, labels).scores[0].dice == 1
+
+
+def test_labels_of_dicom_series(tmp_path: Path) -> None:
+    place = tmp_path / "p"
+    place.mkdir()
+    for seed, kind in enumerate(("SEG", "RTSTRUCT")):
+        add_case(tmp_path / "dicom", f"p{seed}", seed=seed, kind=kind)
+    data = open_dataset(tmp_path / "dicom")
+    for files in data.cases:
+        label = read_volume_case(files, data.labels).label
+        assert label is not None
+        write_label(place / f"{files.id}.nii.gz", label)
+    found = score(place, tmp_path / "dicom")
+    assert found.unit == "mm"
+    names = [row.class_name for row in found.summaries if row.kind == "class"]
+    assert names == list(data.classes.values())[1:]
+    assert found.headline.metric("dice").interval.mean == 1
 
 
 # --- refusals ---------------------------------------------------------------------------------------
@@ -354,6 +418,16 @@ def test_observers_and_a_model_among_them(tmp_path: Path) -> None:
     document = json.loads((tmp_path / "out" / "observers.json").read_text(encoding="utf-8"))
     assert document["model"]["p"] == found.model.p
     assert (tmp_path / "out" / "cases.csv").read_text(encoding="utf-8").count("\n") == 8
+
+
+def test_observers_use_the_declared_values_and_a_model_ids(tmp_path: Path) -> None:
+    places = [
+        write_images(tmp_path / name, {case: mask * 200 for case, mask in TARGETS.items()})
+        for name in ("anna", "ben")
+    ]
+    (places[0] / "dataset.yaml").write_text("classes: {0: background, 1: polyp}\nvalues: {0: 0, 200: 1}\n")
+    found = compare_observers(places, model=write_images(tmp_path / "net", TARGETS))
+    assert [pair.dice.mean for pair in found.pairs] == [1, 1, 1]
 
 
 def test_cases_that_somebody_lacks_are_left_out(tmp_path: Path) -> None:

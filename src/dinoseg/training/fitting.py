@@ -17,7 +17,7 @@ from dinoseg.backbones.weights_settings import read_settings
 from dinoseg.config.options import choose_options
 from dinoseg.config.training import Training
 from dinoseg.data import CaseFiles, Dataset, open_dataset
-from dinoseg.data.cases.volumes import note_channels
+from dinoseg.data.cases.volumes import note_channels, note_doubts
 from dinoseg.data.splits.shots import draw_shots, refuse_empty_shots, require_foreground, tell_absent_classes
 from dinoseg.data.splits.splits import Splits, check_splits, resolve_splits
 from dinoseg.errors import SplitError
@@ -67,10 +67,11 @@ def train(
     folder = RunFolder(Path(out))
     refuse_locked(folder.root)
     folder.refuse_older(resume=how.resume, overwrite=how.overwrite)
-    dataset = open_dataset(data)
+    progress = progress or Silent()
+    dataset = open_dataset(data, progress=progress)
     settings = compose_settings(dataset, data, how)
     splits = find_splits(dataset, settings)
-    return train_run(dataset, settings, splits, Path(out), how=how, progress=progress or Silent())
+    return train_run(dataset, settings, splits, Path(out), how=how, progress=progress)
 
 
 def train_run(
@@ -178,11 +179,11 @@ def _tell_volumes(dataset: Dataset, settings: RunSettings, chosen: _Chosen, prog
     if not dataset.is_volumes:
         return
     progress.note(describe_intensity(dataset, settings))
-    first = chosen.train[0]
-    channels = max(len(first.images), len(first.channel_indices))
-    seen = note_channels(channels, settings.model.preprocessing)
+    seen = note_channels(chosen.train[0].channel_count, settings.model.preprocessing)
     if seen:
         progress.note(seen)
+    for line in note_doubts((*chosen.train, *chosen.val), settings.model.preprocessing):
+        progress.note(line)
 
 
 def digest_content(cases: Sequence[CaseFiles], digests: Mapping[Path, str] | None = None) -> str:
@@ -193,7 +194,7 @@ def digest_content(cases: Sequence[CaseFiles], digests: Mapping[Path, str] | Non
         digests: of all these files where they are known already, from `read_digests`.
     """
     known = read_digests(cases) if digests is None else digests
-    paths = [path for case in cases for path in (*case.images, case.label) if path is not None]
+    paths = [path for case in cases for path in (*case.images, *case.labels)]
     return entry_key(*(case.group for case in cases), *(known[path] for path in paths))
 
 

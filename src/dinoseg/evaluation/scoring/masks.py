@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dinoseg.data.cases.files import CaseFiles, shorten, stem_of
-from dinoseg.data.labels.declarations import FILE_NAME, Declaration, read_declaration
-from dinoseg.data.layouts.dataset import refuse_problems
+from dinoseg.data.labels.declarations import FILE_NAMES, Declaration, read_declaration
+from dinoseg.data.labels.named_files import find_named
+from dinoseg.data.labels.parts import MaskPart
+from dinoseg.data.layouts.dataset import find_parts, refuse_problems
 from dinoseg.data.layouts.folders import Folder, open_folder
 from dinoseg.data.layouts.nnunet import FILE_NAME as RAW_FILE
 from dinoseg.data.layouts.nnunet import group_of, read_raw_declaration
 from dinoseg.data.layouts.pairing import pair_folder, strip_suffix
+from dinoseg.data.layouts.remarks import Remark
 from dinoseg.data.layouts.surveys import IMAGE_FOLDERS, MASK_FOLDERS, survey_data
-from dinoseg.data.layouts.tables import read_groups
+from dinoseg.data.layouts.tables import GroupTable, read_groups
 from dinoseg.data.volumes import volume_suffix
-from dinoseg.errors import LayoutError
+from dinoseg.errors import LabelError, LayoutError
 
 GROUPS = "groups.csv"
 
@@ -29,21 +32,20 @@ class LabelFiles:
         root: folder, or CSV of a data set.
         cases: with `label`; where there is no image, `image` is the label as well.
         declaration: what dataset.yaml or dataset.json says.
+        parts: the first mask of a case -> all of them, where they are joined.
+        remarks: what lies there and is not used.
     """
 
     root: Path
     cases: tuple[CaseFiles, ...]
     declaration: Declaration
+    parts: Mapping[Path, tuple[MaskPart, ...]] = field(default_factory=dict)
+    remarks: tuple[Remark, ...] = ()
 
     @property
     def is_volumes(self) -> bool:
         """Whether the labels are volumes."""
-        return any(volume_suffix(path) for path in self.paths)
-
-    @property
-    def paths(self) -> tuple[Path, ...]:
-        """The files."""
-        return tuple(case.label for case in self.cases if case.label is not None)
+        return any(case.is_volume for case in self.cases)
 
 
 @dataclass(frozen=True)
@@ -68,21 +70,30 @@ def find_labels(place: Path) -> LabelFiles:
 
     Raises:
         LayoutError: nothing there, or files that cannot be paired.
-        LabelError: dataset.yaml or dataset.json is wrong.
+        LabelError: dataset.yaml or dataset.json is wrong, or joins masks and the images are not there.
     """
     folder = None if place.is_file() else _open_masks(place)
     if folder is None or _is_data_set(folder):
         survey = survey_data(place)
         refuse_problems(survey)
         cases = tuple(case for case in survey.cases if case.label is not None)
-        return LabelFiles(place, cases, survey.declaration)
-    groups = _read_groups(_nearby(folder.path, GROUPS))
-    listed = _by_name(folder)
+        return LabelFiles(place, cases, survey.declaration, find_parts(survey), survey.remarks)
+    return _from_masks(place, folder)
+
+
+def _from_masks(place: Path, folder: Folder) -> LabelFiles:
+    declaration, table = find_declaration(folder.path), _read_groups(folder.path)
+    if declaration.merge is not None:
+        raise LabelError(
+            f"the masks in {folder.path} are joined by their images (merge in dataset.yaml); give the folder "
+            "that holds images and masks"
+        )
+    groups = {stem_of(Path(name)): group for name, group in table.groups.items()}
     cases = tuple(
         CaseFiles(name, path, path, groups.get(name) or _guess_group(name, path), None)
-        for name, path in listed.items()
+        for name, path in _by_name(folder).items()
     )
-    return LabelFiles(place, cases, find_declaration(folder.path))
+    return LabelFiles(place, cases, declaration, remarks=table.remarks)
 
 
 def list_masks(place: Path) -> dict[str, Path]:
@@ -122,7 +133,7 @@ def pair_masks(masks: Mapping[str, Path], labels: LabelFiles, *, place: Path) ->
 
 def find_declaration(folder: Path) -> Declaration:
     """What dataset.yaml, or else dataset.json, says in a folder of masks or the one above."""
-    if path := _nearby(folder, FILE_NAME):
+    if path := _nearby(folder, *FILE_NAMES):
         return read_declaration(path.parent)
     if path := _nearby(folder, RAW_FILE):
         return read_raw_declaration(path)
@@ -163,12 +174,13 @@ def _only(paths: list[Path], case: CaseFiles, place: Path) -> Path | None:
     return paths[0] if paths else None
 
 
-def _nearby(folder: Path, name: str) -> Path | None:
-    return next((path for path in (folder / name, folder.parent / name) if path.is_file()), None)
+def _nearby(folder: Path, *names: str) -> Path | None:
+    return find_named(folder, *names) or find_named(folder.parent, *names)
 
 
-def _read_groups(path: Path | None) -> dict[str, str]:
-    return {} if path is None else {stem_of(Path(name)): group for name, group in read_groups(path).items()}
+def _read_groups(folder: Path) -> GroupTable:
+    path = _nearby(folder, GROUPS)
+    return GroupTable({}) if path is None else read_groups(path)
 
 
 def _guess_group(name: str, path: Path) -> str:

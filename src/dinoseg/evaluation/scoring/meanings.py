@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dinoseg.data.labels.declarations import Declaration
-from dinoseg.data.labels.histograms import MaskValues, merge_values, read_values
-from dinoseg.data.labels.mapping import LabelMapping, format_values, infer_mapping, keep_ids, name_classes
-from dinoseg.data.volumes import volume_suffix
+from dinoseg.data.labels.histograms import MaskValues
+from dinoseg.data.labels.inference import infer_mapping, read_masks
+from dinoseg.data.labels.mapping import LabelMapping, format_values, keep_ids, name_classes
+from dinoseg.data.layouts.dataset import choose_mapping, count_labels
 from dinoseg.errors import LabelError, UsageError
+from dinoseg.evaluation.scoring.masks import LabelFiles
 from dinoseg.progress import Progress
 
 _MOST = 254  # ids above are not class ids: 255 is what nobody decided
@@ -41,7 +43,7 @@ def find_meaning(
     labels: Sequence[Path],
     masks: Sequence[Path],
     *,
-    declaration: Declaration,
+    source: LabelFiles,
     classes: ClassValues | None,
     progress: Progress,
 ) -> Meaning:
@@ -50,30 +52,41 @@ def find_meaning(
     Args:
         labels: files of the labels.
         masks: files to score.
-        declaration: of the labels' folder.
+        source: where the labels are from, with what is declared there.
         classes: name -> value or values in the files, where a person says so.
         progress: shows the reading of files.
 
     Raises:
-        UsageError: `classes` gives a value twice, or none.
+        UsageError: `classes` gives a value twice, or none, or each mask has a declared class.
         LabelError: values that allow no safe reading, or masks with values that no label has.
     """
-    known, names = _given(classes) if classes is not None else _declared(declaration, labels)
-    regions = declaration.regions if classes is None else {}
-    if known is not None and any(map(volume_suffix, labels)):
-        return Meaning(names or name_classes(known.class_count), known, known, regions)
-    histograms = [_read_values(paths, progress) for paths in (labels, masks)]
-    if known is None:
-        known = _infer(*histograms, count=len(names) or None)
-        return Meaning(names or name_classes(known.class_count), known, known, regions, known.note)
-    read, note = _read_masks(known, histograms[1])
-    return Meaning(names or name_classes(known.class_count), known, read, regions, note)
+    declaration = source.declaration
+    each = declaration.merge is not None and bool(declaration.merge.classes)
+    if each and classes is not None:
+        raise UsageError(f"dataset.yaml of {source.root} gives every mask a class (merge); leave classes out")
+    known, names = _given(classes) if classes is not None else _declared(source)
+    if known is not None and source.is_volumes:
+        reading = _Reading(known, known)
+    else:
+        held, given = read_masks(labels, progress), read_masks(masks, progress)
+        apart = known is not None or each
+        reading = _read_apart(known, held, given, source, each) if apart else _infer(held, given, source)
+    return Meaning(
+        classes=names or name_classes(reading.labels.class_count),
+        labels=reading.labels,
+        masks=reading.masks,
+        regions=declaration.regions if classes is None else {},
+        note=reading.note,
+    )
 
 
-def _read_values(paths: Sequence[Path], progress: Progress) -> list[MaskValues]:
-    if not paths:
-        return []
-    return [read_values(path) for path in progress.track(paths, total=len(paths), label="Reading masks")]
+@dataclass(frozen=True)
+class _Reading:
+    """How the values of labels and of masks become class ids."""
+
+    labels: LabelMapping
+    masks: LabelMapping
+    note: str = ""
 
 
 def _given(classes: ClassValues) -> tuple[LabelMapping, dict[int, str]]:
@@ -98,38 +111,64 @@ def _given(classes: ClassValues) -> tuple[LabelMapping, dict[int, str]]:
     return LabelMapping(dict(sorted(table.items())), "declared"), dict(sorted(names.items()))
 
 
-def _declared(declaration: Declaration, labels: Sequence[Path]) -> tuple[LabelMapping | None, dict[int, str]]:
-    names = dict(declaration.classes)
-    if declaration.labels is None and names and any(map(volume_suffix, labels)):
+def _declared(source: LabelFiles) -> tuple[LabelMapping | None, dict[int, str]]:
+    names = dict(source.declaration.classes)
+    if source.declaration.labels is None and names and source.is_volumes:
         return keep_ids(len(names), kind="declared"), names
-    return declaration.labels, names
+    return source.declaration.labels, names
 
 
-def _infer(labels: list[MaskValues], masks: list[MaskValues], *, count: int | None) -> LabelMapping:
-    together = merge_values([*labels, *masks])
+def _infer(labels: list[MaskValues], masks: list[MaskValues], source: LabelFiles) -> _Reading:
+    """One mapping, which the values of all files together allow."""
+    count = len(source.declaration.classes) or None
+    together = count_labels(source.declaration, [*labels, *masks], None)
     mapping = infer_mapping(together, class_count=count)
+    reading = _Reading(replace(mapping, parts=source.parts), mapping, mapping.note)
     if mapping.kind in ("binary", "threshold"):
-        return mapping
-    foreign = set(together.pixels) - {value for mask in labels for value in _values(mask, mapping)} - {0}
+        return reading
+    held = {value for mask in together.masks[: len(labels)] for value in _values(mask, mapping)}
+    foreign = set(together.pixels) - held - {0}
     if foreign and not (count and max(foreign) < count):
         raise LabelError(
             f"the masks hold {format_values(sorted(foreign), colour=mapping.colour)}, which no label holds; "
             "say what the values mean with --classes 1=NAME,2=NAME, or declare classes in dataset.yaml"
         )
-    return mapping
+    return reading
+
+
+def _read_apart(
+    known: LabelMapping | None,
+    labels: list[MaskValues],
+    masks: list[MaskValues],
+    source: LabelFiles,
+    each: bool,
+) -> _Reading:
+    """A mapping of the labels that does not depend on the masks, and how masks are read beside it."""
+    histogram = count_labels(source.declaration, labels, known)
+    if known is None:
+        mapping = choose_mapping(source.declaration, histogram, None)
+    else:  # a value without a class makes a failure of its case
+        mapping = replace(known, palette=histogram.palette)
+    mapping = replace(mapping, parts=source.parts)
+    if each:
+        return _Reading(mapping, keep_ids(mapping.class_count), mapping.note)
+    return _read_masks(mapping, masks)
 
 
 def _values(mask: MaskValues, mapping: LabelMapping) -> set[int]:
     return set(mask.counts(colour=mapping.colour))
 
 
-def _read_masks(known: LabelMapping, masks: list[MaskValues]) -> tuple[LabelMapping, str]:
+def _read_masks(known: LabelMapping, masks: list[MaskValues]) -> _Reading:
     """The mapping of the labels, or class ids where masks hold those instead, as `predict` writes them."""
-    found = {value for mask in masks for value in _values(mask, known)}
+    raw = {value for mask in masks for value in mask.counts(colour=False)}
+    ids = bool(raw) and not any(mask.colour for mask in masks) and max(raw) < known.class_count
     if known.threshold is not None:
-        ids = bool(found) and found <= {0, 1} and known.threshold > 1
+        ids = ids and known.threshold > 1
     else:
-        ids = not found <= set(known.table) and all(value < known.class_count for value in found)
-    if not ids:
-        return known, ""
-    return keep_ids(known.class_count), "the masks hold class ids, the labels other values"
+        ids = ids and (known.colour or not raw <= set(known.table))
+    if ids:
+        note = "the masks hold class ids, the labels other values"
+        return _Reading(known, keep_ids(known.class_count), note)
+    histogram = count_labels(Declaration(), masks, known)
+    return _Reading(known, replace(known, palette=histogram.palette, parts={}))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -164,16 +164,21 @@ def _measure(group: _Group, classes: ClassValues | None, progress: Progress) -> 
     cases = tuple(case for case in first.cases if case.id in files)
     columns = [[files[case.id][place] for case in cases] for place in range(len(group.places))]
     humans = columns[:-1] if group.has_model else columns
+    joined = [path for case in cases for path in case.labels]
     meaning = find_meaning(
-        [path for column in humans for path in column],
+        [*joined, *(path for column in humans[1:] for path in column)],
         columns[-1] if group.has_model else [],
-        declaration=first.declaration,
+        source=first,
         classes=classes,
         progress=progress,
     )
+    human = replace(meaning, masks=replace(meaning.labels, parts={}))
     rows = []
     for case in progress.track(cases, total=len(cases), label="compare"):
-        masks = [read_view(path, case, meaning) for path in files[case.id]]
+        masks = [
+            read_view(path, case, meaning if group.is_model(place) else human)
+            for place, path in enumerate(files[case.id])
+        ]
         ids = [view.target if place == 0 else view.prediction for place, view in enumerate(masks)]
         rows.append([measure_agreement(ids[a], ids[b], meaning.classes) for a, b in group.pairs])
     named = {id_: name for id_, name in meaning.classes.items() if id_}

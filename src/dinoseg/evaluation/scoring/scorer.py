@@ -87,14 +87,15 @@ class _Work:
 def _prepare(place: Path, labels: LabelFiles, classes: ClassValues | None, progress: Progress) -> _Work:
     found = pair_masks(list_masks(place), labels, place=place)
     meaning = find_meaning(
-        [case.label for _, case in found.pairs if case.label is not None],
+        [path for _, case in found.pairs for path in case.labels],
         [path for path, _ in found.pairs],
-        declaration=labels.declaration,
+        source=labels,
         classes=classes,
         progress=progress,
     )
-    if meaning.note:
-        progress.note(meaning.note)
+    for note in (*(remark.message for remark in labels.remarks if remark.matters), meaning.note):
+        if note:
+            progress.note(note)
     if found.extra:
         progress.note(f"{len(found.extra)} masks have no label and are not scored: {list_names(found.extra)}")
     return _Work(place, labels, found, meaning)

@@ -9,15 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinoseg.data.cases.files import CaseFiles
-from dinoseg.data.images import read_label
-from dinoseg.data.volumes import Geometry, volume_suffix
-from dinoseg.data.volumes import read_label as read_label_volume
-from dinoseg.data.volumes.geometry import CORNER_TOLERANCE, corner_offset
+from dinoseg.data.cases.images import read_mask
+from dinoseg.data.volumes import Geometry, read_label, volume_suffix
+from dinoseg.data.volumes.geometry import is_same_grid, measure_offset
 from dinoseg.errors import LabelError
 from dinoseg.evaluation.metrics import leave_out
 from dinoseg.evaluation.scoring.meanings import Meaning
-
-_SHARE = 0.01  # of a voxel, by which grids that two programs wrote may differ
 
 Ids = NDArray[np.uint8]
 
@@ -64,31 +61,31 @@ def read_view(path: Path, files: CaseFiles, meaning: Meaning) -> MaskView:
         LabelError: they are on different grids, one is a volume and the other is not, or a value
             has no class.
     """
-    label = files.label or files.image
-    if bool(volume_suffix(path)) != bool(volume_suffix(label)):
-        raise LabelError(f"{path} and {label} are a volume and an image; both must be of one kind")
-    if volume_suffix(path):
-        return _decided(_read_volumes(path, label, files, meaning), meaning)
-    prediction = meaning.masks.apply(read_label(path), name=str(path)).array
-    target = meaning.labels.apply(read_label(label), name=str(label)).array
+    if bool(volume_suffix(path)) != files.is_volume:
+        raise LabelError(f"{path} and {files.label} are a volume and an image; both must be of one kind")
+    if files.is_volume:
+        return _decided(_read_volumes(path, files, meaning), meaning)
+    prediction, target = meaning.masks.read(path), read_mask(files, meaning.labels).array
     if prediction.shape != target.shape:
         sizes = [f"{height}×{width}" for height, width in (prediction.shape, target.shape)]
         raise LabelError(
-            f"{path} has {sizes[0]} pixels (height × width), its label {label} {sizes[1]}; "
+            f"{path} has {sizes[0]} pixels (height × width), its label {files.label} {sizes[1]}; "
             "export the mask at the size of the label"
         )
     return _decided(MaskView(files, prediction, target, None), meaning)
 
 
-def _read_volumes(path: Path, label: Path, files: CaseFiles, meaning: Meaning) -> MaskView:
-    raw, wanted = read_label_volume(path), read_label_volume(label)
-    _refuse_other_grid(path, raw.geometry, label, wanted.geometry)
-    known = wanted.geometry.spacing_known
+def _read_volumes(path: Path, files: CaseFiles, meaning: Meaning) -> MaskView:
+    place = files.label or files.image
+    label = files.series.read_label(place) if files.series else read_label(place)
+    mask = read_label(path)
+    _refuse_other_grid(path, mask.geometry, place, label.geometry)
+    known = label.geometry.spacing_known
     return MaskView(
         files,
-        meaning.masks.apply_volume(raw).array,
-        meaning.labels.apply_volume(wanted).array,
-        wanted.geometry.spacing if known else None,
+        meaning.masks.apply_volume(mask).array,
+        meaning.labels.apply_volume(label).array,
+        label.geometry.spacing if known else None,
     )
 
 
@@ -96,14 +93,14 @@ def _refuse_other_grid(path: Path, mask: Geometry, label_path: Path, label: Geom
     same = mask.shape == label.shape
     # A file that tells no spacing has no place either: only its shape can be compared.
     placed = mask.spacing_known and label.spacing_known
-    accepted = max(CORNER_TOLERANCE, _SHARE * min(label.spacing))
-    offset = corner_offset(mask, label) if same and placed else 0.0
-    if same and offset <= accepted:
+    if same and (is_same_grid(label, mask) or not placed):
         return
-    apart = f"; corners are up to {offset:.4g} mm apart, accepted are {accepted:.2g} mm" if same else ""
+    offset = measure_offset(label, mask)
+    apart = f"{offset.millimetres:.4g} mm apart ({offset.voxels:.3g} voxels)"
+    far = f"; corners are up to {apart}" if same else ""
     raise LabelError(
         f"{path} does not lie on the grid of {label_path}: the mask has {mask.describe()}, the label "
-        f"{label.describe()}{apart}; export the mask on the grid of the label"
+        f"{label.describe()}{far}; export the mask on the grid of the label"
     )
 
 

@@ -15,6 +15,7 @@ from dinoseg.config import (
 )
 from dinoseg.config.training import Training
 from dinoseg.data import Dataset
+from dinoseg.data.layouts.dataset import is_ct
 from dinoseg.errors import ConfigError
 from dinoseg.methods import find_method
 from dinoseg.methods.presets import preset as find_preset
@@ -95,8 +96,7 @@ def _choose_preprocessing(dataset: Dataset, preset: str, method: str) -> Preproc
     chosen = preset_preprocessing(preset, method)
     if not dataset.is_volumes:
         return chosen
-    ct = dataset.channel_names[:1] and dataset.channel_names[0].strip().lower() == "ct"
-    intensity = WindowIntensity() if ct else PercentileIntensity()
+    intensity = WindowIntensity() if is_ct(dataset) else PercentileIntensity()
     return chosen.model_copy(update={"intensity": intensity, "channels": dataset.cases[0].channel_count})
 
 

@@ -109,7 +109,7 @@ def prepare(request: Request, kind: Literal["draws", "curve"], progress: Progres
     _refuse_lists(request)
     refuse_locked(request.out)
     refuse_older(request.out, resume=request.how.resume, overwrite=request.how.overwrite)
-    dataset = open_dataset(request.data)
+    dataset = open_dataset(request.data, progress=progress)
     settings = {method: _try_settings(request, dataset, method) for method in request.methods}
     _refuse_own_folds(settings)
     splits = _choose_splits(request, dataset, settings[request.methods[0]])
