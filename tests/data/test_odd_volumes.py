@@ -242,7 +242,14 @@ def test_a_label_of_another_shape_is_refused(tmp_path: Path) -> None:
 
 def test_every_row_of_the_manual_names_a_test_that_exists() -> None:
     root = Path(__file__).parents[2]
-    rows = [line for line in (root / "docs/reliability-volumes.md").read_text().splitlines() if "| `" in line]
+    rows = [
+        line
+        for line in (root / "docs/reliability.md")
+        .read_text()
+        .partition("## Volumes and series")[2]
+        .splitlines()
+        if "| `" in line
+    ]
     named = [line.rpartition("| `")[2].rstrip("` |") for line in rows]
     assert len(named) > 50
     for name in named:
