@@ -4,10 +4,11 @@
     python benchmarks/whole.py --device cuda [--compile]
 
 Random weights of the published sizes. "plain" is the backbone as transformers runs it, in float32, and the
-decoder as its program writes it (tests/methods/plain.py). A training step is AdamW on a batch of four at 256 px: plain
-computes the features of the frozen backbone anew, ours reads them from the cache. Also the peak memory of
-one forward pass, each in a process of its own, and the backbone's share of the machine's ceiling, which
-is the rate of a large matrix product. Writes benchmarks/results/whole.csv, or gpu.csv with --device cuda.
+decoder as its program writes it (tests/methods/plain.py). A training step is AdamW on a batch of four at
+256 px: plain computes the features of the frozen backbone anew, ours reads them from the cache. Also the
+peak memory of one forward pass, each in a process of its own, and the backbone's share of the machine's
+ceiling, which is the rate of a large matrix product. Writes benchmarks/results/whole.csv, or gpu.csv with
+--device cuda.
 """
 
 from __future__ import annotations
