@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dinoseg.config import Inference
+from dinoseg.data.sources.digests import digest_source
 from dinoseg.data.sources.source import open_volume
 from dinoseg.data.volumes import Volume
 from dinoseg.errors import DataError, LabelError, OutputError, UsageError
@@ -46,6 +47,7 @@ class VolumePipeline:
     def _run_job(self, job: Job) -> PredictedFile | Failure:
         try:
             channels = self.model.settings.preprocessing.channels
+            sha256 = digest_source(job.source, channels=channels)
             volume = open_volume(job.source, channels=channels, series=self.how.series)
             prediction = segment_volume(
                 self.model, volume, how=self.how, scratch=self.scratch, progress=self.progress
@@ -53,7 +55,7 @@ class VolumePipeline:
         except (DataError, UsageError) as error:  # of this volume; what holds for all was checked before
             return Failure(job.source, str(error))
         try:
-            return _write(prediction, volume, job)
+            return _write(prediction, volume, job, sha256)
         except LabelError as error:  # a DICOM SEG of nothing
             return Failure(job.source, str(error))
 
@@ -83,10 +85,10 @@ def read_back(job: Job) -> PredictedFile:
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"{job.description} is damaged ({error})"
-        raise OutputError(f"{reason}; add --overwrite to start again, or remove it") from error
+        raise OutputError(f"{reason}; move it away, and it is made again with --resume") from error
 
 
-def _write(prediction: VolumePrediction, volume: Volume, job: Job) -> PredictedFile:
+def _write(prediction: VolumePrediction, volume: Volume, job: Job, sha256: str) -> PredictedFile:
     # Whether existing outputs may be replaced was settled before any work. The mask comes first: it is
     # the one that may not be possible.
     prediction.save(job.mask, overwrite=True)
@@ -103,4 +105,5 @@ def _write(prediction: VolumePrediction, volume: Volume, job: Job) -> PredictedF
         pixels=prediction.voxels,
         description=job.description,
         volumes_ml=prediction.volumes_ml,
+        sha256=sha256,
     )
