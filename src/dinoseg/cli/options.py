@@ -11,7 +11,10 @@ Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON object on stdout; everything else goes to stderr.")
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there already.")]
+Overwrite = Annotated[
+    bool,
+    typer.Option("--overwrite", help="Replace what dinoseg wrote there; anything else is refused by name."),
+]
 AcceptLicense = Annotated[
     bool, typer.Option("--accept-license", help="Accept the licence of the backbone's weights; remembered.")
 ]
