@@ -28,7 +28,7 @@ from dinoseg.data import open_dataset
 from dinoseg.data.splits.splits import Splits, make_splits, save_splits
 from dinoseg.evaluation import Evaluation, evaluate
 from dinoseg.evaluation.summary import ClassSummary
-from dinoseg.model.segmenter import METHODS
+from dinoseg.methods import METHODS
 from dinoseg.outputs import write_csv
 from dinoseg.training import train
 

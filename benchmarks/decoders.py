@@ -4,7 +4,7 @@
 
 Prints time of a forward pass and of a training step (forward + backward) for ViT-S features
 of 256×256 images, the ratio, and the largest difference of the logits; writes
-benchmarks/results/decoders.csv. The plain forms are the tests' oracles (tests/decoders/plain.py).
+benchmarks/results/decoders.csv. The plain forms are the tests' oracles (tests/methods/plain.py).
 """
 
 from __future__ import annotations
@@ -24,11 +24,13 @@ import torch
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tests.decoders.plain import plain_v1, plain_v2  # noqa: E402
+from tests.methods.plain import plain_v1, plain_v2  # noqa: E402
 
 from dinoseg.backbones.features import Features  # noqa: E402
 from dinoseg.cli.devices import keep_freed_memory  # noqa: E402
-from dinoseg.decoders import Decoder, SegDINOv1, SegDINOv2  # noqa: E402
+from dinoseg.methods.decoder import Decoder  # noqa: E402
+from dinoseg.methods.segdino_v1.decoder import SegDINOv1  # noqa: E402
+from dinoseg.methods.segdino_v2.decoder import SegDINOv2  # noqa: E402
 from dinoseg.outputs import write_csv  # noqa: E402
 
 RESULTS = ROOT / "benchmarks/results/decoders.csv"

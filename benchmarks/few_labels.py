@@ -32,10 +32,11 @@ from filelock import FileLock
 
 from accuracy import Lines
 from dinoseg.cli.devices import keep_freed_memory
-from dinoseg.config import RunSettings, from_yaml
+from dinoseg.config import from_yaml
 from dinoseg.data import open_dataset
 from dinoseg.data.splits.splits import load_splits
 from dinoseg.evaluation.summary import headline, summarise
+from dinoseg.model.settings import RunSettings
 from dinoseg.outputs import write_csv, write_json
 from dinoseg.training import learn_curve
 from dinoseg.training.series.outcomes import Repeats

@@ -20,9 +20,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dinoseg.backbones.extractors import PRECISIONS, Extractor, Precision
 from dinoseg.backbones.features import Features
-from dinoseg.config import decoder_settings
-from dinoseg.decoders import Decoder
-from dinoseg.model.segmenter import create_decoder
+from dinoseg.methods import decoder_settings
+from dinoseg.methods.assembly import create_decoder
+from dinoseg.methods.decoder import Decoder
 from measuring import Row, describe_machine, matrix_rate, measure, random_backbone, save
 
 VITS = ("dinov3_vits16", "dinov3_vitb16", "dinov3_vitl16")
@@ -30,7 +30,7 @@ SIZES, BATCHES = (256, 512), (1, 64)
 STEPS = (("segdino-v1", 256, 64), ("segdino-v2", 256, 16), ("dino-unet", 512, 4))  # method, size, batch
 LAST = 0.2  # seconds of a measurement
 Run = Callable[[], Tensor]
-Prepare = Callable[[Backbone, Decoder, Tensor], Run]
+Prepare = Callable[[Extractor, Decoder, Tensor], Run]
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dinoseg.config import PreprocessingSettings
-from dinoseg.config.presets import DEFAULT
 from dinoseg.data import Dataset, read_case
 from dinoseg.data.case import Image, LabelMap
 from dinoseg.data.cases.files import CaseFiles
@@ -27,6 +26,7 @@ from dinoseg.data.cases.volumes import VolumeSlices, read_volume_case, take_labe
 from dinoseg.data.tensors.augmentation import apply_to_image, apply_to_label, draw_view
 from dinoseg.data.tensors.transforms import resize_image, resize_label, to_rgb
 from dinoseg.evaluation.metrics import DEFAULT_TOLERANCE, ClassScore, score_case
+from dinoseg.methods.presets import DEFAULT
 
 BATCH = 4  # as our presets
 RATE = 1e-3

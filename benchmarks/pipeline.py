@@ -23,13 +23,15 @@ import torch
 
 from dinoseg.backbones.extractors import Precision
 from dinoseg.cli.devices import keep_freed_memory
-from dinoseg.config import BackboneSettings, ModelSettings, PreprocessingSettings, decoder_settings
+from dinoseg.config import BackboneSettings, PreprocessingSettings
 from dinoseg.data.case import Case
 from dinoseg.data.images import read_image
 from dinoseg.data.phantoms.phantoms import write_phantoms
 from dinoseg.inference import Prediction, predict_files
 from dinoseg.inference.engine import Options, Prepared, prepare, segment
+from dinoseg.methods import decoder_settings
 from dinoseg.model.segmenter import Segmenter
+from dinoseg.model.settings import ModelSettings
 from dinoseg.streams import map_ahead
 from measuring import ROOT, Row, describe_machine, list_precisions, measure, random_backbone, save
 

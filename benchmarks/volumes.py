@@ -26,17 +26,13 @@ import numpy as np
 import torch
 
 from dinoseg.backbones import create_backbone
-from dinoseg.config import (
-    BackboneSettings,
-    ModelSettings,
-    PreprocessingSettings,
-    WindowIntensity,
-    decoder_settings,
-)
+from dinoseg.config import BackboneSettings, PreprocessingSettings, WindowIntensity
 from dinoseg.data.volumes import Volume, upright_geometry
 from dinoseg.inference import predict_files, segment_volume
 from dinoseg.inference.engine import Options
+from dinoseg.methods import decoder_settings
 from dinoseg.model.segmenter import Segmenter
+from dinoseg.model.settings import ModelSettings
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks/results/volumes.csv"

@@ -4,7 +4,7 @@
     python benchmarks/whole.py --device cuda [--compile]
 
 Random weights of the published sizes. "plain" is the same backbone in float32 and the decoder as its
-program writes it (tests/decoders/plain.py). A training step is AdamW on a batch of four at 256 px: plain
+program writes it (tests/methods/plain.py). A training step is AdamW on a batch of four at 256 px: plain
 computes the features of the frozen backbone anew, ours reads them from the cache. Also the peak memory of
 one forward pass, each in a process of its own, and the backbone's share of the machine's ceiling, which
 is the rate of a large matrix product. Writes benchmarks/results/whole.csv, or gpu.csv with --device cuda.
@@ -30,15 +30,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.decoders.plain import plain_dino_augseg, plain_dino_unet, plain_v1, plain_v2
+from tests.methods.plain import plain_dino_augseg, plain_dino_unet, plain_v1, plain_v2
 
 from dinoseg.backbones.cache import EntryStore, FeatureCache
 from dinoseg.backbones.extractors import Backbone
 from dinoseg.backbones.features import Features
 from dinoseg.cli.devices import keep_freed_memory
-from dinoseg.config import decoder_settings
-from dinoseg.decoders import Decoder
-from dinoseg.model.segmenter import create_decoder
+from dinoseg.methods import decoder_settings
+from dinoseg.methods.assembly import create_decoder
+from dinoseg.methods.decoder import Decoder
 from measuring import (
     Row,
     describe_machine,

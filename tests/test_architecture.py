@@ -29,7 +29,7 @@ LAYERS = """
     evaluation | export | releases
     inference
     model
-    decoders | data
+    methods | data
     backbones
     config | outputs | progress | streams
     errors
@@ -43,6 +43,7 @@ REFUSED_LIBRARIES |= {"pickle", "dill", "joblib"}
 REFUSED_LIBRARIES |= {"transformers"}  # the oracle of the tests
 REFUSED_NAMES = {"utils", "util", "helpers", "helper", "misc", "common"}
 HEAVY = {"torch", "lightning", "pytorch_lightning", "monai", "transformers", "scipy", "matplotlib"}
+METHODS = f"{PACKAGE}.methods"
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60
 SHARE_OF_SHORT_FUNCTIONS = 0.95
@@ -108,6 +109,29 @@ def rooms_know_few_others(modules: Modules) -> list[str]:
         f"{layer} has {counts[layer]} arrows between its rooms, at most {most} are wanted"
         for layer, most in MOST_ARROWS.items()
         if counts.get(layer, 0) > most
+    ]
+
+
+def methods_are_known_by_their_card_only(modules: Modules) -> list[str]:
+    """A method's folder is imported from by itself, and by the list of the cards."""
+    problems = []
+    for module in modules.values():
+        for item in list_imports(module, modules):
+            folder, _, name = item.target.rpartition(".")
+            is_method = folder != METHODS and f"{folder}.card" in modules
+            listed = module.name == METHODS and name == "card"
+            if is_method and not listed and not module.name.startswith(f"{folder}."):
+                problems.append(f"{item.place} imports {item.target}; look it up in METHODS")
+    return problems
+
+
+def cards_are_light(modules: Modules) -> list[str]:
+    return [
+        f"{item.place} imports {item.target}"
+        for module in modules.values()
+        if module.layer == "methods" and module.name.endswith(".card")
+        for item in list_imports(module, modules)
+        if item.target.partition(".")[0] in HEAVY
     ]
 
 
@@ -192,6 +216,8 @@ RULES: list[Rule] = [
     imports_have_no_cycle,
     rooms_have_no_cycle,
     rooms_know_few_others,
+    methods_are_known_by_their_card_only,
+    cards_are_light,
     libraries_are_allowed,
     only_cli_prints,
     environment_is_read_in_two_places,
@@ -236,8 +262,8 @@ WRONG = [
         {"data/a.py": "x = importlib.import_module('dinoseg.model')"},
         "data may not import model",
     ),
-    (layers_go_down, {"data/a.py": "import dinoseg.decoders.linear"}, "data may not import decoders"),
-    (layers_go_down, {"decoders/a.py": "from dinoseg.data.case import Case"}, "decoders may not import data"),
+    (layers_go_down, {"data/a.py": "import dinoseg.methods.card"}, "data may not import methods"),
+    (layers_go_down, {"methods/a.py": "from dinoseg.data.case import Case"}, "methods may not import data"),
     (layers_go_down, {"outputs.py": "from dinoseg.config import Config"}, "outputs may not import config"),
     (layers_go_down, {"training.py": "from dinoseg import predict"}, "import from the module that defines"),
     (layers_go_down, {"training.py": "import dinoseg"}, "import from the module that defines"),
@@ -268,6 +294,28 @@ WRONG = [
         {f"training/r{n}/a.py": f"import dinoseg.training.r{n + 1}.a" for n in range(9)},
         "training has 8 arrows",
     ),
+    (
+        methods_are_known_by_their_card_only,
+        {"model.py": "from dinoseg.methods.linear.decoder import Linear"},
+        "model.py:1 imports dinoseg.methods.linear.decoder",
+    ),
+    (
+        methods_are_known_by_their_card_only,
+        {"model.py": "DECODER = 'dinoseg.methods.linear.decoder:Linear'"},
+        "model.py:1 imports dinoseg.methods.linear.decoder",
+    ),
+    (
+        methods_are_known_by_their_card_only,
+        {"training.py": "from dinoseg.methods.linear.card import CARD"},
+        "training.py:1 imports dinoseg.methods.linear.card",
+    ),
+    (
+        methods_are_known_by_their_card_only,
+        {"methods/unet/card.py": "", "methods/unet/decoder.py": "import dinoseg.methods.linear.decoder"},
+        "unet/decoder.py:1 imports dinoseg.methods.linear.decoder",
+    ),
+    (cards_are_light, {"methods/linear/card.py": "import torch.nn"}, "linear/card.py:1 imports torch.nn"),
+    (cards_are_light, {"methods/linear/card.py": "def f():\n    import monai"}, "card.py:2 imports monai"),
     (libraries_are_allowed, {"model.py": "def f():\n    from timm.layers import x"}, ":2 imports timm"),
     (libraries_are_allowed, {"model.py": "import torchvision.ops as ops"}, "imports torchvision"),
     (only_cli_prints, {"model.py": "def f():\n    print('x')"}, "model.py:2 print"),
@@ -294,13 +342,17 @@ RIGHT = {
     "cli/__init__.py": "from dinoseg.cli.commands import main",
     "cli/commands.py": "import os\nfrom dinoseg import __version__, training\nprint(os.environ['A'])",
     "training.py": "from dinoseg.model import load\nfrom .outputs import write_text\nimport torch",
-    "model.py": "DECODER = 'dinoseg.decoders.linear:Linear'\nfrom dinoseg.data import case",
+    "model.py": "from dinoseg.methods import METHODS\nfrom dinoseg.data import case",
     "data/__init__.py": "'About dinoseg.training in words.'\nfrom dinoseg.data.case import Case",
     "data/page.py": "style = resources.files('dinoseg.data')\nabout = 'see dinoseg.training: it trains'",
     "data/case.py": "def f():\n    from . import layout\n    return layout",
     "data/layout.py": "from dinoseg.errors import DataError",
     "backbones/weights.py": "import os\nHOME = os.getenv('A')",
-    "decoders/linear.py": "from dinoseg.backbones.features import Features",
+    "methods/__init__.py": "from dinoseg.methods.linear.card import CARD",
+    "methods/card.py": "from dinoseg.config import Settings",
+    "methods/linear/card.py": "from dinoseg.methods.card import Card\nx = 'dinoseg.methods.linear.decoder:X'",
+    "methods/linear/decoder.py": "import torch\nfrom dinoseg.methods.blocks import strides",
+    "methods/blocks/strides.py": "from dinoseg.backbones.features import Features",
 }
 
 
@@ -317,7 +369,8 @@ def test_five_percent_of_the_functions_may_be_long() -> None:
 
 def _package(files: Mapping[str, str]) -> Modules:
     defaults = {"__init__.py": "", "cli.py": "", "training.py": "", "model.py": "", "config.py": ""}
-    defaults |= {"decoders/linear.py": "", "data/case.py": "", "data/__init__.py": ""}
+    defaults |= {"data/case.py": "", "data/__init__.py": ""}
+    defaults |= {"methods/card.py": "", "methods/linear/card.py": "", "methods/linear/decoder.py": ""}
     if "cli/__init__.py" in files:
         del defaults["cli.py"]
     return parse_files({f"{PACKAGE}/{path}": text for path, text in {**defaults, **files}.items()})
@@ -363,7 +416,11 @@ def test_unknown_name_is_an_attribute_error() -> None:
         _ = dinoseg.segment
 
 
-@pytest.mark.parametrize("name", ["dinoseg", "dinoseg.config", "dinoseg.backbones.catalog", "dinoseg.cli"])
+LIGHT = ["dinoseg", "dinoseg.config", "dinoseg.backbones.catalog", "dinoseg.methods", "dinoseg.cli"]
+LIGHT += ["dinoseg.model.settings", "dinoseg.model.folder", "dinoseg.methods.presets"]
+
+
+@pytest.mark.parametrize("name", LIGHT)
 def test_import_is_light(name: str) -> None:
     code = f"import sys, {name}; print(*sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

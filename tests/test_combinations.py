@@ -10,11 +10,14 @@ from torch import Tensor
 
 from dinoseg.backbones import create_backbone
 from dinoseg.backbones.catalog import BackboneSpec
-from dinoseg.config import BackboneSettings, ModelSettings, PreprocessingSettings, decoder_settings
+from dinoseg.config import BackboneSettings, PreprocessingSettings
+from dinoseg.methods import METHODS, decoder_settings
 from dinoseg.model.loading import load
-from dinoseg.model.segmenter import METHODS, Segmenter
+from dinoseg.model.segmenter import Segmenter
+from dinoseg.model.settings import ModelSettings
 from tests.backbones.tiny import convnext_spec, dinov2_spec, random_images, save_folder, vit_spec
-from tests.decoders.test_contract import SMALL, all_logits
+from tests.methods.contract import all_logits
+from tests.methods.small import SMALL
 
 KINDS: dict[str, BackboneSpec] = {
     "vit": vit_spec(),

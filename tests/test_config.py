@@ -12,25 +12,21 @@ from dinoseg.config import (
     AugmentationSettings,
     BackboneSettings,
     CacheSettings,
-    DinoUNetSettings,
-    Method,
-    ModelSettings,
     PreprocessingSettings,
     Preset,
-    RunSettings,
     Settings,
     TrainSettings,
-    decoder_settings,
     from_yaml,
     override,
     parse_assignments,
-    preset,
-    preset_preprocessing,
     to_yaml,
 )
 from dinoseg.errors import ConfigError
+from dinoseg.methods import METHODS, decoder_settings
+from dinoseg.methods.dino_unet.card import DinoUNetSettings
+from dinoseg.methods.presets import preset, preset_preprocessing
+from dinoseg.model.settings import ModelSettings, RunSettings
 
-METHODS = get_args(Method)
 PRESETS = get_args(Preset)
 
 
@@ -111,9 +107,13 @@ def test_recipe_of_dino_augseg() -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_paper_has_the_published_size_and_default_has_one(method: str) -> None:
-    sizes = {"dino-unet": 512, "dino-augseg": 768}
-    assert preset_preprocessing("paper", method).size == sizes.get(method, 256)
+    assert preset_preprocessing("paper", method).size == METHODS[method].size
     assert preset_preprocessing("default", method).size == 256
+
+
+def test_published_sizes_are_those_of_the_papers() -> None:
+    sizes = {name: METHODS[name].size for name in ("segdino-v1", "segdino-v2", "dino-unet", "dino-augseg")}
+    assert sizes == {"segdino-v1": 256, "segdino-v2": 256, "dino-unet": 512, "dino-augseg": 768}
 
 
 def test_features_are_augmented_on_request_only() -> None:

@@ -22,7 +22,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,9 +31,11 @@ from PIL import Image as PillowImage
 from dinoseg.backbones.catalog import BACKBONES, BackboneSpec
 from dinoseg.cli.info import show_value
 from dinoseg.cli.settings import list_settings
-from dinoseg.config import AugmentationSettings, Method, TrainSettings, preset
+from dinoseg.config import AugmentationSettings, TrainSettings
 from dinoseg.data.phantoms.phantoms import write_phantoms
 from dinoseg.errors import ConfigError
+from dinoseg.methods import METHODS
+from dinoseg.methods.presets import preset
 from tests.cli.commands import list_commands, list_options
 
 ROOT = Path(__file__).parents[1]
@@ -230,7 +232,7 @@ def test_settings_are_those_of_the_program() -> None:
 
 def list_recipes() -> dict[str, TrainSettings]:
     recipes = {"default": preset("default", "linear")}
-    for method in get_args(Method):
+    for method in METHODS:
         with contextlib.suppress(ConfigError):
             recipes[method] = preset("paper", method)
     return recipes

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from dinoseg.errors import DinosegError
     from dinoseg.evaluation import evaluate
     from dinoseg.inference import Prediction, predict
+    from dinoseg.methods import METHODS
     from dinoseg.model.loading import load
-    from dinoseg.model.segmenter import METHODS, Segmenter
+    from dinoseg.model.segmenter import Segmenter
     from dinoseg.training import train
 
 __version__ = "0.1.0"
@@ -34,7 +35,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "METHODS": "dinoseg.model.segmenter",
+    "METHODS": "dinoseg.methods",
     "Case": "dinoseg.data",
     "DinosegError": "dinoseg.errors",
     "Prediction": "dinoseg.inference",

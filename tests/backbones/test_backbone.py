@@ -13,8 +13,10 @@ from torch.nn import functional as F
 from dinoseg.backbones.backbone import Backbone, Precision
 from dinoseg.backbones.cache import EntryStore, FeatureCache
 from dinoseg.backbones.features import Features
-from dinoseg.config import BackboneSettings, ModelSettings, PreprocessingSettings, decoder_settings
+from dinoseg.config import BackboneSettings, PreprocessingSettings
+from dinoseg.methods import decoder_settings
 from dinoseg.model.segmenter import Segmenter
+from dinoseg.model.settings import ModelSettings
 from tests.backbones.tiny import make_extractor, random_images, vit_spec
 
 

@@ -16,8 +16,10 @@ from PIL import Image as PillowImage
 from dinoseg.cli import main
 from dinoseg.cli.settings import NOT_SETTABLE, list_settings
 from dinoseg.cli.train import Preset, ShotsFrom, ShotUnit
-from dinoseg.config import RunSettings, TrainSettings, override, preset
+from dinoseg.config import TrainSettings, override
 from dinoseg.data.phantoms.phantoms import write_phantoms
+from dinoseg.methods.presets import preset
+from dinoseg.model.settings import RunSettings
 from tests.cli.conftest import Run
 
 SMALL = ["--set", "model.preprocessing.size=64", "--set", "train.views=1", "--set", "train.min_bank=1"]

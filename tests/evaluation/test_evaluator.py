@@ -11,14 +11,16 @@ import torch
 from PIL import Image
 
 from dinoseg.backbones import create_backbone
-from dinoseg.config import BackboneSettings, LinearSettings, ModelSettings, PreprocessingSettings
+from dinoseg.config import BackboneSettings, PreprocessingSettings
 from dinoseg.data.layouts.dataset import open_dataset
 from dinoseg.data.splits.splits import Splits, save_splits
 from dinoseg.errors import DataError, LabelError, OutputError, SplitError, UsageError
 from dinoseg.evaluation import evaluate
 from dinoseg.evaluation.metrics import score_case
 from dinoseg.inference.predictor import predict
+from dinoseg.methods.linear.card import LinearSettings
 from dinoseg.model.segmenter import Segmenter
+from dinoseg.model.settings import ModelSettings
 
 T = TypeVar("T")
 CASES = tuple(f"case{number}" for number in range(7))

@@ -7,9 +7,11 @@ from torch import Tensor, nn
 
 from dinoseg.backbones import create_backbone
 from dinoseg.backbones.features import Features
-from dinoseg.config import BackboneSettings, ModelSettings, PreprocessingSettings, decoder_settings
-from dinoseg.decoders import Decoder
+from dinoseg.config import BackboneSettings, PreprocessingSettings
+from dinoseg.methods import decoder_settings
+from dinoseg.methods.decoder import Decoder
 from dinoseg.model.segmenter import Segmenter
+from dinoseg.model.settings import ModelSettings
 
 BINARY = {0: "background", 1: "lesion"}
 THREE = {0: "background", 1: "lesion", 2: "instrument"}

@@ -12,7 +12,8 @@ import dinoseg
 from dinoseg.data.case import Case, Image
 from dinoseg.errors import DinosegError, FileFormatError, LayoutError, RunError, UsageError
 from dinoseg.inference import Prediction, predict, predict_cases
-from dinoseg.model.segmenter import METHODS, Segmenter
+from dinoseg.methods import METHODS
+from dinoseg.model.segmenter import Segmenter
 from tests.inference.conftest import Draw
 from tests.inference.models import THREE, Slope, make_glass, make_vit
 

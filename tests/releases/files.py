@@ -12,9 +12,9 @@ from torch import Tensor
 from dinoseg.backbones.catalog import BackboneSpec
 from dinoseg.backbones.folders import write_folder
 from dinoseg.backbones.published import load_weights
-from dinoseg.model.segmenter import METHODS
+from dinoseg.methods import METHODS
 from tests.backbones.tiny import convnext_spec, read_parity, save_folder
-from tests.decoders.released import read
+from tests.methods.released import read
 
 METHOD_OF = {
     "segdino_v1_c1": "segdino-v1",
@@ -40,7 +40,7 @@ class Release:
     @property
     def prefix(self) -> str:
         """Of the backbone's tensors."""
-        return METHODS[self.method].decoder.released_backbone
+        return METHODS[self.method].load_decoder().released_backbone
 
     @property
     def backbone(self) -> dict[str, Tensor]:

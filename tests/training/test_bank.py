@@ -19,19 +19,15 @@ from dinoseg.backbones import create_backbone
 from dinoseg.backbones.cache import DTYPES, EntryStore, FeatureCache
 from dinoseg.backbones.extractors import Backbone
 from dinoseg.backbones.features import Features
-from dinoseg.config import (
-    AugmentationSettings,
-    BackboneSettings,
-    ModelSettings,
-    PreprocessingSettings,
-    decoder_settings,
-)
+from dinoseg.config import AugmentationSettings, BackboneSettings, PreprocessingSettings
 from dinoseg.data import Dataset, LabelMapping, open_dataset, read_case
 from dinoseg.data.images import content_digest
 from dinoseg.data.tensors.augmentation import apply_to_image, apply_to_label, draw_view
 from dinoseg.data.tensors.transforms import resize_image, resize_label, to_rgb
 from dinoseg.errors import LabelError
+from dinoseg.methods import decoder_settings
 from dinoseg.model.segmenter import Segmenter
+from dinoseg.model.settings import ModelSettings
 from dinoseg.progress import Silent
 from dinoseg.training.features.bank import Batches, Sample, ViewBank, draw_epoch
 from dinoseg.training.features.items import read_digests

@@ -16,11 +16,12 @@ from matplotlib.figure import Figure
 from PIL import Image as PillowImage
 
 import dinoseg.training.series.repeats as repeats_module
-from dinoseg.config import RunSettings, from_yaml
+from dinoseg.config import from_yaml
 from dinoseg.data.splits.splits import load_splits
 from dinoseg.errors import ConfigError, DinosegError, RunError, SplitError, UsageError
 from dinoseg.evaluation import evaluate
 from dinoseg.evaluation.statistics import Interval
+from dinoseg.model.settings import RunSettings
 from dinoseg.outputs import write_json
 from dinoseg.training import Curve, learn_curve
 from dinoseg.training.fitting import train_run

@@ -13,8 +13,8 @@ from torch import Tensor
 import dinoseg.training.learning.module as module_module
 from dinoseg.backbones.features import Features
 from dinoseg.config import TrainSettings
-from dinoseg.decoders.wt_aug import wt_aug
-from dinoseg.model.segmenter import METHODS
+from dinoseg.methods import METHODS
+from dinoseg.methods.blocks.wt_aug import wt_aug
 from dinoseg.training.features.bank import Batch
 from dinoseg.training.learning.feature_augmentation import augment_features
 from dinoseg.training.learning.module import DecoderTraining

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dinoseg.config import TrainSettings, preset
+from dinoseg.config import TrainSettings
+from dinoseg.methods.presets import preset
 from dinoseg.training.learning.optimisation import create_optimizer, create_schedule
 
 

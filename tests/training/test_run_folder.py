@@ -12,10 +12,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import dinoseg
 from dinoseg.backbones import create_backbone
-from dinoseg.config import BackboneSettings, ModelSettings, RunSettings, decoder_settings, from_yaml, override
+from dinoseg.config import BackboneSettings, from_yaml, override
 from dinoseg.data import open_dataset
 from dinoseg.data.splits.splits import Splits, load_splits
 from dinoseg.errors import OutputError, RunError
+from dinoseg.methods import decoder_settings
+from dinoseg.model.settings import ModelSettings, RunSettings
 from dinoseg.outputs import atomic_path
 from dinoseg.training.learning.history import COLUMNS
 from dinoseg.training.runs.run_folder import PARTS, RunFolder, anchor_backbone, describe_environment

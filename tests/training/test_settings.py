@@ -18,17 +18,16 @@ from dinoseg.config import (
     AugmentationSettings,
     BackboneSettings,
     CacheSettings,
-    Method,
-    ModelSettings,
     PreprocessingSettings,
     TrainSettings,
-    decoder_settings,
-    preset,
 )
 from dinoseg.data import open_dataset
 from dinoseg.data.tensors.augmentation import draw_view
 from dinoseg.errors import ConfigError
+from dinoseg.methods import METHODS, decoder_settings
+from dinoseg.methods.presets import preset
 from dinoseg.model.segmenter import Segmenter
+from dinoseg.model.settings import ModelSettings
 from dinoseg.training.features.bank import ViewBank
 from dinoseg.training.features.items import read_digests
 from dinoseg.training.learning.module import DecoderTraining
@@ -337,7 +336,7 @@ def test_validation_is_every_case_once_as_it_is(bank: ViewBank) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "method"), [("default", "linear"), *(("paper", method) for method in get_args(Method))]
+    ("name", "method"), [("default", "linear"), *(("paper", method) for method in METHODS)]
 )
 def test_no_preset_asks_for_views_that_it_does_not_draw(name: str, method: str) -> None:
     recipe = preset(name, method)

@@ -6,6 +6,7 @@ import errno
 import shutil
 import signal
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,11 +15,10 @@ import pytest
 import torch
 from PIL import Image as PillowImage
 
-import dinoseg.config.presets as presets
 import dinoseg.training.features.items as items_module
 import dinoseg.training.fitting as fitting
 import dinoseg.training.learning.checkpoints as checkpoints_module
-from dinoseg.config import LossName, RunSettings, from_yaml, preset
+from dinoseg.config import LossName, from_yaml
 from dinoseg.data import Dataset, content_digest, open_dataset, read_case
 from dinoseg.data.splits.splits import Splits, load_splits, save_splits
 from dinoseg.errors import (
@@ -30,8 +30,11 @@ from dinoseg.errors import (
     SplitError,
     UsageError,
 )
+from dinoseg.methods import METHODS
+from dinoseg.methods.presets import preset
 from dinoseg.model.loading import load
-from dinoseg.model.segmenter import METHODS, Segmenter
+from dinoseg.model.segmenter import Segmenter
+from dinoseg.model.settings import RunSettings
 from dinoseg.training.learning.history import History, draw_learning_curve
 from dinoseg.training.learning.module import DecoderTraining
 from tests.backbones.tiny import Notes
@@ -183,15 +186,16 @@ def test_every_method_trains(method: str, data: Path, cache: Path, tmp_path: Pat
 def test_every_published_recipe_trains_at_its_size(
     method: str, data: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sizes = {"linear": 32, "segdino-v1": 32, "segdino-v2": 32, "dino-unet": 64, "dino-augseg": 48}
-    monkeypatch.setattr(presets, "PAPER_SIZES", sizes)  # in place of 512 and 768 px
+    size = {"dino-unet": 64, "dino-augseg": 48}.get(method, 32)  # in place of 512, 768 and 256 px
+    small = replace(METHODS[method], size=size)
+    monkeypatch.setitem(METHODS.ours, method, small)
     few = {"epochs": 2, "steps_per_epoch": 1, "batch_size": 2, "views": 1}
     changes = {f"model.decoder.{key}": value for key, value in NARROW.get(method, {}).items()}
     changes |= {f"train.{key}": value for key, value in few.items()} | {"cache.folder": str(cache)}
     run = tmp_path / "run"
     backbone = "untrained-vitt16"
     model = fitting.train(data, method=method, backbone=backbone, out=run, preset="paper", changes=changes)
-    assert model.size == (sizes[method], sizes[method])
+    assert model.size == (size, size)
     settings = from_yaml(RunSettings, (run / "config.yaml").read_text())
     recipe = preset("paper", method)
     assert settings.train == recipe.model_copy(update=few)

@@ -18,13 +18,11 @@ from dinoseg.backbones.cache import EntryStore, FeatureCache
 from dinoseg.config import (
     AugmentationSettings,
     BackboneSettings,
-    ModelSettings,
     PercentileIntensity,
     PreprocessingSettings,
     RangeIntensity,
     TrainSettings,
     WindowIntensity,
-    decoder_settings,
     from_yaml,
     override,
 )
@@ -34,8 +32,10 @@ from dinoseg.data.cases.volumes import VolumeSlices, read_volume_case
 from dinoseg.data.volumes import read_volume
 from dinoseg.errors import ConfigError, DataError, SplitError
 from dinoseg.inference import predict
+from dinoseg.methods import decoder_settings
 from dinoseg.model.loading import load
 from dinoseg.model.segmenter import Segmenter
+from dinoseg.model.settings import ModelSettings
 from dinoseg.progress import Silent
 from dinoseg.training.features.bank import Sample, ViewBank, draw_epoch
 from dinoseg.training.features.items import KEPT_VOLUMES, read_digests

@@ -51,15 +51,19 @@ def _tell_overview(output: Output) -> None:
 
 
 def _tell_methods(output: Output) -> None:
-    from dinoseg.model.segmenter import METHODS
+    from dinoseg.methods import METHODS
 
+    problems = METHODS.find_problems()
     output.facts = {
         "methods": [
             {"name": name, "title": method.title, "source": method.source} for name, method in METHODS.items()
-        ]
+        ],
+        "problems": list(problems.values()),
     }
     rows = [(name, method.title, method.source) for name, method in METHODS.items()]
     output.table(("method", "what it is", "source"), rows)
+    for problem in problems.values():
+        output.line(problem)
 
 
 def _tell_backbones(output: Output) -> None:

@@ -26,8 +26,11 @@ def read_run(run: Path) -> dict[str, Any]:
 
 
 def _read_model(path: Path) -> dict[str, Any]:
+    from dinoseg.model.folder import require_method
+
     try:
         described = json.loads(path.read_text(encoding="utf-8"))
+        require_method(described, path)
         known = {key: described[key] for key in ("dinoseg", "settings", "backbone")}
         missing = {"decoder", "preprocessing", "classes"} - set(known["settings"])
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -38,7 +41,8 @@ def _read_model(path: Path) -> dict[str, Any]:
 
 
 def _read_training(path: Path) -> dict[str, Any] | None:
-    from dinoseg.config import RunSettings, from_yaml
+    from dinoseg.config import from_yaml
+    from dinoseg.model.settings import RunSettings
 
     if not path.is_file():
         return None

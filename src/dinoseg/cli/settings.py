@@ -8,8 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from dinoseg.config import RunSettings, Settings, parse_assignments, preset
+from dinoseg.config import DecoderSettings, Settings, parse_assignments
 from dinoseg.errors import UsageError
+from dinoseg.methods import METHODS
+from dinoseg.methods.presets import preset
+from dinoseg.model.settings import RunSettings
 
 # Those that have an option of their own, and those that the data decide.
 NOT_SETTABLE = frozenset(
@@ -76,7 +79,9 @@ def _walk(kind: type[Settings], prefix: str, values: Mapping[str, Any]) -> Itera
 
 
 def _settings_classes(annotation: Any) -> Iterator[type[Settings]]:
-    if isinstance(annotation, type) and issubclass(annotation, Settings):
+    if annotation is DecoderSettings:  # stands for those of any method
+        yield from (card.settings for card in METHODS.values())
+    elif isinstance(annotation, type) and issubclass(annotation, Settings):
         yield annotation
     for argument in typing.get_args(annotation):
         yield from _settings_classes(argument)

@@ -1,33 +1,21 @@
-"""Settings of a model and of a training run: frozen, typed, checked; YAML in and out.
-
-`preset(name, method)` gives the two recipes: `paper` (as published) and `default` (ours).
-"""
+"""Settings: frozen, typed, checked; changed by dotted keys, YAML in and out."""
 
 from __future__ import annotations
 
-from dinoseg.config.changes import decoder_settings, from_yaml, override, parse_assignments, to_yaml
+from dinoseg.config.changes import from_yaml, override, parse_assignments, suggest, to_yaml, validate
 from dinoseg.config.postprocessing import ClassPostprocessing, PostprocessingSettings, describe_steps
-from dinoseg.config.presets import preset, preset_preprocessing
 from dinoseg.config.settings import (
     AugmentationSettings,
     BackboneSettings,
     CacheSettings,
     Classes,
     DecoderSettings,
-    DinoAugSegSettings,
-    DinoUNetSettings,
     IntensitySettings,
-    LinearSettings,
     LossName,
-    Method,
-    ModelSettings,
     PercentileIntensity,
     PreprocessingSettings,
     Preset,
     RangeIntensity,
-    RunSettings,
-    SegDINOv1Settings,
-    SegDINOv2Settings,
     Settings,
     TrainSettings,
     WindowIntensity,
@@ -40,30 +28,21 @@ __all__ = [
     "ClassPostprocessing",
     "Classes",
     "DecoderSettings",
-    "DinoAugSegSettings",
-    "DinoUNetSettings",
     "IntensitySettings",
-    "LinearSettings",
     "LossName",
-    "Method",
-    "ModelSettings",
     "PercentileIntensity",
     "PostprocessingSettings",
     "PreprocessingSettings",
     "Preset",
     "RangeIntensity",
-    "RunSettings",
-    "SegDINOv1Settings",
-    "SegDINOv2Settings",
     "Settings",
     "TrainSettings",
     "WindowIntensity",
-    "decoder_settings",
     "describe_steps",
     "from_yaml",
     "override",
     "parse_assignments",
-    "preset",
-    "preset_preprocessing",
+    "suggest",
     "to_yaml",
+    "validate",
 ]

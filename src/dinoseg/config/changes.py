@@ -3,31 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
-from dinoseg.config.settings import DecoderSettings, Method, Settings
+from dinoseg.config.settings import Settings
 from dinoseg.errors import ConfigError
 
 EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")  # YAML 1.1 reads 1e-4 as text
-_TAGS = {*get_args(Method), "window", "percentiles", "range"}
+_TAGS = {"window", "percentiles", "range"}
 S = TypeVar("S", bound=Settings)
-T = TypeVar("T")
-
-
-def decoder_settings(method: str, **changes: Any) -> DecoderSettings:
-    """Settings of a method's decoder with the published widths, changed by keyword."""
-    known = get_args(Method)
-    if method not in known:
-        raise ConfigError(
-            f"method {method!r} is unknown{_did_you_mean(method, known)}; accepted: {', '.join(known)}"
-        )
-    adapter: TypeAdapter[DecoderSettings] = TypeAdapter(DecoderSettings)
-    return _check(adapter, {"method": method, **changes})
 
 
 def override(settings: S, changes: Mapping[str, Any]) -> S:
@@ -52,7 +40,31 @@ def override(settings: S, changes: Mapping[str, Any]) -> S:
             if not isinstance(target, dict):
                 raise ConfigError(_describe_unknown(key, known) + "; `dinoseg info settings` lists all")
         target[last] = value
-    return _check(TypeAdapter(type(settings)), values, known)
+    return validate(type(settings), values, known)
+
+
+def validate(kind: type[S], values: Any, known: Sequence[str] = ()) -> S:
+    """Settings of the given kind from plain values.
+
+    Args:
+        kind: the class of the settings.
+        values: key -> value.
+        known: dotted keys, of which one is suggested where a key is unknown.
+
+    Raises:
+        ConfigError: a key is unknown, or a value is not accepted.
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        problems = "; ".join(_describe(item, known) for item in error.errors()[:5])
+        raise ConfigError(f"{problems}; `dinoseg info settings` lists what is accepted") from error
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """The end of an error, ": did you mean …?", where one of the known words is nearly this one, else ""."""
+    close = get_close_matches(word, list(known), n=1, cutoff=0.7)
+    return f": did you mean {close[0]!r}?" if close else ""
 
 
 def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
@@ -81,7 +93,7 @@ def from_yaml(kind: type[S], text: str) -> S:
         values = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"the settings are not valid YAML: {' '.join(str(error).split())}") from error
-    return _check(TypeAdapter(kind), values)
+    return validate(kind, values)
 
 
 def _parse_value(text: str) -> Any:
@@ -91,14 +103,6 @@ def _parse_value(text: str) -> Any:
         return yaml.safe_load(text)
     except yaml.YAMLError:
         return text
-
-
-def _check(adapter: TypeAdapter[T], values: Any, known: Sequence[str] = ()) -> T:
-    try:
-        return adapter.validate_python(values)
-    except ValidationError as error:
-        problems = "; ".join(_describe(item, known) for item in error.errors()[:5])
-        raise ConfigError(f"{problems}; `dinoseg info settings` lists what is accepted") from error
 
 
 def _describe(item: Any, known: Sequence[str]) -> str:
@@ -115,13 +119,8 @@ def _describe(item: Any, known: Sequence[str]) -> str:
 def _describe_unknown(key: str, known: Sequence[str]) -> str:
     # `epochs` for `train.epochs` is the commonest mistake, a letter the next.
     same = [name for name in known if name.split(".")[-1] == key.split(".")[-1] and name != key]
-    hint = f": did you mean {same[0]!r}?" if same else _did_you_mean(key, known)
+    hint = f": did you mean {same[0]!r}?" if same else suggest(key, known)
     return f"setting {key!r} is unknown{hint}"
-
-
-def _did_you_mean(word: str, known: Sequence[str]) -> str:
-    close = get_close_matches(word, known, n=1, cutoff=0.7)
-    return f": did you mean {close[0]!r}?" if close else ""
 
 
 def _list_keys(values: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -7,7 +7,6 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-Method = Literal["segdino-v1", "segdino-v2", "dino-unet", "dino-augseg", "linear"]
 Preset = Literal["paper", "default"]
 LossName = Literal["cross_entropy", "dice_cross_entropy", "half_dice_half_cross_entropy", "focal"]
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -35,64 +34,10 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class SegDINOv1Settings(Settings):
-    """Decoder of SegDINO, first version."""
+class DecoderSettings(Settings):
+    """Base of the settings of a method's decoder: whose it is, then its options."""
 
-    method: Literal["segdino-v1"] = "segdino-v1"
-    features: int = Field(128, ge=1, description="width after the 3x3 convolutions")
-    widths: tuple[int, int, int, int] = Field((96, 192, 384, 768), description="width after each 1x1")
-    upsample: bool = Field(
-        True, description="enlarge the first layer x4, as released; the paper has no such step"
-    )
-
-
-class SegDINOv2Settings(Settings):
-    """Decoder of SegDINO, second version: TPA + SAD."""
-
-    method: Literal["segdino-v2"] = "segdino-v2"
-    width: int = Field(256, ge=1, description="D: 128, 256 or 512 are published")
-    norm: Literal["group", "batch"] = "group"
-
-
-class DinoUNetSettings(Settings):
-    """Decoder of Dino U-Net: adapter, FAPM, U-Net; published at an input of 512 px."""
-
-    method: Literal["dino-unet"] = "dino-unet"
-    features_per_stage: tuple[
-        Annotated[int, Field(ge=1)],
-        Annotated[int, Field(ge=1)],
-        Annotated[int, Field(ge=1)],
-        Annotated[int, Field(ge=1)],
-    ] = Field((32, 64, 128, 256), description="widths of the U-Net, from fine to coarse")
-    fapm_rank: int = Field(256, ge=1, description="channels between the two projections of FAPM")
-    spm_width: int = Field(64, ge=1, description="width of the spatial prior's stem")
-    heads: int = Field(
-        16, ge=1, description="of the deformable attention; divides half the width of the features"
-    )
-    drop_path: float = Field(
-        0.3, ge=0, lt=1, description="probability of dropping a branch of the adapter, in training"
-    )
-    deep_supervision: bool = Field(False, description="classifiers at the coarser stages too")
-
-
-class DinoAugSegSettings(Settings):
-    """Decoder of DINO-AugSeg: CG-Fuse at three scales; published at an input of 768 px."""
-
-    method: Literal["dino-augseg"] = "dino-augseg"
-    final_width: int = Field(64, ge=1, description="channels at stride 2")
-    heads: int = Field(4, ge=1, description="of the attention; each needs an even number of channels")
-
-
-class LinearSettings(Settings):
-    """The baseline: one 1x1 convolution on the concatenated maps."""
-
-    method: Literal["linear"] = "linear"
-
-
-DecoderSettings = Annotated[
-    SegDINOv1Settings | SegDINOv2Settings | DinoUNetSettings | DinoAugSegSettings | LinearSettings,
-    Field(discriminator="method"),
-]
+    method: str
 
 
 class WindowIntensity(Settings):
@@ -271,32 +216,3 @@ class BackboneSettings(Settings):
         (1.0,),
         description="input sizes relative to model.preprocessing.size, side by side; the first is 1.0",
     )
-
-
-class ModelSettings(Settings):
-    """Everything that defines a model besides its weights."""
-
-    backbone: BackboneSettings
-    decoder: DecoderSettings
-    preprocessing: PreprocessingSettings = PreprocessingSettings()
-    classes: Classes = Field(description="id -> name, 0 is background")
-
-    @property
-    def outputs(self) -> int:
-        """Channels K of the logits: 1 for one foreground class (sigmoid), else one per class (softmax)."""
-        return 1 if len(self.classes) == 2 else len(self.classes)
-
-
-class RunSettings(Settings):
-    """Everything that defines a training run; written to config.yaml of the run folder."""
-
-    data: Path
-    preset: Preset = "default"
-    splits: Path | None = None
-    fold: int = Field(0, ge=0, description="of splits_final.json")
-    shots: int | None = Field(None, ge=1)
-    shots_from: Literal["random", "first"] = "random"
-    shot_unit: Literal["case", "group"] = "case"
-    model: ModelSettings
-    train: TrainSettings = TrainSettings()
-    cache: CacheSettings = CacheSettings()

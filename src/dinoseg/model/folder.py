@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dinoseg.config import ModelSettings, PostprocessingSettings, from_yaml, override
+from dinoseg.config import PostprocessingSettings, from_yaml, override
 from dinoseg.errors import ConfigError, RunError
+from dinoseg.methods import METHODS
+from dinoseg.model.settings import ModelSettings
 from dinoseg.outputs import write_json
 
 FORMAT = 1  # of the model folder
@@ -57,11 +60,26 @@ class Description:
     postprocessing: PostprocessingSettings | None
 
 
+def require_method(described: Any, path: Path) -> None:
+    """Raise `RunError`, with the way to get it, where the method of a described model is not known here."""
+    method = described["settings"]["decoder"]["method"]
+    if method in METHODS:
+        return
+    if problem := METHODS.find_problems().get(method):
+        raise RunError(f"{path} needs what is broken here: {problem}")
+    fix = "upgrade with pip install -U dinoseg"
+    if "method_package" in described:  # no method of ours
+        fix = "call dinoseg.methods.register(card) first, or install a package that offers it"
+        if package := described["method_package"]:
+            fix = f"install the package that it came with: pip install {_read_package(package)}"
+    raise RunError(f"{path} needs method {method!r}, and here are {', '.join(METHODS)}; {fix}")
+
+
 def read_description(path: Path) -> Description:
     """What the config.json of a model folder says.
 
     Raises:
-        RunError: it is damaged, or of a newer dinoseg.
+        RunError: it is damaged, of a newer dinoseg, or of a method that is not known here.
     """
     try:
         described = json.loads(path.read_text(encoding="utf-8"))
@@ -71,6 +89,7 @@ def read_description(path: Path) -> Description:
                 f"{path} has format {version}, this dinoseg reads {FORMAT}; "
                 "upgrade with pip install -U dinoseg"
             )
+        require_method(described, path)
         settings = from_yaml(ModelSettings, json.dumps(described["settings"], ensure_ascii=False))
         backbone = described["backbone"]
         # Models of older versions do not say: they computed in float32.
@@ -84,6 +103,13 @@ def read_description(path: Path) -> Description:
         )
     except (OSError, ValueError, KeyError, TypeError, ConfigError) as error:
         raise RunError(f"{path} is damaged ({error}); restore it or train again") from error
+
+
+def _read_package(name: Any) -> str:
+    """The name of a package, which is nothing but a name."""
+    if not re.fullmatch(r"[\w.-]+", str(name)):
+        raise ValueError(f"method_package is {name!r}")
+    return str(name)
 
 
 def _read_postprocessing(described: Any, settings: ModelSettings) -> PostprocessingSettings:

@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 from dinoseg.backbones import create_backbone
 from dinoseg.backbones.extractors import Precision
 from dinoseg.config import override
-from dinoseg.decoders import Decoder
 from dinoseg.errors import RunError
+from dinoseg.methods.decoder import Decoder
 from dinoseg.model.folder import find_model_folder, locate_backbone, read_description
 from dinoseg.model.segmenter import Segmenter
 from dinoseg.progress import Progress, Silent

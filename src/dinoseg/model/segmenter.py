@@ -1,9 +1,7 @@
-"""`Segmenter`: a frozen backbone, a decoder and the preprocessing between them; METHODS; save and load."""
+"""`Segmenter`: a frozen backbone, a decoder and the preprocessing between them; saving."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,49 +12,16 @@ from torch import Tensor, nn
 from dinoseg import __version__
 from dinoseg.backbones.extractors import Backbone
 from dinoseg.backbones.features import Features
-from dinoseg.config import (
-    DecoderSettings,
-    ModelSettings,
-    PostprocessingSettings,
-    to_yaml,
-)
+from dinoseg.config import PostprocessingSettings, to_yaml
 from dinoseg.data.case import Image
 from dinoseg.data.tensors.transforms import normalise, resize_image, to_rgb
-from dinoseg.decoders import Decoder, DinoAugSeg, DinoUNet, Linear, SegDINOv1, SegDINOv2
-from dinoseg.decoders.base import resize
-from dinoseg.errors import ConfigError
+from dinoseg.methods import METHODS, find_method
+from dinoseg.methods.assembly import create_decoder
+from dinoseg.methods.blocks.resizing import resize
+from dinoseg.methods.decoder import Decoder
 from dinoseg.model.folder import FORMAT
+from dinoseg.model.settings import ModelSettings
 from dinoseg.outputs import atomic_path, write_json, write_text
-
-
-@dataclass(frozen=True)
-class Method:
-    """A published method: its decoder and where it comes from."""
-
-    decoder: type[Decoder]
-    title: str
-    source: str
-
-
-METHODS: Mapping[str, Method] = {
-    "segdino-v1": Method(SegDINOv1, "SegDINO, first version: light linear decoder", "arXiv 2509.00833"),
-    "segdino-v2": Method(SegDINOv2, "SegDINO, second version: TPA + SAD", "arXiv 2606.17972"),
-    "dino-unet": Method(DinoUNet, "Dino U-Net: adapter + FAPM + U-Net", "arXiv 2508.20909"),
-    "dino-augseg": Method(DinoAugSeg, "DINO-AugSeg: CG-Fuse", "arXiv 2601.08078"),
-    "linear": Method(Linear, "baseline: one 1x1 convolution", "ours"),
-}
-
-
-def create_decoder(settings: DecoderSettings, channels: Sequence[int], outputs: int) -> Decoder:
-    """The decoder of a method with fresh weights from the global torch seed."""
-    decoder = METHODS[settings.method].decoder
-    if decoder.levels is not None and len(channels) != decoder.levels:
-        raise ConfigError(
-            f"{settings.method} reads {decoder.levels} layers of the backbone, given {len(channels)}; "
-            f"name {decoder.levels} with --set model.backbone.layers=[...]"
-        )
-    options = settings.model_dump(exclude={"method"})
-    return decoder(channels, outputs, **options)
 
 
 class Segmenter(nn.Module):
@@ -145,11 +110,14 @@ class Segmenter(nn.Module):
         write_text(folder / "README.md", self._model_card(), overwrite=overwrite)
 
     def _describe(self) -> dict[str, Any]:
-        backbone = self.backbone
+        backbone, method = self.backbone, self.settings.decoder.method
+        # who brings the method, for the error where it is missing
+        origin = {} if method in METHODS.ours else {"method_package": METHODS.find_package(method)}
         return {
             "format": FORMAT,
             "dinoseg": __version__,
             "settings": self.settings.model_dump(mode="json"),
+            **origin,
             "postprocessing": None if self.postprocessing is None else self.postprocessing.model_dump(),
             "backbone": {
                 "name": backbone.name,
@@ -163,7 +131,7 @@ class Segmenter(nn.Module):
         }
 
     def _model_card(self) -> str:
-        method = METHODS[self.settings.decoder.method]
+        method = find_method(self.settings.decoder.method)
         trainable = sum(parameter.numel() for parameter in self.decoder.parameters())
         names = ", ".join(f"{index} {name}" for index, name in self.classes.items())
         return (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,36 +11,22 @@ import torch
 from torch import Tensor
 
 from dinoseg.backbones.catalog import BACKBONES, BackboneSpec, find_spec
-from dinoseg.config import (
-    BackboneSettings,
-    DecoderSettings,
-    ModelSettings,
-    PreprocessingSettings,
-    Settings,
-    decoder_settings,
-    override,
-    preset_preprocessing,
-)
-from dinoseg.decoders import Decoder
-from dinoseg.errors import OutputError, RunError, UsageError
-from dinoseg.model.segmenter import METHODS, Segmenter, create_decoder
+from dinoseg.config import BackboneSettings, DecoderSettings, Settings, override
+from dinoseg.errors import ConfigError, OutputError, RunError, UsageError
+from dinoseg.methods import METHODS, Card, find_method
+from dinoseg.methods.assembly import create_decoder
+from dinoseg.methods.decoder import Decoder
+from dinoseg.methods.shapes import Found, Sizes
+from dinoseg.model.segmenter import Segmenter
+from dinoseg.model.settings import ModelSettings
 from dinoseg.outputs import refuse_existing
 from dinoseg.progress import Progress, Silent
 from dinoseg.releases.backbone import describe_backbone, place_backbone
 from dinoseg.releases.checkpoints import State, read_checkpoint
 from dinoseg.releases.misfits import find_misfits
 from dinoseg.releases.names import Parts, guess_method, sort_tensors
-from dinoseg.releases.shapes import Found, infer_decoder
 
-#: A backbone that each was published on.
-PUBLISHED_ON: Mapping[str, str] = {
-    "segdino-v1": "dinov3_vits16",
-    "segdino-v2": "dinov3_vits16",
-    "dino-unet": "dinov3_vits16",
-    "dino-augseg": "dinov3_convnext_tiny",
-}
 DECODER = "model.decoder."
-HEADS = f"{DECODER}heads"
 
 
 class _Changed(Settings):
@@ -51,7 +38,7 @@ class _Changed(Settings):
 def import_checkpoint(
     checkpoint: Path | str,
     *,
-    method: str,
+    method: str | Card,
     backbone: Path | str,
     out: Path | str,
     classes: Mapping[int, str] | None = None,
@@ -68,7 +55,7 @@ def import_checkpoint(
 
     Args:
         checkpoint: .pth, .pt or .safetensors file of the released program of `method`.
-        method: one of `dinoseg.METHODS` that has a released program.
+        method: name or card of a method that has a released program.
         backbone: what it was trained on: catalog name or local folder.
         out: the run folder to write.
         classes: id -> name, 0 background; default: numbered after the logits' channels.
@@ -87,15 +74,16 @@ def import_checkpoint(
     """
     out, source, backbone, progress = Path(out), str(checkpoint), str(backbone), progress or Silent()
     _refuse_folder(out, overwrite=overwrite)
-    released = _require_released(method)
+    card = find_method(method)
+    released = _require_released(card)
     parts = sort_tensors(read_checkpoint(Path(checkpoint)), released, source=source)
-    found = _infer(parts, method, source)
+    found = _infer(parts, card, released, source)
     spec = describe_backbone(backbone)
     _require_widths(found, spec, backbone, source)
-    published = preset_preprocessing("paper", method).size
-    settings = _settle(found, spec, classes, published if size is None else size, source)
-    settings = _change(settings, changes or {}, progress)
-    _refuse_misfits(parts, _expect(settings.decoder, spec.channels, found.outputs), method, source)
+    settings = _settle(card.configure(**found.options), found, spec, classes, source)
+    settings = override(settings, {"preprocessing.size": card.size if size is None else size})
+    settings = _change(settings, found, changes or {}, progress)
+    _refuse_misfits(parts, _expect(settings.decoder, spec.channels, found.outputs), card.name, source)
     decoder = _fill(settings, spec, _fold_pair(parts.decoder, found))
     placed = place_backbone(
         parts.backbone, backbone, spec, out=out, accept_license=accept_license, progress=progress
@@ -113,24 +101,30 @@ def _refuse_folder(out: Path, *, overwrite: bool) -> None:
 
 
 def _list_released() -> dict[str, type[Decoder]]:
-    return {name: entry.decoder for name, entry in METHODS.items() if entry.decoder.released}
+    decoders = {}
+    for name, card in METHODS.items():
+        with suppress(ConfigError):  # another package's network that is broken is not what was asked for
+            decoders[name] = card.load_decoder()
+    return {name: decoder for name, decoder in decoders.items() if decoder.released}
 
 
-def _require_released(method: str) -> type[Decoder]:
-    known = _list_released()
-    if method not in known:
-        raise UsageError(f"method {method!r} has no released program; accepted: {', '.join(known)}")
-    return known[method]
+def _require_released(card: Card) -> type[Decoder]:
+    decoder = card.load_decoder()
+    if not decoder.released:
+        known = ", ".join(_list_released())
+        raise UsageError(f"method {card.name!r} has no released program; accepted: {known}")
+    return decoder
 
 
-def _infer(parts: Parts, method: str, source: str) -> Found:
-    found = infer_decoder(method, parts.decoder)
-    if found is None:  # names can be compared without knowing the widths
-        channels = find_spec(PUBLISHED_ON[method]).channels
-        expected = _expect(decoder_settings(method), channels, outputs=1)
-        _refuse_misfits(parts, expected, method, source, names_only=True)
-        raise RunError(f"{source} does not fit {method}; {_advise(parts, method)}")
-    return found
+def _infer(parts: Parts, card: Card, released: type[Decoder], source: str) -> Found:
+    try:
+        return released.infer(Sizes(parts.decoder))
+    except KeyError:  # names can be compared without knowing the widths
+        channels = find_spec(card.backbone).channels
+        _refuse_misfits(
+            parts, _expect(card.configure(), channels, outputs=1), card.name, source, names_only=True
+        )
+        raise RunError(f"{source} does not fit {card.name}; {_advise(parts, card.name)}") from None
 
 
 def _require_widths(found: Found, spec: BackboneSpec, backbone: str, source: str) -> None:
@@ -144,12 +138,15 @@ def _require_widths(found: Found, spec: BackboneSpec, backbone: str, source: str
 
 
 def _settle(
-    found: Found, spec: BackboneSpec, classes: Mapping[int, str] | None, size: int, source: str
+    decoder: DecoderSettings,
+    found: Found,
+    spec: BackboneSpec,
+    classes: Mapping[int, str] | None,
+    source: str,
 ) -> ModelSettings:
     settings = ModelSettings(
         backbone=BackboneSettings(name=spec.name, layers=spec.layers),
-        decoder=found.settings,
-        preprocessing=PreprocessingSettings(size=size),
+        decoder=decoder,
         classes=dict(classes) if classes else _name_classes(found.outputs),
     )
     accepted = max(2, found.outputs)
@@ -161,18 +158,19 @@ def _settle(
     return settings
 
 
-def _change(settings: ModelSettings, changes: Mapping[str, Any], progress: Progress) -> ModelSettings:
+def _change(
+    settings: ModelSettings, found: Found, changes: Mapping[str, Any], progress: Progress
+) -> ModelSettings:
     """The settings with what the caller knows better, which must be about the decoder."""
     for key in changes:
         if not key.startswith(DECODER) or key == f"{DECODER}method":
             raise UsageError(f"setting {key!r} is not for an import; accepted are those of {DECODER}*")
-    decoder = settings.decoder
-    if decoder.method == "dino-augseg" and HEADS not in changes:
-        progress.note(
-            f"{decoder.heads} heads, as published: no tensor shows them (--set {HEADS}=N for others)"
-        )
-    if decoder.method == "segdino-v1" and not decoder.upsample:
-        progress.note("no head.proj.weight: read as the paper's own head, which does not enlarge")
+    for option in found.hidden:
+        key, value = f"{DECODER}{option}", getattr(settings.decoder, option)
+        if key not in changes:
+            progress.note(f"{value} {option}, as published: no tensor shows them (--set {key}=N for others)")
+    for note in found.notes:
+        progress.note(note)
     return override(_Changed(model=settings), changes).model
 
 

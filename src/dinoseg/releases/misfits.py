@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from dinoseg.backbones.keys import name_some
-from dinoseg.decoders import Decoder
+from dinoseg.methods.decoder import Decoder
 from dinoseg.releases.names import Parts, released_name
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
-from dinoseg.decoders import Decoder
 from dinoseg.errors import RunError
+from dinoseg.methods.decoder import Decoder
 from dinoseg.releases.checkpoints import State
 
 

@@ -18,13 +18,14 @@ from dinoseg.backbones.cache import EntryStore, FeatureCache, entry_key
 from dinoseg.backbones.extractors import Backbone
 from dinoseg.backbones.features import Features
 from dinoseg.backbones.weights_settings import read_settings
-from dinoseg.config import RunSettings
 from dinoseg.data import CaseFiles, Dataset, open_dataset
 from dinoseg.data.cases.volumes import note_channels
 from dinoseg.data.splits.shots import draw_shots, refuse_empty_shots, require_foreground, tell_absent_classes
 from dinoseg.data.splits.splits import Splits, check_splits, resolve_splits
 from dinoseg.errors import SplitError
+from dinoseg.methods import Card
 from dinoseg.model.segmenter import Segmenter
+from dinoseg.model.settings import RunSettings
 from dinoseg.progress import Progress, Silent
 from dinoseg.training.features.bank import ViewBank
 from dinoseg.training.features.items import read_digests
@@ -40,7 +41,7 @@ from dinoseg.training.runs.run_folder import RunFolder
 def train(
     data: Path | str,
     *,
-    method: str = "segdino-v2",
+    method: str | Card = "segdino-v2",
     backbone: str = "dinov3_vits16",
     out: Path | str,
     preset: Literal["paper", "default"] = "default",
@@ -60,7 +61,7 @@ def train(
 
     Args:
         data: folder (or CSV) of images and masks.
-        method: one of `dinoseg.METHODS`.
+        method: one of `dinoseg.METHODS`, or the card of your own.
         backbone: catalog name or local Hugging Face folder.
         out: the run folder.
         preset: "paper", the method's published recipe and input size, or "default", ours.

@@ -8,7 +8,7 @@ import torch
 
 from dinoseg.backbones.features import Features
 from dinoseg.config import TrainSettings
-from dinoseg.decoders.wt_aug import wt_aug
+from dinoseg.methods.blocks.wt_aug import wt_aug
 
 
 def augment_features(

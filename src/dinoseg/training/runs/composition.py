@@ -9,21 +9,18 @@ from typing import Any, Literal
 
 from dinoseg.config import (
     BackboneSettings,
-    ModelSettings,
     PercentileIntensity,
     PreprocessingSettings,
-    RunSettings,
     TrainSettings,
     WindowIntensity,
-    decoder_settings,
     override,
-    preset_preprocessing,
-)
-from dinoseg.config import (
-    preset as find_preset,
 )
 from dinoseg.data import Dataset
 from dinoseg.errors import ConfigError, UsageError
+from dinoseg.methods import Card, find_method
+from dinoseg.methods.presets import preset as find_preset
+from dinoseg.methods.presets import preset_preprocessing
+from dinoseg.model.settings import ModelSettings, RunSettings
 from dinoseg.training.runs.run_folder import anchor, anchor_backbone
 
 ARGUMENTS = (
@@ -43,7 +40,7 @@ def compose_settings(
     dataset: Dataset,
     data: Path | str,
     *,
-    method: str,
+    method: str | Card,
     backbone: str,
     preset: Literal["paper", "default"],
     shots: int | None,
@@ -58,15 +55,16 @@ def compose_settings(
     Raises:
         ConfigError: a setting is unknown or not accepted, has an argument of its own, or no effect.
     """
+    card = find_method(method)
     model_settings = ModelSettings(
         backbone=BackboneSettings(name=anchor_backbone(str(backbone))),
-        decoder=decoder_settings(method),
-        preprocessing=_choose_preprocessing(dataset, preset, method),
+        decoder=card.configure(),
+        preprocessing=_choose_preprocessing(dataset, preset, card.name),
         classes=dataset.classes,
     )
     arguments = override(
         RunSettings(
-            data=Path(data).absolute(), model=model_settings, train=_recipe(preset, method, seed, shots)
+            data=Path(data).absolute(), model=model_settings, train=_recipe(preset, card.name, seed, shots)
         ),
         {
             "preset": preset,

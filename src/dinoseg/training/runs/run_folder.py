@@ -16,9 +16,10 @@ import torch
 from dinoseg import __version__
 from dinoseg.backbones.catalog import BACKBONES
 from dinoseg.backbones.extractors import Backbone
-from dinoseg.config import RunSettings, from_yaml, override, to_yaml
+from dinoseg.config import from_yaml, override, to_yaml
 from dinoseg.data.splits.splits import Splits, load_splits, save_splits
 from dinoseg.errors import ConfigError, OutputError, RunError
+from dinoseg.model.settings import RunSettings
 from dinoseg.outputs import is_temporary, write_json, write_text
 from dinoseg.training.learning.checkpoints import BEST, LAST
 from dinoseg.training.runs.locks import clear

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from dinoseg.config import RunSettings, from_yaml
+from dinoseg.config import from_yaml
 from dinoseg.data.splits.splits import Splits, load_splits, save_splits
 from dinoseg.errors import ConfigError, OutputError, RunError
+from dinoseg.model.settings import RunSettings
 from dinoseg.outputs import is_temporary, write_json
 from dinoseg.training.runs.locks import clear
 from dinoseg.training.runs.run_folder import FREE_TO_CHANGE, flatten

@@ -9,13 +9,13 @@ from typing import Any, Literal, TypeVar
 
 import torch
 
-from dinoseg.config import RunSettings
 from dinoseg.data import Dataset, open_dataset
 from dinoseg.data.splits.shots import draw_shots, refuse_empty_shots, refuse_shots
 from dinoseg.data.splits.splits import Splits, check_splits, resolve_splits
 from dinoseg.errors import DinosegError, SplitError, UsageError
 from dinoseg.evaluation import evaluate
 from dinoseg.model.segmenter import Segmenter
+from dinoseg.model.settings import RunSettings
 from dinoseg.progress import Progress
 from dinoseg.training.fitting import digest_content, open_backbone, train_run
 from dinoseg.training.runs.composition import compose_settings, require_device

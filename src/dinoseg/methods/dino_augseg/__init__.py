@@ -1,0 +1,1 @@
+"""DINO-AugSeg: its card, and its network."""

@@ -1,0 +1,1 @@
+"""Dino U-Net: its card, and its network."""

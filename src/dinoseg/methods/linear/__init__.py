@@ -1,0 +1,1 @@
+"""The baseline: its card, and its network."""

@@ -1,0 +1,49 @@
+"""The two recipes of every method: `paper`, as published and on its card, and `default`, ours."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from dinoseg.config import AugmentationSettings, PreprocessingSettings, Preset, TrainSettings
+from dinoseg.errors import ConfigError
+from dinoseg.methods import find_method
+
+DEFAULT = TrainSettings(
+    epochs=50,
+    lr=1e-3,
+    weight_decay=0.01,
+    loss="dice_cross_entropy",
+    schedule="cosine",
+    warmup_epochs=2,
+    views=8,
+    min_bank=400,
+    min_epoch_samples=200,
+    augmentation=AugmentationSettings(zoom=0.2, zoom_probability=0.5),
+)
+
+
+def preset(name: str, method: str) -> TrainSettings:
+    """The training recipe of a preset: `paper` as published for the method, or `default`, ours.
+
+    Raises:
+        ConfigError: the preset or the method is unknown.
+    """
+    _require_known(name)
+    card = find_method(method)
+    return card.recipe if name == "paper" else DEFAULT
+
+
+def preset_preprocessing(name: str, method: str) -> PreprocessingSettings:
+    """The input of a preset: `paper` at the published size, `default` at 256 px.
+
+    Raises:
+        ConfigError: the preset or the method is unknown.
+    """
+    _require_known(name)
+    card = find_method(method)
+    return PreprocessingSettings(size=card.size) if name == "paper" else PreprocessingSettings()
+
+
+def _require_known(name: str) -> None:
+    if name not in get_args(Preset):
+        raise ConfigError(f"preset {name!r} is unknown; accepted: {', '.join(get_args(Preset))}")

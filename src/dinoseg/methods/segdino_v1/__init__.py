@@ -1,0 +1,1 @@
+"""SegDINO, first version: its card, and its network."""

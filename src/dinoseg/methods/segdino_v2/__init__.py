@@ -1,0 +1,1 @@
+"""SegDINO, second version: its card, and its network."""

@@ -1,0 +1,25 @@
+"""Every method of ours at widths where the size of a decoder is no question."""
+
+from __future__ import annotations
+
+from typing import Any
+
+# Small widths, every branch switched on.
+SMALL: dict[str, dict[str, Any]] = {
+    "segdino-v1": {"features": 8, "widths": (4, 6, 8, 10)},
+    "segdino-v2": {"width": 64},  # torch's GroupNorm refuses groups of one value, as on a 1x1 map
+    "dino-unet": {
+        "features_per_stage": (4, 6, 8, 10),
+        "fapm_rank": 8,
+        "spm_width": 8,
+        "heads": 4,
+        "deep_supervision": True,
+    },
+    "dino-augseg": {"final_width": 8},
+    "linear": {},
+}
+# A bias whose output is normalised per image and channel has no effect, hence no gradient.
+INERT = {
+    "dino-unet": r"unet\.stages\..+\.conv\.bias|fapm\.scales\.\d\.project\.bias"
+    r"|fapm\.scales\.\d\.separable\.(depthwise|pointwise)\.bias"
+}
