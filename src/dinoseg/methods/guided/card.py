@@ -47,4 +47,6 @@ CARD = Card(
     recipe=RECIPE,
     decoder="dinoseg.methods.guided.decoder:Guided",
     size=320,
+    scales=(1.0, 0.5),
+    published=False,
 )

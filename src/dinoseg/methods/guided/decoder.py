@@ -17,15 +17,16 @@ from dinoseg.methods.decoder import Decoder
 
 ENLARGE = 4  # cells per side of the probe's answer in each cell of the features
 SLOPE = 0.01  # of LeakyReLU
+START = 0.01  # deviation of the image's first weights: what it adds is next to nothing
 
 
 class Guided(Decoder):
     """Probe + gamma · image branch.
 
-    A linear probe answers on the grid of the features, four cells for each. A few blocks on the same grid look
-    further and are not linear. The image branch carries what they found down to stride 2, where edges and thin
-    lines are. Its last layer starts at zero: training starts as the probe, and the image adds what the features
-    lack.
+    A linear probe answers on the grid of the features, 4x4 cells for each. A few blocks on the same grid
+    look further and are not linear. The image branch carries what they found down to stride 2, where edges
+    and thin lines are. Its last layer starts next to zero: training starts as the probe, and the image adds
+    what the features lack.
 
     Args:
         channels: widths C_i of the maps, of any number.
@@ -56,7 +57,7 @@ class Guided(Decoder):
         self.probe = Probe(sum(channels), outputs)
         self.context = Context(sum(channels), width, blocks, drop)
         self.image = ImageBranch(width, image_widths)
-        self.gamma = nn.Parameter(torch.zeros(outputs, image_widths[0], 1, 1))
+        self.gamma = nn.Parameter(torch.randn(outputs, image_widths[0], 1, 1) * START)
 
     def decode(self, features: Features, image: Tensor | None) -> Tensor:
         """Logits (B, K, padded height, padded width)."""

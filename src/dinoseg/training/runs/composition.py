@@ -19,7 +19,7 @@ from dinoseg.data import Dataset
 from dinoseg.errors import ConfigError, UsageError
 from dinoseg.methods import Card, find_method
 from dinoseg.methods.presets import preset as find_preset
-from dinoseg.methods.presets import preset_preprocessing
+from dinoseg.methods.presets import preset_preprocessing, preset_scales
 from dinoseg.model.settings import ModelSettings, RunSettings
 from dinoseg.training.runs.run_folder import anchor, anchor_backbone
 
@@ -57,7 +57,9 @@ def compose_settings(
     """
     card = find_method(method)
     model_settings = ModelSettings(
-        backbone=BackboneSettings(name=anchor_backbone(str(backbone))),
+        backbone=BackboneSettings(
+            name=anchor_backbone(str(backbone)), scales=preset_scales(preset, card.name)
+        ),
         decoder=card.configure(),
         preprocessing=_choose_preprocessing(dataset, preset, card.name),
         classes=dataset.classes,
