@@ -43,7 +43,7 @@ class Peer:
 
     def segment(self, image: Image) -> NDArray[np.uint8]:
         """Class ids (H, W) at the size of the image, as our models make them: logits are resized."""
-        pixels = _standardise(resize_image(to_rgb(image), (self.size, self.size)))
+        pixels = _standardise(_resize(image, self.size))
         with torch.inference_mode():
             logits = self.network(pixels.unsqueeze(0))
         resized = nn.functional.interpolate(logits, size=image.size, mode="bilinear")
@@ -63,7 +63,7 @@ def train_unet(
     size, outputs = preprocessing.size, len(dataset.classes)
     network = UNet(2, 3, outputs, channels=(16, 32, 64, 128, 256), strides=(2, 2, 2, 2), num_res_units=2)
     pairs = [pair for files in dataset.find(case_ids) for pair in _read(dataset, files, preprocessing).pairs]
-    images = [resize_image(to_rgb(image), (size, size)) for image, _ in pairs]
+    images = [_resize(image, size) for image, _ in pairs]
     labels = [torch.from_numpy(resize_label(label, (size, size)).array) for _, label in pairs]
     loss = DiceCELoss(softmax=True, to_onehot_y=True, batch=True)
     optimizer = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=0.01)
@@ -137,6 +137,10 @@ def _read(dataset: Dataset, files: CaseFiles, preprocessing: PreprocessingSettin
         for index in range(len(slices))
     ]
     return _Case(pairs, geometry.spacing if geometry.spacing_known else None)
+
+
+def _resize(image: Image, size: int) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(to_rgb(resize_image(image, (size, size)))))
 
 
 def _standardise(pixels: Tensor) -> Tensor:

@@ -19,16 +19,17 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does
 
+import numpy as np
 import torch
 
 from dinoseg.backbones.extractors import Precision
 from dinoseg.cli.devices import keep_freed_memory
-from dinoseg.config import BackboneSettings, PreprocessingSettings
+from dinoseg.config import BackboneSettings, Inference, PreprocessingSettings
 from dinoseg.data.case import Case
 from dinoseg.data.images import read_image
 from dinoseg.data.phantoms.phantoms import write_phantoms
 from dinoseg.inference import Prediction, predict_files
-from dinoseg.inference.engine import Options, Prepared, prepare, segment
+from dinoseg.inference.engine import Prepared, prepare, segment
 from dinoseg.methods import decoder_settings
 from dinoseg.model.segmenter import Segmenter
 from dinoseg.model.settings import ModelSettings
@@ -37,7 +38,7 @@ from measuring import ROOT, Row, describe_machine, list_precisions, measure, ran
 
 IMAGES = ROOT / "../shared/data/kvasir-seg/images"
 CLASSES = {0: "background", 1: "lesion"}
-OPTIONS = Options()
+HOW = Inference()
 WORKERS = 2  # of predict_files
 
 
@@ -89,9 +90,9 @@ def time_predict(paths: list[Path], out: Path, precision: Precision, *, overlays
     model = make_model(precision)
     prepared = read_all(model, paths)
     with torch.inference_mode():
-        batches = [torch.stack([item.pixels for item in group]) for group in split(prepared)]
+        batches = [torch.from_numpy(np.stack([item.pixels for item in group])) for group in split(prepared)]
         features = [model.backbone(batch) for batch in batches]
-    predictions = [item.prediction for item in segment(model, prepared, OPTIONS)]
+    predictions = [item.prediction for item in segment(model, prepared, HOW)]
 
     @torch.inference_mode()
     def compute_features() -> None:
@@ -134,9 +135,9 @@ def read_all(model: Segmenter, paths: Iterable[Path]) -> list[Prepared]:
 
     def read(path: Path) -> Prepared:
         case = Case(id=path.stem, image=read_image(path), label=None, group=path.stem, source=path)
-        return prepare(model, case, OPTIONS)
+        return prepare(model, case, HOW)
 
-    return list(map_ahead(read, paths, workers=WORKERS, ahead=OPTIONS.batch_size))
+    return list(map_ahead(read, paths, workers=WORKERS, ahead=HOW.batch_size))
 
 
 def write_all(prepared: list[Prepared], predictions: list[Prediction], out: Path, *, overlays: bool) -> None:
@@ -148,11 +149,11 @@ def write_all(prepared: list[Prepared], predictions: list[Prediction], out: Path
         if overlays:
             prediction.save_overlay(out / f"{index}.jpg", image, overwrite=True)
 
-    list(map_ahead(write, range(len(predictions)), workers=WORKERS, ahead=OPTIONS.batch_size))
+    list(map_ahead(write, range(len(predictions)), workers=WORKERS, ahead=HOW.batch_size))
 
 
 def split(prepared: list[Prepared]) -> list[list[Prepared]]:
-    size = OPTIONS.batch_size
+    size = HOW.batch_size
     return [prepared[start : start + size] for start in range(0, len(prepared), size)]
 
 

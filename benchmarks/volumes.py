@@ -26,10 +26,9 @@ import numpy as np
 import torch
 
 from dinoseg.backbones import create_backbone
-from dinoseg.config import BackboneSettings, PreprocessingSettings, WindowIntensity
+from dinoseg.config import BackboneSettings, Inference, PreprocessingSettings, WindowIntensity
 from dinoseg.data.volumes import Volume, upright_geometry
 from dinoseg.inference import predict_files, segment_volume
-from dinoseg.inference.engine import Options
 from dinoseg.methods import decoder_settings
 from dinoseg.model.segmenter import Segmenter
 from dinoseg.model.settings import ModelSettings
@@ -100,21 +99,20 @@ def run_apart(arguments: argparse.Namespace, depth: int, work: str) -> Row:
 
 def measure(arguments: argparse.Namespace) -> Row:
     (depth,) = arguments.depths
-    model, options = make_model(arguments.size), Options(planes=tuple(arguments.planes.split(",")))
-    segment_volume(model, make_volume(9), options)  # libraries and pools are not what is measured
+    model, how = make_model(arguments.size), Inference(planes=tuple(arguments.planes.split(",")))
+    segment_volume(model, make_volume(9), how=how)  # libraries and pools are not what is measured
     with tempfile.TemporaryDirectory() as folder:
         if arguments.work == "segment":
             volume = make_volume(depth)
             size = volume.array.nbytes
             before = resident()
-            peak, seconds = watch(lambda: segment_volume(model, volume, options))
+            peak, seconds = watch(lambda: segment_volume(model, volume, how=how))
             beyond = peak - before - size // 2
         else:
             path = write_volume(Path(folder) / "ct.nii", depth)
             size = 2 * depth * SIDE * SIDE
             before = resident()
-            planes = options.planes
-            peak, seconds = watch(lambda: predict_files(model, [path], Path(folder) / "out", planes=planes))
+            peak, seconds = watch(lambda: predict_files(model, [path], Path(folder) / "out", how=how))
             beyond = peak - before - size - size // 2
     sizes = (size / MIB, size / 2 / MIB, peak / MIB, beyond / MIB)
     return Row(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
+import inspect
+import itertools
 import re
 import subprocess
 import sys
@@ -12,6 +15,10 @@ from pathlib import Path
 import pytest
 
 import dinoseg
+from dinoseg.config import Inference
+from dinoseg.errors import UsageError
+from dinoseg.evaluation import choose_postprocessing
+from dinoseg.inference import predict_cases, predict_files, segment_volume
 from tests.source_tree import (
     PACKAGE,
     Module,
@@ -46,6 +53,10 @@ HEAVY = {"torch", "lightning", "pytorch_lightning", "monai", "transformers", "sc
 METHODS = f"{PACKAGE}.methods"
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60
+STRICT_ROOMS = {"inference", "evaluation"}  # where no function at all is longer than the next number
+MAX_STRICT_LINES = 45
+NO_TORCH = {"config", "inference", "evaluation"}
+TORCH = {"torch", "lightning", "monai", "transformers", "torchmetrics"}
 SHARE_OF_SHORT_FUNCTIONS = 0.95
 #: Which room may import from which is no plan of ours, but that few do is.
 MOST_ARROWS = {"data": 45, "inference": 17, "training": 7}
@@ -175,6 +186,22 @@ def functions_are_short(modules: Modules) -> list[str]:
     return [f"{place} has {lines} lines" for place, lines in long.items()]
 
 
+def functions_of_strict_rooms_are_shorter(modules: Modules) -> list[str]:
+    strict = {name: module for name, module in modules.items() if module.layer in STRICT_ROOMS}
+    lengths = _function_lengths(strict)
+    return [f"{place} has {lines} lines" for place, lines in lengths if lines > MAX_STRICT_LINES]
+
+
+def predicting_needs_no_torch(modules: Modules) -> list[str]:
+    """Networks come in by `model`, which loads torch when it loads a run; these rooms never do."""
+    return [
+        f"{item.place} imports {item.target}, and a network of another runtime needs none"
+        for module in modules.values()
+        for item in list_imports(module, modules)
+        if module.layer in NO_TORCH and item.target.partition(".")[0] in TORCH
+    ]
+
+
 def modules_are_named_by_what_they_do(modules: Modules) -> list[str]:
     return [module.path for module in modules.values() if module.name.rpartition(".")[2] in REFUSED_NAMES]
 
@@ -224,6 +251,8 @@ RULES: list[Rule] = [
     nothing_is_asserted,
     files_are_short,
     functions_are_short,
+    functions_of_strict_rooms_are_shorter,
+    predicting_needs_no_torch,
     modules_are_named_by_what_they_do,
 ]
 
@@ -325,6 +354,9 @@ WRONG = [
     (nothing_is_asserted, {"model.py": "assert 1"}, "model.py:1 assert"),
     (files_are_short, {"model.py": "x = 1\n" * 401}, "401 lines"),
     (functions_are_short, {"model.py": _LONG}, "model.py:1 f has 61 lines"),
+    (functions_of_strict_rooms_are_shorter, {"inference/a.py": _LONG}, "inference/a.py:1 f has 61 lines"),
+    (predicting_needs_no_torch, {"inference/a.py": "def f():\n    import torch.nn"}, ":2 imports torch.nn"),
+    (predicting_needs_no_torch, {"evaluation/a.py": "from monai import x"}, ":1 imports monai"),
     (modules_are_named_by_what_they_do, {"data/utils.py": ""}, "utils.py"),
 ]
 
@@ -417,7 +449,8 @@ def test_unknown_name_is_an_attribute_error() -> None:
 
 
 LIGHT = ["dinoseg", "dinoseg.config", "dinoseg.backbones.catalog", "dinoseg.methods", "dinoseg.cli"]
-LIGHT += ["dinoseg.model.settings", "dinoseg.model.folder", "dinoseg.methods.presets"]
+LIGHT += ["dinoseg.model.settings", "dinoseg.model.folder", "dinoseg.model.saved", "dinoseg.methods.presets"]
+LIGHT += ["dinoseg.inference", "dinoseg.evaluation.evaluator"]
 
 
 @pytest.mark.parametrize("name", LIGHT)
@@ -426,3 +459,42 @@ def test_import_is_light(name: str) -> None:
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert HEAVY & set(result.stdout.split()) == set()
+
+
+MOST_REPEATED = 3  # keyword-only parameters that one public function may share with another
+PUBLIC = {
+    "create_backbone": dinoseg.create_backbone,
+    "load": dinoseg.load,
+    "predict": dinoseg.predict,
+    "evaluate": dinoseg.evaluate,
+    "predict_cases": predict_cases,
+    "predict_files": predict_files,
+    "segment_volume": segment_volume,
+    "choose_postprocessing": choose_postprocessing,
+}
+
+
+def _keywords(function: Callable[..., object]) -> set[str]:
+    parameters = inspect.signature(function).parameters.values()
+    return {item.name for item in parameters if item.kind is inspect.Parameter.KEYWORD_ONLY}
+
+
+@pytest.mark.parametrize(("one", "other"), [*itertools.combinations(PUBLIC, 2)])
+def test_options_are_said_once(one: str, other: str) -> None:
+    """What several verbs take is a field of one object: `how=Inference(...)`, or belongs to `load`."""
+    assert len(_keywords(PUBLIC[one]) & _keywords(PUBLIC[other])) <= MOST_REPEATED
+
+
+def test_options_of_applying_are_fields_of_one_object_and_of_no_signature() -> None:
+    fields = {field.name for field in dataclasses.fields(Inference)}
+    assert all(not fields & _keywords(function) for function in PUBLIC.values())
+    elsewhere = _keywords(dinoseg.load) - {"progress"}
+    for name, function in PUBLIC.items():
+        if name not in ("load", "create_backbone"):
+            assert not elsewhere & _keywords(function)
+
+
+@pytest.mark.parametrize("name", ["device", "backbone", "accept_license", "precision"])
+def test_what_belongs_to_load_is_told(name: str) -> None:
+    with pytest.raises(UsageError, match=rf"^{name} belongs to load\(\): predict\(load\(run, {name}="):
+        dinoseg.predict("no-run", "no-image.png", **{name: "cpu"})

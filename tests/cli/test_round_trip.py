@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import signal
 import subprocess
@@ -234,3 +235,38 @@ def test_info_topics(run: Run) -> None:
     methods = {item["name"] for item in run("info", "methods", "--json").json["methods"]}
     assert {"segdino-v1", "segdino-v2", "linear"} <= methods
     assert "dinoseg info settings" in run("info").out
+
+
+def test_evaluate_scores_what_predict_writes(run: Run, data: Path, trained: Path, tmp_path: Path) -> None:
+    """The same options of both commands; the report names them."""
+    ways = ["--window", "48", "--overlap", "0.5", "--flips", "--batch-size", "3"]
+    told = run("evaluate", trained, data, *ways, "--out", tmp_path / "report", "--json")
+    assert told.code == 0, told.err
+    assert run("predict", trained, data / "images", *ways, "--out", tmp_path / "masks").code == 0
+    facts = json.loads((tmp_path / "report" / "summary.json").read_text())["facts"]
+    assert (facts["Window"], facts["Overlap"], facts["Flips"]) == ("48", "0.5", "yes")
+    with (tmp_path / "report" / "cases.csv").open() as file:
+        rows = list(csv.DictReader(line for line in file if not line.startswith("#")))
+    assert rows
+    for row in rows:
+        mask, target = (
+            np.asarray(PillowImage.open(folder / f"{row['case']}.png")) > 0
+            for folder in (tmp_path / "masks" / "masks", data / "masks")
+        )
+        dice = 2 * (mask & target).sum() / (mask.sum() + target.sum())
+        assert float(row["dice"]) == pytest.approx(dice, abs=1e-6)
+    plain = run("evaluate", trained, data, "--json")
+    assert plain.json["classes"] != told.json["classes"]
+
+
+def test_one_picture_needs_no_library_that_it_does_not_use(trained: Path, data: Path, tmp_path: Path) -> None:
+    picture = next((data / "images").glob("*.png"))
+    words = ["predict", str(trained), str(picture), "--out", str(tmp_path / "out")]
+    code = f"import sys; from dinoseg.cli import main; main({words!r}) and sys.exit(1); print(*sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    loaded = {name.partition(".")[0] for name in ended.stdout.split()}
+    unused = {"matplotlib", "lightning", "monai", "torchmetrics", "tensorboard", "pandas"}
+    unused |= {"nibabel", "pydicom", "highdicom", "h5py", "tifffile"}
+    assert "torch" in loaded
+    assert unused & loaded == set()

@@ -233,7 +233,11 @@ def test_other_classes_are_refused(model: Segmenter, data: Path, splits: Path) -
     [
         ({"protocol": "papers"}, "protocol 'papers' is not accepted"),
         ({"split": "tests"}, "split 'tests' is not accepted"),
-        ({"device": "cpu"}, "belong to a run folder"),
+        ({"device": "cpu"}, r"^device belongs to load\(\)"),
+        ({"series": "1.2.3"}, "series is for predict"),
+        ({"planes": ("axial",)}, "planes are for volumes"),
+        ({"protocol": "paper", "flips": True}, "protocol paper scores whole images once"),
+        ({"protocol": "paper", "window": 32}, "protocol paper scores whole images once"),
         ({"batch_size": 0}, "batch_size"),
         ({"tolerance": -1.0}, "tolerance"),
     ],

@@ -92,15 +92,15 @@ def run(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def glass(run: Path, monkeypatch: pytest.MonkeyPatch) -> Segmenter:
-    """In place of the run's model: its mask is what is bright."""
+def glass(run: Path) -> Segmenter:
+    """As if it had been loaded from the run: its mask is what is bright."""
     model = make_glass({0: "background", 1: "foreground"})
-    monkeypatch.setattr("dinoseg.evaluation.postprocessing.load", lambda *words, **options: model)
+    model.run = run
     return model
 
 
 def test_what_helps_is_chosen_and_kept(run: Path, data: Path, glass: Segmenter) -> None:
-    choice = choose_postprocessing(run, data)
+    choice = choose_postprocessing(glass, data)
     assert choice.cases == 3
     (found,) = choice.classes
     assert found.after == pytest.approx(1.0)
@@ -109,11 +109,11 @@ def test_what_helps_is_chosen_and_kept(run: Path, data: Path, glass: Segmenter) 
     assert found.steps.fill_holes
     assert found.steps.largest_component or found.steps.minimum_size > 0
     assert (choice.settings.dimensions, choice.settings.unit) == (2, "px")
-    assert load(run).postprocessing == choice.settings
+    assert load(run).postprocessing == glass.postprocessing == choice.settings
 
 
 def test_predict_and_evaluate_apply_it(run: Path, data: Path, glass: Segmenter, tmp_path: Path) -> None:
-    glass.postprocessing = choose_postprocessing(run, data).settings
+    choose_postprocessing(glass, data)
     splits = run / "splits.json"
     found = evaluate(glass, data, splits=splits, out=tmp_path / "report")
     assert found.headline.metric("dice").interval.mean == pytest.approx(1.0)
@@ -137,15 +137,16 @@ def test_before_and_after_are_the_scores_of_evaluate(run: Path, data: Path) -> N
 def test_an_earlier_choice_is_replaced_by_nothing(
     run: Path, data: Path, glass: Segmenter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    choose_postprocessing(run, data)
+    choose_postprocessing(glass, data)
     assert load(run).postprocessing is not None
     monkeypatch.setattr("dinoseg.evaluation.postprocessing._GAIN", 2.0)
-    assert choose_postprocessing(run, data).classes[0].steps.steps == 0
+    assert choose_postprocessing(glass, data).classes[0].steps.steps == 0
+    assert glass.postprocessing is None
     assert load(run).postprocessing is None
 
 
 def test_saving_keeps_it_and_training_again_forgets_it(run: Path, data: Path, glass: Segmenter) -> None:
-    choice = choose_postprocessing(run, data)
+    choice = choose_postprocessing(glass, data)
     load(run).save(run / "model", overwrite=True)
     assert load(run).postprocessing == choice.settings
     fresh = load(run)
@@ -154,12 +155,11 @@ def test_saving_keeps_it_and_training_again_forgets_it(run: Path, data: Path, gl
     assert load(run).postprocessing is None
 
 
-@pytest.mark.parametrize("split", ["test", "train", "all"])
-def test_other_splits_are_refused(run: Path, data: Path, split: str) -> None:
-    with pytest.raises(UsageError, match=f"chosen on the split val, given {split}"):
-        choose_postprocessing(run, data, split=split)
-    with pytest.raises(UsageError, match="stored in a run folder"):
+def test_a_model_of_no_run_and_a_split_are_refused(run: Path, data: Path) -> None:
+    with pytest.raises(UsageError, match="stored in a run folder, and the model given is of none"):
         choose_postprocessing(make_glass(), data)
+    with pytest.raises(UsageError, match="split is no option"):
+        choose_postprocessing(run, data, split="test")
 
 
 def test_steps_of_a_class_that_the_model_does_not_have_are_damage(run: Path) -> None:

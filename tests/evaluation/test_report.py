@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from dinoseg.errors import OutputError
+from dinoseg.evaluation.contents import Failure, Report
 from dinoseg.evaluation.definitions import EMPTY_TEXT, PAPER_EMPTY_TEXT, protocol_lines
 from dinoseg.evaluation.examples import Picture
 from dinoseg.evaluation.metrics import ClassScore, score_case
-from dinoseg.evaluation.report import FILES, Failure, write_report
+from dinoseg.evaluation.report import FILES, write_report
 from dinoseg.evaluation.summary import Protocol, summarise
 
 
@@ -39,16 +40,23 @@ def make_scores(classes: dict[int, str], *, count: int = 12, seed: int = 0) -> l
     return scores
 
 
-def written(out: Path, scores: list[ClassScore], protocol: Protocol = "native", **more: object) -> Path:
-    return write_report(
-        scores,
-        summarise(scores, seed=0, protocol=protocol),
-        out,
+def written(
+    out: Path,
+    scores: list[ClassScore],
+    protocol: Protocol = "native",
+    *,
+    overwrite: bool = False,
+    **more: object,
+) -> Path:
+    report = Report(
+        scores=scores,
+        summaries=summarise(scores, seed=0, protocol=protocol),
         title="A <b>title</b>",
         policy=protocol_lines(protocol, tolerance=2.0, unit="px"),
         protocol=protocol,
         **more,  # type: ignore[arg-type]
     )
+    return write_report(report, out, overwrite=overwrite)
 
 
 def read(path: Path) -> tuple[list[str], list[dict[str, str]]]:

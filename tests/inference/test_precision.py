@@ -51,8 +51,8 @@ def dice(first: np.ndarray, second: np.ndarray) -> float:
 def test_masks_agree(run: Path, data: Path) -> None:
     some = pictures(data)[:12]
     exact = np.stack([item.mask for item in predict(run, some)]) > 0
-    fast = np.stack([item.mask for item in predict(run, some, precision="bfloat16")]) > 0
-    truth = np.stack([item.mask for item in predict(run, some, precision="float32")]) > 0
+    fast = np.stack([item.mask for item in predict(load(run, precision="bfloat16"), some)]) > 0
+    truth = np.stack([item.mask for item in predict(load(run, precision="float32"), some)]) > 0
     assert 0.02 < exact.mean() < 0.6  # a model that found something, not everything
     assert dice(exact, fast) >= 0.998
     assert np.array_equal(exact, truth)
@@ -60,7 +60,7 @@ def test_masks_agree(run: Path, data: Path) -> None:
 
 def test_scores_agree_and_the_report_says_which(run: Path, data: Path, tmp_path: Path) -> None:
     exact = evaluate(run, data, split="test")
-    fast = evaluate(run, data, split="test", precision="bfloat16", out=tmp_path)
+    fast = evaluate(load(run, precision="bfloat16"), data, split="test", out=tmp_path)
     first, second = (found.headline.metric("dice").interval.mean for found in (exact, fast))
     assert first > 0.5
     assert second == pytest.approx(first, abs=0.002)
@@ -110,14 +110,14 @@ def test_masks_of_two_precisions_do_not_mix(run: Path, data: Path, tmp_path: Pat
     report = predict_files(run, pictures(data)[:1], tmp_path)
     assert report.model["precision"] == "float32"
     with pytest.raises(OutputError, match=r"made with another .*precision"):
-        predict_files(run, pictures(data)[:2], tmp_path, resume=True, precision="bfloat16")
+        predict_files(load(run, precision="bfloat16"), pictures(data)[:2], tmp_path, resume=True)
 
 
 def test_other_precisions_are_refused(run: Path) -> None:
     with pytest.raises(ConfigError, match=r"backbone.precision.*float16"):
         load(run, precision="float16")  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="precision belong to a run folder"):
-        predict(load(run), np.zeros((8, 8)), precision="float32")
+    with pytest.raises(UsageError, match=r"^precision belongs to load\(\)"):
+        predict(run, np.zeros((8, 8)), precision="float32")
 
 
 def test_the_option_names_what_there_is() -> None:

@@ -201,8 +201,13 @@ def test_cases_and_predict_agree(glass: Segmenter) -> None:
         ({"overlap": 1.0}, "overlap is a share from 0 to below 1, given 1.0"),
         ({"overlap": -0.1}, "overlap is a share"),
         ({"batch_size": 0}, "batch_size is at least 1"),
-        ({"device": "cpu"}, "belong to a run folder"),
-        ({"backbone": "x"}, "belong to a run folder"),
+        ({"device": "cpu"}, r"^device belongs to load\(\): predict\(load\(run, device="),
+        ({"precision": "bfloat16"}, r"^precision belongs to load\(\)"),
+        ({"accept_license": True}, r"^accept_license belongs to load\(\)"),
+        ({"windows": 32}, "^windows is no option, did you mean window.; accepted are window, overlap, flips"),
+        ({"planes": ("axial",)}, "planes is for volumes"),
+        ({"series": "1.2.3"}, "series is for volumes"),
+        ({"backbone": "x"}, r"^backbone belongs to load\(\)"),
     ],
 )
 def test_wrong_options(glass: Segmenter, options: dict, message: str) -> None:
@@ -255,7 +260,7 @@ def test_memory_too_small_is_one_line(glass: Segmenter, monkeypatch: pytest.Monk
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(glass.backbone, "forward", fail)
-    with pytest.raises(DinosegError, match="too small for batch size 8; choose a smaller one"):
+    with pytest.raises(DinosegError, match="too small for 1 images or windows at once; choose fewer"):
         predict(glass, _noise((4, 4)))
 
 
@@ -263,7 +268,7 @@ def test_run_folder_and_model_agree(tmp_path: Path) -> None:
     model = make_vit("segdino-v2", width=16)
     model.save(tmp_path / "run" / "model")
     pixels = _noise((30, 41))
-    loaded = dinoseg.predict(str(tmp_path / "run"), pixels, device="cpu", probabilities=True)
+    loaded = dinoseg.predict(str(tmp_path / "run"), pixels, probabilities=True)
     assert (loaded.probabilities == predict(model, pixels, probabilities=True).probabilities).all()
 
 

@@ -19,7 +19,6 @@ from dinoseg.config import (
 from dinoseg.data.volumes import Volume, find_orientation, read_label, upright_geometry
 from dinoseg.errors import DataError, LayoutError, OutputError, UsageError
 from dinoseg.inference import VolumePrediction, predict, predict_files, segment_volume
-from dinoseg.inference.engine import Options
 from dinoseg.inference.pictures.slices import choose_slices
 from dinoseg.model.segmenter import Segmenter
 from tests.inference.conftest import Draw
@@ -45,7 +44,7 @@ def _tree(folder: Path) -> list[str]:
 
 def test_each_slice_is_as_if_it_were_an_image(glass3d: Segmenter) -> None:
     volume = make_volume()
-    found = segment_volume(glass3d, volume, Options(batch_size=2))
+    found = segment_volume(glass3d, volume, batch_size=2)
     assert found.mask.shape == (5, 20, 24)
     assert found.mask.dtype == np.uint8
     images = make_glass()
@@ -90,12 +89,12 @@ def test_context_shows_the_neighbours() -> None:
 
 def test_windows_and_flips_are_those_of_the_slices(glass3d: Segmenter) -> None:
     volume = make_volume((2, 40, 50))
-    found = segment_volume(glass3d, volume, Options(window=16))
+    found = segment_volume(glass3d, volume, window=16)
     wanted = volume.array[0] > 500
     assert (found.mask == wanted).mean() > 0.99
     volume.array[:] = np.random.default_rng(3).integers(0, 1000, volume.array.shape)
     leaning = make_glass(decoder=Slope, intensity=UNITS)
-    flipped = segment_volume(leaning, volume, Options(flips=True)).mask
+    flipped = segment_volume(leaning, volume, flips=True).mask
     assert (flipped != segment_volume(leaning, volume).mask).any()
 
 
@@ -109,11 +108,11 @@ def test_fusion_is_the_mean_of_the_planes(tmp_path: Path, monkeypatch: pytest.Mo
         turned = np.moveaxis(volume.array[0], axis, 0)
         flat = Volume(turned[None].copy(), upright_geometry(turned.shape), Path("x"), "x")
         total += np.moveaxis(_probabilities(model, flat), 1, axis + 1)
-        single = segment_volume(model, volume, Options(planes=(plane,))).mask
+        single = segment_volume(model, volume, planes=(plane,)).mask
         np.testing.assert_array_equal(single, np.moveaxis(_probabilities(model, flat), 1, axis + 1).argmax(0))
     top = np.sort(total, axis=0)
     clear = top[-1] - top[-2] > 3 / 255 * 2
-    found = segment_volume(model, volume, Options(planes=PLANES), scratch=tmp_path)
+    found = segment_volume(model, volume, planes=PLANES, scratch=tmp_path)
     assert found.planes == PLANES
     assert clear.mean() > 0.5
     np.testing.assert_array_equal(found.mask[clear], total.argmax(0)[clear])
@@ -135,7 +134,7 @@ def _probabilities(model: Segmenter, volume: Volume) -> np.ndarray:
 
 def test_fusion_of_two_classes(glass3d: Segmenter) -> None:
     volume = make_volume((32, 32, 32))
-    found = segment_volume(glass3d, volume, Options(planes=("sagittal", "axial")))
+    found = segment_volume(glass3d, volume, planes=("sagittal", "axial"))
     np.testing.assert_array_equal(found.mask, volume.array[0] > 500)
 
 
@@ -144,7 +143,7 @@ def test_too_small_a_disk_is_told_before_any_work(
 ) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda path: replace_usage(1000))
     with pytest.raises(OutputError, match=r"2 planes needs 0\.0 GB on the disk"):
-        segment_volume(glass3d, make_volume(), Options(planes=("axial", "coronal")), scratch=tmp_path)
+        segment_volume(glass3d, make_volume(), planes=("axial", "coronal"), scratch=tmp_path)
     assert glass3d.backbone.batches == []
 
 
@@ -183,7 +182,7 @@ def test_memory_is_that_of_input_and_mask_however_many_the_slices(monkeypatch: p
     def beyond(depth: int, **options) -> int:
         volume = make_volume((depth, 40, 40))
         tracemalloc.start()
-        found = segment_volume(model, volume, Options(batch_size=4, **options))
+        found = segment_volume(model, volume, batch_size=4, **options)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return peak - found.mask.nbytes

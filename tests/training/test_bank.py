@@ -111,9 +111,10 @@ class Setting:
         assert case.label is not None
         digest = content_digest(files.image)
         view = draw_view(AUGMENTATION, case=digest, index=sample.view, seed=seed)
-        pixels = apply_to_image(view, resize_image(to_rgb(case.image), (size, size)))
+        pixels = to_rgb(resize_image(case.image, (size, size))).copy()
+        moved = apply_to_image(view, torch.from_numpy(pixels))
         label = torch.from_numpy(resize_label(case.label, (size, size)).array)
-        return self.model(size=size).normalise(pixels), apply_to_label(view, label)
+        return self.model(size=size).normalise(moved), apply_to_label(view, label)
 
 
 @pytest.fixture

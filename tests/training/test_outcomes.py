@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dinoseg.data.splits.splits import Splits, save_splits
-from dinoseg.evaluation import summarise, write_report
+from dinoseg.evaluation import Report, summarise, write_report
 from dinoseg.evaluation.metrics import ClassScore
 from dinoseg.training.series.outcomes import Draw, read_draw, report_folder
 from tests.evaluation.test_regions import FOUND, TARGET, scored
@@ -15,7 +15,8 @@ def _read(run: Path, scores: list[ClassScore]) -> Draw:
     save_splits(run / "splits.json", Splits(train=("b",), val=(), test=("a",), seed=None, unit="case"))
     (run / "metrics.csv").write_text("epoch,seconds\n1,2.5\n")
     report = report_folder(run, split="test")
-    write_report(scores, summarise(scores, seed=0), report, title="made", policy=())
+    made = Report(scores=scores, summaries=summarise(scores, seed=0), title="made", policy=())
+    write_report(made, report)
     return read_draw(run, split="test", method="linear", shots=1, draw=0, seed=0, trained_parameters=1)
 
 

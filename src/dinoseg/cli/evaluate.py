@@ -16,7 +16,9 @@ from dinoseg.cli.options import (
     DataFolder,
     Debug,
     Device,
+    Flips,
     Json,
+    Overlap,
     Overwrite,
     Planes,
     Precision,
@@ -24,6 +26,7 @@ from dinoseg.cli.options import (
     RunFolder,
     Splits,
     Threads,
+    Window,
     parse_planes,
 )
 from dinoseg.cli.output import Output, session
@@ -54,6 +57,9 @@ def evaluate(
         float | None,
         typer.Option(help="Of the NSD, in mm where the spacing is known, else px.", min=0, metavar="T"),
     ] = None,
+    window: Window = None,
+    overlap: Overlap = 0.25,
+    flips: Flips = False,
     planes: Planes = None,
     choose: Annotated[
         bool,
@@ -81,34 +87,44 @@ def evaluate(
     """
     with session(as_json=as_json, debug=debug, resume="run the same command again") as output:
         from dinoseg.cli.devices import check_device, keep_freed_memory, limit_threads
+        from dinoseg.config import Inference
         from dinoseg.evaluation import choose_postprocessing
         from dinoseg.evaluation import evaluate as run_evaluation
+        from dinoseg.model.saved import SavedModel
 
         limit_threads(threads)
         keep_freed_memory()
         if choose and raw_masks:
             raise UsageError("--choose-postprocessing and --no-postprocessing exclude each other")
-        how: dict[str, Any] = {
-            "splits": splits,
-            "planes": parse_planes(planes),
-            "backbone": backbone,
-            "accept_license": accept_license,
-            "device": check_device(device),
-            "precision": precision,
-            "batch_size": batch_size,
-            "progress": output.progress,
-        }
-        choice = choose_postprocessing(run, data, split=split, **how) if choose else None
+        if choose and split != "val":
+            raise UsageError(
+                f"postprocessing is chosen on the split val, given {split}: scores of cases that it was "
+                "chosen on say nothing about others"
+            )
+        how = Inference(
+            window=window,
+            overlap=overlap,
+            flips=flips,
+            batch_size=batch_size,
+            planes=parse_planes(planes),
+            postprocess=not raw_masks,
+        )
+        model = SavedModel(run, backbone, accept_license, check_device(device), precision)
+        shown = output.progress
+        choice = (
+            choose_postprocessing(model, data, splits=splits, how=how, progress=shown) if choose else None
+        )
         evaluation = run_evaluation(
-            run,
+            model,
             data,
             split=split,
             protocol=protocol,
-            postprocess=not raw_masks,
+            splits=splits,
             tolerance=tolerance,
             out=out,
             overwrite=overwrite,
-            **how,
+            how=how,
+            progress=shown,
         )
         output.facts = {"run": run, "data": data, "split": split, **describe_evaluation(evaluation)}
         if choice is not None:

@@ -56,6 +56,12 @@ BackbonePlace = Annotated[
     str | None,
     typer.Option("--backbone", help="Another place of the same backbone's weights.", metavar="PATH"),
 ]
+Window = Annotated[
+    int | None,
+    typer.Option(help="Slide a window of this side in px; the image is not resized.", min=1, metavar="N"),
+]
+Overlap = Annotated[float, typer.Option(help="Share of a window that the next one covers again.")]
+Flips = Annotated[bool, typer.Option("--flips", help="Average over mirrored copies as well.")]
 Planes = Annotated[
     str | None,
     typer.Option(

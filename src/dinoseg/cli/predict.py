@@ -13,13 +13,16 @@ from dinoseg.cli.options import (
     BatchSize,
     Debug,
     Device,
+    Flips,
     Json,
+    Overlap,
     Overwrite,
     Planes,
     Precision,
     RawMasks,
     RunFolder,
     Threads,
+    Window,
     parse_planes,
 )
 from dinoseg.cli.output import Output, session
@@ -38,12 +41,9 @@ def predict(
         typer.Argument(help="Images, volumes, DICOM series, or folders of them.", metavar="INPUT..."),
     ],
     out: Annotated[Path, typer.Option(help="Where the masks go.", metavar="DIR")],
-    window: Annotated[
-        int | None,
-        typer.Option(help="Slide a window of this side in px; the image is not resized.", min=1, metavar="N"),
-    ] = None,
-    overlap: Annotated[float, typer.Option(help="Share of a window that the next one covers again.")] = 0.25,
-    flips: Annotated[bool, typer.Option("--flips", help="Average over mirrored copies as well.")] = False,
+    window: Window = None,
+    overlap: Overlap = 0.25,
+    flips: Flips = False,
     batch_size: BatchSize = 8,
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Write the class probabilities as well.")
@@ -78,30 +78,30 @@ def predict(
         as_json=as_json, debug=debug, resume="run the same command with --resume to go on"
     ) as output:
         from dinoseg.cli.devices import check_device, keep_freed_memory, limit_threads
+        from dinoseg.config import Inference
         from dinoseg.inference import predict_files
+        from dinoseg.model.saved import SavedModel
 
         limit_threads(threads)
         keep_freed_memory()
         report = predict_files(
-            run,
+            SavedModel(run, backbone, accept_license, check_device(device), precision),
             sources,
             out,
-            window=window,
-            overlap=overlap,
-            flips=flips,
-            batch_size=batch_size,
+            how=Inference(
+                window=window,
+                overlap=overlap,
+                flips=flips,
+                batch_size=batch_size,
+                planes=parse_planes(planes),
+                series=series,
+                postprocess=not raw_masks,
+                probabilities=probabilities,
+            ),
             overlays=not no_overlays,
-            probabilities=probabilities,
-            planes=parse_planes(planes),
             volume_format=volume_format,
-            series=series,
-            postprocess=not raw_masks,
             overwrite=overwrite,
             resume=resume,
-            backbone=backbone,
-            accept_license=accept_license,
-            device=check_device(device),
-            precision=precision,
             progress=output.progress,
         )
         output.facts = {"out": out, **report.describe()}

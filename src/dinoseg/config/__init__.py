@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dinoseg.config.changes import from_yaml, override, parse_assignments, suggest, to_yaml, validate
+from dinoseg.config.inference import Inference, Plane
 from dinoseg.config.postprocessing import ClassPostprocessing, PostprocessingSettings, describe_steps
 from dinoseg.config.settings import (
     AugmentationSettings,
@@ -28,9 +29,11 @@ __all__ = [
     "ClassPostprocessing",
     "Classes",
     "DecoderSettings",
+    "Inference",
     "IntensitySettings",
     "LossName",
     "PercentileIntensity",
+    "Plane",
     "PostprocessingSettings",
     "PreprocessingSettings",
     "Preset",

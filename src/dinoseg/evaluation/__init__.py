@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dinoseg.evaluation.contents import Report
     from dinoseg.evaluation.evaluator import Evaluation, evaluate
     from dinoseg.evaluation.metrics import ClassScore, score_case
     from dinoseg.evaluation.postprocessing import PostprocessingChoice, choose_postprocessing
@@ -18,6 +19,7 @@ __all__ = [
     "ClassSummary",
     "Evaluation",
     "PostprocessingChoice",
+    "Report",
     "bootstrap_interval",
     "choose_postprocessing",
     "evaluate",
@@ -32,6 +34,7 @@ _HOMES = {
     "ClassSummary": "summary",
     "Evaluation": "evaluator",
     "PostprocessingChoice": "postprocessing",
+    "Report": "contents",
     "bootstrap_interval": "statistics",
     "choose_postprocessing": "postprocessing",
     "evaluate": "evaluator",

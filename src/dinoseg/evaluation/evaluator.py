@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from dinoseg.backbones.extractors import Precision
-from dinoseg.data.cases.files import CaseFiles, shorten
-from dinoseg.data.layouts.dataset import Dataset, open_dataset
-from dinoseg.data.volumes import Plane
-from dinoseg.errors import DataError, UsageError
+from dinoseg.config import Inference
+from dinoseg.data.cases.files import shorten
+from dinoseg.data.layouts.dataset import Dataset
+from dinoseg.errors import DataError
+from dinoseg.evaluation.contents import Failure, Report
 from dinoseg.evaluation.definitions import protocol_lines
 from dinoseg.evaluation.examples import Picture, choose_examples, describe
 from dinoseg.evaluation.metrics import DEFAULT_TOLERANCE, ClassScore, Unit, score_case
-from dinoseg.evaluation.report import Failure, refuse_report, write_report
-from dinoseg.evaluation.selection import ALL, refuse_other_classes, refuse_other_kind, select_cases
+from dinoseg.evaluation.report import refuse_report, write_report
+from dinoseg.evaluation.selection import ALL
 from dinoseg.evaluation.summary import ClassSummary, Protocol, headline, refuse_mixed_units, summarise
-from dinoseg.evaluation.views import View, stream_views
-from dinoseg.evaluation.volume_views import VolumeView, stream_volume_views
-from dinoseg.inference.engine import Options
-from dinoseg.inference.predictor import open_model
-from dinoseg.model.segmenter import Segmenter
+from dinoseg.evaluation.tasks import Task, open_task
+from dinoseg.evaluation.views import View
+from dinoseg.evaluation.volume_views import VolumeView
+from dinoseg.inference.results.report import describe_settings, word_settings
+from dinoseg.model.saved import Model
 from dinoseg.progress import Progress, Silent
-
-PROTOCOLS: tuple[Protocol, ...] = ("native", "paper")
 
 
 @dataclass(frozen=True)
@@ -63,198 +62,135 @@ class Evaluation:
 
 
 def evaluate(
-    model: Segmenter | Path | str,
+    model: Model,
     data: Dataset | Path | str,
     *,
     split: str = "test",
     protocol: Protocol = "native",
     splits: Path | str | None = None,
-    planes: Sequence[Plane] | None = None,
-    postprocess: bool = True,
     tolerance: float | None = None,
     out: Path | str | None = None,
-    batch_size: int = 8,
     seed: int = 0,
     overwrite: bool = False,
-    backbone: str | Path | None = None,
-    accept_license: bool = False,
-    device: str | None = None,
-    precision: Precision | None = None,
+    how: Inference | None = None,
     progress: Progress | None = None,
+    **options: Any,
 ) -> Evaluation:
-    """Score a model on the cases of a split: Dice, IoU, HD95, ASSD and NSD per class.
+    """Score a model on the cases of a split: Dice, IoU, HD95, ASSD and NSD per class and region.
 
-    A volume is one case, scored in 3D on the grid of its file. Where the data set declares regions,
-    each is scored as the union of its classes as well.
+    What is scored is what `predict` writes with the same `how`; a volume is one case, in 3D. Of a model
+    with a run folder the run's own splits are used, and cases that it was trained on are refused.
 
     Args:
-        model: a run folder, or a Segmenter. With a run folder its own splits are used, and cases
-            that it was trained on are refused.
+        model: a run folder, or a loaded model.
         data: folder or CSV of images and masks, or one that was opened already.
         split: "test", "val", "train", or "all" for every case of the data set.
-        protocol: "native" scores at the size of the images and counts every case; "paper" scores
-            as the published programs do and is not comparable with it.
+        protocol: "native", or "paper": as the published programs score, not comparable with it.
         splits: a splits.json to use instead.
-        planes: how volumes are cut, as in `predict`; default: as in training.
-        postprocess: clean masks as was chosen on validation for this model, if it was; the paper
-            protocol never does.
         tolerance: of the NSD; default 1 mm where the spacing is known, else 2 px.
         out: folder for a report (four files); nothing is written without.
-        batch_size: images that the model sees at once.
         seed: of the bootstrap.
         overwrite: replace an older report.
-        backbone: another place of the backbone's weights; only with a run folder.
-        accept_license: accept the licence of the backbone's weights; only with a run folder.
-        device: torch device to load a run folder to, default "cpu".
-        precision: what the backbone of a run folder computes in; default: what it was trained in.
+        how: how the model is applied; the paper protocol takes no window, flips or cleaning.
         progress: told how many cases are done, and which failed.
+        options: fields of `Inference` by name.
 
     Raises:
-        UsageError: an argument is not accepted.
-        SplitError: the split is empty or unknown, or the model was trained on its cases.
-        LabelError: the classes of the data are not those of the model.
-        DataError: no case could be scored, or only some have a spacing.
-        OutputError: the report exists already or cannot be written.
+        DinosegError: as `open_task` and `write_report`; DataError where no case could be scored.
     """
-    if protocol not in PROTOCOLS:
-        raise UsageError(f"protocol {protocol!r} is not accepted; choose {' or '.join(PROTOCOLS)}")
-    planes = None if planes is None else tuple(planes)
-    options = Options(batch_size=batch_size, planes=planes, postprocess=postprocess)
-    out = None if out is None else Path(out)
-    if out is not None:
-        refuse_report(out, overwrite=overwrite)
-    progress = progress or Silent()
-    dataset = data if isinstance(data, Dataset) else open_dataset(data, progress=progress)
-    run = None if isinstance(model, Segmenter) else Path(model)
-    files = select_cases(dataset, split, splits=Path(splits) if splits else None, run=run)
-    segmenter = open_model(
-        model,
-        backbone=backbone,
-        accept_license=accept_license,
-        device=device,
-        precision=precision,
-        progress=progress,
+    place = None if out is None else refuse_report(Path(out), overwrite=overwrite)
+    progress, chosen = progress or Silent(), Inference.choose(how, options)
+    task = open_task(
+        model, data, split=split, protocol=protocol, splits=splits, how=chosen, progress=progress
     )
-    refuse_other_kind(segmenter, dataset, protocol=protocol, planes=planes)
-    refuse_other_classes(segmenter.classes, dataset)
-    work = _Work(segmenter, dataset, protocol, tolerance, options)
-    evaluation = _score(work, files, seed, progress)
-    if out is None:
-        return evaluation
-    page = _write(work, evaluation, files, out, split=split, seed=seed, overwrite=overwrite)
-    return Evaluation(**{**vars(evaluation), "report": page})
+    found = _score(task, _Scoring(tolerance, seed), progress)
+    return found if place is None else _with_report(task, found, place, seed=seed, overwrite=overwrite)
 
 
 @dataclass(frozen=True)
-class _Work:
-    """What is evaluated, and how."""
+class _Scoring:
+    """Tolerance of the NSD, where one was given, and the seed of the bootstrap."""
 
-    model: Segmenter
-    dataset: Dataset
-    protocol: Protocol
     tolerance: float | None
-    options: Options
+    seed: int
 
     def tolerance_in(self, unit: Unit) -> float:
         return DEFAULT_TOLERANCE[unit] if self.tolerance is None else self.tolerance
 
-    def views(
-        self, files: Iterable[CaseFiles], failures: list[Failure], progress: Progress
-    ) -> Iterator[View] | Iterator[VolumeView]:
-        model, mapping, options = self.model, self.dataset.labels, self.options
-        if self.dataset.is_volumes:
-            return stream_volume_views(
-                model, files, mapping, options=options, failures=failures, progress=progress
-            )
-        return stream_views(model, files, mapping, protocol=self.protocol, options=options, failures=failures)
 
-    @property
-    def cleaning(self) -> str:
-        """What is done to the masks, in words."""
-        if self.protocol == "paper" or not self.options.postprocess or self.model.postprocessing is None:
-            return "none"
-        return self.model.postprocessing.describe(self.model.classes)
-
-
-def _score(work: _Work, files: Sequence[CaseFiles], seed: int, progress: Progress) -> Evaluation:
+def _score(task: Task, scoring: _Scoring, progress: Progress) -> Evaluation:
     failures: list[Failure] = []
     scores: list[ClassScore] = []
-    shown = progress.track(files, total=len(files), label="evaluate")
-    for view in work.views(shown, failures, progress):
-        scores += _score_view(work, view)
+    shown = progress.track(task.files, total=len(task.files), label="evaluate")
+    for view in task.views(shown, failures=failures, progress=progress):
+        scores += _score_view(task, scoring, view)
         refuse_mixed_units([scores[0], scores[-1]])
         del view  # of volumes, before the next one is read
     for failure in failures:
         progress.note(f"{failure.case} failed and is in no mean: {failure.message}")
     if not scores:
         raise DataError(f"no case could be scored: {shorten(failure.message for failure in failures)}")
-    if work.dataset.is_volumes and scores[0].unit == "px":
+    if task.dataset.is_volumes and scores[0].unit == "px":
         progress.note("the files say nothing of the size of a voxel: distances are in voxels (px), not mm")
     return Evaluation(
         scores=tuple(scores),
-        summaries=tuple(summarise(scores, seed=seed, protocol=work.protocol)),
-        protocol=work.protocol,
+        summaries=tuple(summarise(scores, seed=scoring.seed, protocol=task.protocol)),
+        protocol=task.protocol,
         failures=tuple(failures),
-        tolerance=work.tolerance_in(scores[0].unit),
+        tolerance=scoring.tolerance_in(scores[0].unit),
         unit=scores[0].unit,
     )
 
 
-def _score_view(work: _Work, view: View | VolumeView) -> list[ClassScore]:
+def _score_view(task: Task, scoring: _Scoring, view: View | VolumeView) -> list[ClassScore]:
     return score_case(
         view.prediction,
         view.target,
-        classes=work.model.classes,
+        classes=task.model.settings.classes,
         spacing=view.spacing,
-        tolerance=work.tolerance_in("px" if view.spacing is None else "mm"),
+        tolerance=scoring.tolerance_in("px" if view.spacing is None else "mm"),
         case=view.case.id,
         group=view.case.group,
-        regions=work.dataset.regions,
+        regions=task.dataset.regions,
     )
 
 
-def _write(
-    work: _Work,
-    evaluation: Evaluation,
-    files: Sequence[CaseFiles],
-    out: Path,
-    *,
-    split: str,
-    seed: int,
-    overwrite: bool,
-) -> Path:
-    method, backbone = work.model.settings.decoder.method, work.model.backbone
-    name = work.dataset.root.resolve().name
-    part = "every case, also any that the model was trained on" if split == ALL else split
-    return write_report(
-        evaluation.scores,
-        evaluation.summaries,
-        out,
-        title=f"{method} on {name}: {'all cases' if split == ALL else split + ' split'}",
-        policy=evaluation.policy,
-        protocol=work.protocol,
-        facts={
-            "Method": method,
-            "Backbone": f"{backbone.name} ({backbone.digest[:12]}, {backbone.precision})",
-            "Data": str(work.dataset.root),
-            "Split": f"{part} ({len(files)} cases)",
-            "Protocol": work.protocol,
-            "Postprocessing": work.cleaning,
-            "Seed of the intervals": str(seed),
-        },
-        classes=work.model.classes,
-        pictures=_draw_pictures(work, evaluation.scores, files),
-        failures=evaluation.failures,
-        overwrite=overwrite,
+def _with_report(task: Task, found: Evaluation, out: Path, *, seed: int, overwrite: bool) -> Evaluation:
+    method, name = task.model.settings.decoder.method, task.dataset.root.resolve().name
+    report = Report(
+        scores=found.scores,
+        summaries=found.summaries,
+        title=f"{method} on {name}: {'all cases' if task.split == ALL else task.split + ' split'}",
+        policy=found.policy,
+        protocol=task.protocol,
+        facts=_list_facts(task, seed),
+        classes=task.model.settings.classes,
+        pictures=_draw_pictures(task, found.scores),
+        failures=found.failures,
     )
+    return replace(found, report=write_report(report, out, overwrite=overwrite))
 
 
-def _draw_pictures(work: _Work, scores: Sequence[ClassScore], files: Sequence[CaseFiles]) -> list[Picture]:
+def _list_facts(task: Task, seed: int) -> dict[str, str]:
+    model = task.model.describe()
+    part = "every case, also any that the model was trained on" if task.split == ALL else task.split
+    return {
+        "Method": str(model["method"]),
+        "Backbone": f"{model['backbone']} ({str(model['backbone_digest'])[:12]}, {model['precision']})",
+        "Data": str(task.dataset.root),
+        "Split": f"{part} ({len(task.files)} cases)",
+        "Protocol": task.protocol,
+        **word_settings(describe_settings(task.how, task.model)),
+        "Seed of the intervals": str(seed),
+    }
+
+
+def _draw_pictures(task: Task, scores: Sequence[ClassScore]) -> list[Picture]:
     """Predict the few chosen cases once more, so that no mask had to be kept."""
     examples = {example.case: example for example in choose_examples(scores)}
-    again = [item for item in files if item.id in examples]
-    views = work.views(again, [], Silent())
-    pictures = {view.case.id: view.draw(work.model.classes) for view in views}
+    again = [item for item in task.files if item.id in examples]
+    views = task.views(again, failures=[], progress=Silent())
+    pictures = {view.case.id: view.draw(task.model.settings.classes) for view in views}
     return [
         Picture(
             role=example.role,

@@ -9,6 +9,7 @@ from html import escape
 from importlib import resources
 
 from dinoseg.evaluation.charts import DARK, LIGHT, draw_distribution
+from dinoseg.evaluation.contents import Report
 from dinoseg.evaluation.definitions import DISTANCES, METRICS, TITLES
 from dinoseg.evaluation.examples import Picture, Role, class_colours
 from dinoseg.evaluation.metrics import ClassScore
@@ -17,36 +18,25 @@ from dinoseg.evaluation.summary import ClassSummary, MetricSummary, Protocol, he
 _ROLES: dict[Role, str] = {"worst": "Worst", "median": "Middle", "best": "Best"}
 
 
-def build_page(
-    scores: Sequence[ClassScore],
-    summaries: Sequence[ClassSummary],
-    *,
-    title: str,
-    policy: Sequence[str],
-    protocol: Protocol,
-    facts: Mapping[str, str],
-    classes: Mapping[int, str],
-    pictures: Sequence[Picture],
-    failed: Sequence[str],
-) -> str:
-    """Return the HTML of a report; the arguments are those of `write_report`."""
+def build_page(report: Report) -> str:
+    """Return the HTML of a report."""
     style = resources.files("dinoseg.evaluation").joinpath("report.css").read_text(encoding="utf-8")
     body = "\n".join(
         [
-            _heading(title, facts),
-            _warnings(protocol, failed),
-            _tiles(headline(summaries)),
-            _table(summaries),
-            _chart(scores, summaries),
-            _gallery(pictures, classes),
-            _meanings(policy),
+            _heading(report.title, report.facts),
+            _warnings(report.protocol, report.failed),
+            _tiles(headline(report.summaries)),
+            _table(report.summaries),
+            _chart(report.scores, report.summaries),
+            _gallery(report.pictures, report.classes),
+            _meanings(report.policy),
         ]
     )
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark">\n'
-        f"<title>{escape(title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n{body}\n"
+        f"<title>{escape(report.title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n{body}\n"
         "</main>\n</body>\n</html>\n"
     )
 

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from dinoseg.backbones.extractors import Precision
-from dinoseg.config import ClassPostprocessing, PostprocessingSettings
-from dinoseg.data.cases.files import CaseFiles, shorten
-from dinoseg.data.layouts.dataset import Dataset, open_dataset
-from dinoseg.data.volumes import Plane
+from dinoseg.config import ClassPostprocessing, Inference, PostprocessingSettings
+from dinoseg.data.cases.files import shorten
+from dinoseg.data.layouts.dataset import Dataset
 from dinoseg.errors import DataError, UsageError
 from dinoseg.evaluation.cleaning import CANDIDATES, Trial, try_candidates
-from dinoseg.evaluation.report import Failure
-from dinoseg.evaluation.selection import refuse_other_classes, refuse_other_kind, select_cases
-from dinoseg.evaluation.views import View, stream_views
-from dinoseg.evaluation.volume_views import VolumeView, stream_volume_views
-from dinoseg.inference.engine import Options
+from dinoseg.evaluation.contents import Failure
+from dinoseg.evaluation.tasks import Task, find_run, open_task
 from dinoseg.model.folder import store_postprocessing
-from dinoseg.model.loading import load
-from dinoseg.model.segmenter import Segmenter
+from dinoseg.model.saved import Model
 from dinoseg.progress import Progress, Silent
 
 SPLIT = "val"
@@ -68,78 +63,55 @@ class PostprocessingChoice:
 
 
 def choose_postprocessing(
-    run: Path | str,
+    run: Model,
     data: Dataset | Path | str,
     *,
-    split: str = SPLIT,
     splits: Path | str | None = None,
-    planes: Sequence[Plane] | None = None,
-    batch_size: int = 8,
-    backbone: str | Path | None = None,
-    accept_license: bool = False,
-    device: str = "cpu",
-    precision: Precision | None = None,
+    how: Inference | None = None,
     progress: Progress | None = None,
+    **options: Any,
 ) -> PostprocessingChoice:
     """Try every combination of steps on the validation cases; keep what raises the mean Dice of a class.
 
-    The choice is stored in the run's model, where `predict` and `evaluate` find it; an earlier one is
-    replaced, also by nothing where nothing helps.
+    The choice is stored in the run's model, where `predict` and `evaluate` find it, and in `run` itself
+    where that is a loaded model; an earlier one is replaced, also by nothing where nothing helps.
 
     Args:
-        run: a run folder.
+        run: a run folder, or a model that was loaded from one.
         data: folder or CSV of images or volumes with labels, or one that was opened already.
-        split: "val"; any other is refused.
         splits: a splits.json to use instead of the run's.
-        planes: how volumes are cut; choose with those that will be predicted with.
-        batch_size: images or slices that the model sees at once.
-        backbone: another place of the backbone's weights.
-        accept_license: accept the licence of the backbone's weights.
-        device: torch device.
-        precision: what the backbone computes in; default: what it was trained in.
+        how: how the model is applied; choose with the planes, window and flips that will be predicted with.
         progress: told how many cases are done, and which failed.
+        options: fields of `Inference` by name.
 
     Raises:
-        UsageError: another split, or a model that is no run folder.
+        UsageError: an option is not accepted, or a model that is of no run folder.
         SplitError: there is no validation split.
         DataError: no case could be read, or only some have a spacing.
         OutputError: the choice cannot be written.
     """
-    if split != SPLIT:
+    progress, raw = progress or Silent(), replace(Inference.choose(how, options), postprocess=False)
+    place = find_run(run)
+    if place is None:
         raise UsageError(
-            f"postprocessing is chosen on the split {SPLIT}, given {split}: scores of cases that it was "
-            "chosen on say nothing about others"
+            "postprocessing is stored in a run folder, and the model given is of none; give the folder, "
+            "or what load() makes of it"
         )
-    if isinstance(run, Segmenter):
-        raise UsageError("postprocessing is stored in a run folder; give its path instead of a model")
-    planes = None if planes is None else tuple(planes)
-    options = Options(batch_size=batch_size, planes=planes, postprocess=False)
-    progress = progress or Silent()
-    dataset = data if isinstance(data, Dataset) else open_dataset(data, progress=progress)
-    files = select_cases(dataset, SPLIT, splits=Path(splits) if splits else None, run=Path(run))
-    model = load(
-        run,
-        backbone=backbone,
-        accept_license=accept_license,
-        device=device,
-        precision=precision,
-        progress=progress,
-    )
-    refuse_other_kind(model, dataset, protocol="native", planes=planes)
-    refuse_other_classes(model.classes, dataset)
-    choice = _choose(model, dataset, files, options, progress)
+    task = open_task(run, data, split=SPLIT, protocol="native", splits=splits, how=raw, progress=progress)
+    choice = _choose(task, progress)
     cleans = any(step.steps for step in choice.settings.classes.values())
-    store_postprocessing(run, choice.settings if cleans else None)
+    task.model.postprocessing = choice.settings if cleans else None
+    store_postprocessing(place, task.model.postprocessing)
     return choice
 
 
-def _choose(
-    model: Segmenter, dataset: Dataset, files: Sequence[CaseFiles], options: Options, progress: Progress
-) -> PostprocessingChoice:
+def _choose(task: Task, progress: Progress) -> PostprocessingChoice:
     failures: list[Failure] = []
-    trials: dict[int, list[Trial]] = {class_id: [] for class_id in model.classes if class_id}
+    names = task.model.settings.classes
+    trials: dict[int, list[Trial]] = {class_id: [] for class_id in names if class_id}
     cells: list[float | None] = []
-    for view in _stream(model, dataset, files, options, failures, progress):
+    shown = progress.track(task.files, total=len(task.files), label="choose")
+    for view in task.views(shown, failures=failures, progress=progress):
         cells.append(view.cell)
         _refuse_mixed(cells)
         for class_id, found in trials.items():
@@ -150,29 +122,13 @@ def _choose(
         progress.note(f"{failure.case} failed and is left out: {failure.message}")
     if not cells:
         raise DataError(f"no case could be read: {shorten(failure.message for failure in failures)}")
-    classes = tuple(_choose_class(class_id, model.classes, found) for class_id, found in trials.items())
+    classes = tuple(_choose_class(class_id, names, found) for class_id, found in trials.items())
     settings = PostprocessingSettings(
-        dimensions=3 if dataset.is_volumes else 2,
+        dimensions=3 if task.dataset.is_volumes else 2,
         unit="px" if cells[0] is None else "mm",
         classes={choice.class_id: choice.steps for choice in classes},
     )
     return PostprocessingChoice(settings, classes, len(cells), tuple(failures))
-
-
-def _stream(
-    model: Segmenter,
-    dataset: Dataset,
-    files: Sequence[CaseFiles],
-    options: Options,
-    failures: list[Failure],
-    progress: Progress,
-) -> Iterator[View] | Iterator[VolumeView]:
-    shown = progress.track(files, total=len(files), label="choose")
-    if dataset.is_volumes:
-        return stream_volume_views(
-            model, shown, dataset.labels, options=options, failures=failures, progress=progress
-        )
-    return stream_views(model, shown, dataset.labels, protocol="native", options=options, failures=failures)
 
 
 def _choose_class(class_id: int, names: Mapping[int, str], trials: Sequence[Trial]) -> ClassChoice:

@@ -3,101 +3,60 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from dinoseg.evaluation.examples import Picture
+from dinoseg.evaluation.contents import Report
 from dinoseg.evaluation.metrics import ClassScore
 from dinoseg.evaluation.page import build_page
-from dinoseg.evaluation.summary import ClassSummary, Protocol
+from dinoseg.evaluation.summary import ClassSummary
 from dinoseg.outputs import refuse_existing, write_csv, write_json, write_text
 
 FILES = ("cases.csv", "summary.csv", "summary.json", "index.html")
 
 
-@dataclass(frozen=True)
-class Failure:
-    """A case that could not be evaluated.
-
-    Attributes:
-        case: name of the case.
-        message: why, in one line.
-    """
-
-    case: str
-    message: str
-
-
-def write_report(
-    scores: Sequence[ClassScore],
-    summaries: Sequence[ClassSummary],
-    out: Path,
-    *,
-    title: str,
-    policy: Sequence[str],
-    protocol: Protocol = "native",
-    facts: Mapping[str, str] | None = None,
-    classes: Mapping[int, str] | None = None,
-    pictures: Sequence[Picture] = (),
-    failures: Sequence[Failure] = (),
-    overwrite: bool = False,
-) -> Path:
+def write_report(report: Report, out: Path, *, overwrite: bool = False) -> Path:
     """Write the four files of a report into `out` and return the path of its page.
 
     Args:
-        scores: of all classes and regions of all cases.
-        summaries: of the same scores.
+        report: what they say.
         out: folder, created where needed.
-        title: heading of the page.
-        policy: lines that say what the scores mean; they open every CSV and close the page.
-        protocol: "native" or "paper"; the latter is marked as not comparable.
-        facts: what was evaluated, shown under the heading and stored (model, data, split, seed).
-        classes: name of each id, for the colours of the gallery.
-        pictures: of the gallery, in order.
-        failures: cases without scores; shown beside the means.
         overwrite: replace the files of an older report.
 
     Raises:
         OutputError: a file exists already or cannot be written; existing ones are checked first.
     """
     refuse_report(out, overwrite=overwrite)
-    facts = facts or {}
-    comments = [title, *(f"{key}: {value}" for key, value in facts.items()), *policy]
-    comments += [f"Failed, not in the means: {failure.case}: {failure.message}" for failure in failures]
-    comments = [" ".join(line.split()) for line in comments]
-    write_csv(out / "cases.csv", _case_rows(scores), comments=comments, overwrite=overwrite)
-    write_csv(out / "summary.csv", _summary_rows(summaries), comments=comments, overwrite=overwrite)
+    comments = _list_comments(report)
+    write_csv(out / "cases.csv", _case_rows(report.scores), comments=comments, overwrite=overwrite)
+    write_csv(out / "summary.csv", _summary_rows(report.summaries), comments=comments, overwrite=overwrite)
     document = {
-        "title": title,
-        "protocol": protocol,
-        "comparable": protocol == "native",
-        "facts": dict(facts),
-        "policy": list(policy),
-        "classes": [asdict(row) for row in summaries],
-        "failures": [asdict(failure) for failure in failures],
+        "title": report.title,
+        "protocol": report.protocol,
+        "comparable": report.protocol == "native",
+        "facts": dict(report.facts),
+        "policy": list(report.policy),
+        "classes": [asdict(row) for row in report.summaries],
+        "failures": [asdict(failure) for failure in report.failures],
     }
     write_json(out / "summary.json", document, overwrite=overwrite)
-    page = build_page(
-        scores,
-        summaries,
-        title=title,
-        policy=policy,
-        protocol=protocol,
-        facts=facts,
-        classes=classes or {},
-        pictures=pictures,
-        failed=[f"{failure.case}: {failure.message}" for failure in failures],
-    )
-    write_text(out / "index.html", page, overwrite=overwrite)
+    write_text(out / "index.html", build_page(report), overwrite=overwrite)
     return out / "index.html"
 
 
-def refuse_report(out: Path, *, overwrite: bool) -> None:
-    """Raise `OutputError` if `out` holds a file of a report and `overwrite` is false."""
+def _list_comments(report: Report) -> list[str]:
+    comments = [report.title, *(f"{key}: {value}" for key, value in report.facts.items()), *report.policy]
+    comments += [f"Failed, not in the means: {line}" for line in report.failed]
+    return [" ".join(line.split()) for line in comments]
+
+
+def refuse_report(out: Path, *, overwrite: bool) -> Path:
+    """Return `out`; raise `OutputError` if it holds a file of a report and `overwrite` is false."""
     for name in FILES:
         refuse_existing(out / name, overwrite=overwrite)
+    return out
 
 
 def _case_rows(scores: Sequence[ClassScore]) -> list[dict[str, Any]]:

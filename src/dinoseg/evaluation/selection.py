@@ -10,7 +10,7 @@ from dinoseg.data.layouts.dataset import Dataset
 from dinoseg.data.splits.splits import FILE_NAME, NAMES, Splits, find_split_file, load_splits, resolve_splits
 from dinoseg.data.volumes import Plane
 from dinoseg.errors import DataError, LabelError, SplitError, UsageError
-from dinoseg.model.segmenter import Segmenter
+from dinoseg.model.network import Network
 
 ALL = "all"
 
@@ -71,7 +71,7 @@ def refuse_other_classes(model: Mapping[int, str], dataset: Dataset) -> None:
 
 
 def refuse_other_kind(
-    model: Segmenter, dataset: Dataset, *, protocol: str, planes: Sequence[Plane] | None
+    model: Network, dataset: Dataset, *, protocol: str, planes: Sequence[Plane] | None
 ) -> None:
     """Raise unless model, options and data set are all for volumes, or all for images.
 

@@ -8,20 +8,20 @@ from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from dinoseg.config import Inference
 from dinoseg.data.case import IGNORE_ID, Case
 from dinoseg.data.cases.files import CaseFiles
 from dinoseg.data.cases.images import read_case
 from dinoseg.data.labels.mapping import LabelMapping
 from dinoseg.data.tensors.transforms import resize_image, resize_label
 from dinoseg.errors import DataError, LabelError, UsageError
+from dinoseg.evaluation.contents import Failure
 from dinoseg.evaluation.examples import draw_example
-from dinoseg.evaluation.report import Failure
 from dinoseg.evaluation.summary import Protocol
-from dinoseg.inference.engine import Options, Prepared, prepare, segment
-from dinoseg.model.segmenter import Segmenter
+from dinoseg.inference.engine import Prepared, answer_whole, prepare, segment
+from dinoseg.model.network import Network, input_size
 from dinoseg.streams import batched, map_ahead
 
 _READERS = 2
@@ -48,8 +48,7 @@ class View:
         if self.prediction.shape == self.case.image.size:
             return self.case.image.array
         size = (int(self.prediction.shape[0]), int(self.prediction.shape[1]))
-        resized: NDArray[np.float32] = resize_image(torch.from_numpy(self.case.image.array), size).numpy()
-        return resized
+        return resize_image(self.case.image, size).array
 
     @property
     def cell(self) -> float | None:
@@ -62,35 +61,35 @@ class View:
 
 
 def stream_views(
-    model: Segmenter,
+    model: Network,
     files: Iterable[CaseFiles],
     mapping: LabelMapping,
     *,
     protocol: Protocol,
-    options: Options,
+    how: Inference,
     failures: list[Failure],
 ) -> Iterator[View]:
     """Yield a view of each case in order, reading ahead while the model computes.
 
     Args:
-        model: put in eval mode.
+        model: a Segmenter is put in eval mode.
         files: of cases with labels.
         mapping: mask values -> class ids.
         protocol: "native", or "paper" for the grid of the model.
-        options: how the model is applied; the paper protocol takes the batch size only.
+        how: the model is applied.
         failures: cases that cannot be read are appended here.
     """
 
     def read(item: CaseFiles) -> Prepared | Failure:
         try:
-            return prepare(model, _read_labelled(item, mapping), options)
+            return prepare(model, _read_labelled(item, mapping), how)
         except (DataError, UsageError) as error:
             return Failure(item.id, str(error))
 
-    with closing(map_ahead(read, files, workers=_READERS, ahead=options.batch_size)) as found:
+    with closing(map_ahead(read, files, workers=_READERS, ahead=how.batch_size)) as found:
         prepared = _set_aside(found, failures)
         make_views = _views_of_paper if protocol == "paper" else _views_at_native_size
-        for view in make_views(model, prepared, options):
+        for view in make_views(model, prepared, how):
             if mapping.ignore is not None:
                 leave_out(view.prediction, view.target)
             yield view
@@ -121,22 +120,15 @@ def _set_aside(found: Iterable[Prepared | Failure], failures: list[Failure]) -> 
             yield item
 
 
-def _views_at_native_size(model: Segmenter, prepared: Iterable[Prepared], options: Options) -> Iterator[View]:
-    for item in segment(model, prepared, options):
+def _views_at_native_size(model: Network, prepared: Iterable[Prepared], how: Inference) -> Iterator[View]:
+    for item in segment(model, prepared, how):
         if item.case.label is not None:
             yield View(item.case, item.prediction.mask, item.case.label.array, item.case.spacing)
 
 
-def _views_of_paper(model: Segmenter, prepared: Iterable[Prepared], options: Options) -> Iterator[View]:
-    for batch in batched(prepared, options.batch_size):
-        for item, mask in zip(batch, _mask_at_model_size(model, batch), strict=True):
+def _views_of_paper(model: Network, prepared: Iterable[Prepared], how: Inference) -> Iterator[View]:
+    size = input_size(model.settings)
+    for batch in batched(prepared, how.batch_size):
+        for item, answer in zip(batch, answer_whole(model, batch, how, size=size), strict=True):
             if item.case.label is not None:
-                yield View(item.case, mask, resize_label(item.case.label, model.size).array, None)
-
-
-@torch.inference_mode()
-def _mask_at_model_size(model: Segmenter, batch: list[Prepared]) -> NDArray[np.uint8]:
-    model.eval()
-    pixels = torch.stack([item.pixels for item in batch]).to(model.device)  # (B, 3, S, S)
-    masks: NDArray[np.uint8] = model.mask(model(pixels), model.size).cpu().numpy()
-    return masks
+                yield View(item.case, answer.mask, resize_label(item.case.label, size).array, None)

@@ -8,19 +8,19 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from dinoseg.config import Inference
 from dinoseg.data.cases.files import CaseFiles
 from dinoseg.data.cases.volumes import VolumeCase, VolumeSlices, read_volume_case
 from dinoseg.data.labels.mapping import LabelMapping
 from dinoseg.data.volumes import LabelVolume
 from dinoseg.data.volumes.slices import plane_axis
 from dinoseg.errors import DataError, LabelError, UsageError
+from dinoseg.evaluation.contents import Failure
 from dinoseg.evaluation.examples import draw_example
-from dinoseg.evaluation.report import Failure
 from dinoseg.evaluation.views import leave_out
-from dinoseg.inference.engine import Options
 from dinoseg.inference.results.volume_prediction import VolumePrediction
 from dinoseg.inference.volumes import segment_volume
-from dinoseg.model.segmenter import Segmenter
+from dinoseg.model.network import Network
 from dinoseg.progress import Progress
 
 Ids = NDArray[np.uint8]
@@ -86,38 +86,38 @@ def find_telling_slice(target: Ids, prediction: Ids) -> int:
 
 
 def stream_volume_views(
-    model: Segmenter,
+    model: Network,
     files: Iterable[CaseFiles],
     mapping: LabelMapping,
     *,
-    options: Options,
+    how: Inference,
     failures: list[Failure],
     progress: Progress,
 ) -> Iterator[VolumeView]:
     """Yield a view of each volume in order; let go of one before asking for the next.
 
     Args:
-        model: put in eval mode.
+        model: a Segmenter is put in eval mode.
         files: of cases with labels.
         mapping: label values -> class ids.
-        options: how the model is applied.
+        how: the model is applied.
         failures: cases that cannot be read are appended here.
         progress: counts the slices of each volume.
     """
     for item in files:
         try:
-            yield _view(model, item, mapping, options, progress)
+            yield _view(model, item, mapping, how, progress)
         except (DataError, UsageError) as error:
             failures.append(Failure(item.id, str(error)))
 
 
 def _view(
-    model: Segmenter, item: CaseFiles, mapping: LabelMapping, options: Options, progress: Progress
+    model: Network, item: CaseFiles, mapping: LabelMapping, how: Inference, progress: Progress
 ) -> VolumeView:
     case = read_volume_case(item, mapping)
     if case.label is None:
         raise LabelError(f"{item.image} has no label to score against; add one or leave the case out")
-    found = segment_volume(model, case.image, options, progress=progress)
+    found = segment_volume(model, case.image, how=how, progress=progress)
     if mapping.ignore is not None:
         leave_out(found.mask, case.label.array)
     return VolumeView(case, found, case.label.array)

@@ -7,19 +7,24 @@ from contextlib import closing
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
-from dinoseg.backbones.extractors import Precision
+from dinoseg.config import Inference
 from dinoseg.data.case import Case
 from dinoseg.data.sources.channels import drop_companions
 from dinoseg.data.sources.source import Source, expand, is_many, is_volume, open_case, open_volume
-from dinoseg.data.volumes import Plane, Volume
-from dinoseg.errors import UsageError
-from dinoseg.inference.engine import Options, Prepared, prepare, segment
+from dinoseg.data.volumes import Volume
+from dinoseg.inference.engine import Prepared, prepare, segment
 from dinoseg.inference.results.prediction import Prediction
 from dinoseg.inference.results.volume_prediction import VolumePrediction
-from dinoseg.inference.volumes import refuse_other_kind, refuse_probabilities, segment_volume
-from dinoseg.model.loading import load
-from dinoseg.model.segmenter import Segmenter
+from dinoseg.inference.volumes import (
+    refuse_other_kind,
+    refuse_probabilities,
+    refuse_volume_options,
+    segment_volume,
+)
+from dinoseg.model.network import Network
+from dinoseg.model.saved import Model, open_model
 from dinoseg.progress import Progress, Silent
 from dinoseg.streams import map_ahead
 
@@ -27,47 +32,25 @@ _READERS = 2
 
 
 def predict(
-    model: Segmenter | Path | str,
+    model: Model,
     source: Source | Sequence[Source],
     *,
-    window: int | None = None,
-    overlap: float = 0.25,
-    flips: bool = False,
-    batch_size: int = 8,
-    probabilities: bool = False,
-    planes: Sequence[Plane] | None = None,
-    series: str | None = None,
-    postprocess: bool = True,
-    backbone: str | Path | None = None,
-    accept_license: bool = False,
-    device: str | None = None,
-    precision: Precision | None = None,
+    how: Inference | None = None,
     progress: Progress | None = None,
+    **options: Any,
 ) -> Prediction | VolumePrediction | list[Prediction | VolumePrediction]:
     """Segment an image or a volume, or a folder or list of them, at the size of the input.
 
     Args:
-        model: a Segmenter (put in eval mode), or a run folder.
+        model: a loaded model (a Segmenter is put in eval mode), or a run folder, loaded to the
+            processor; `load` has the choice of device and precision.
         source: a path; an array (H, W) or (H, W, 3) of uint8, uint16 or floats from 0 to 1; an
             Image; a Volume; a Case; a folder (everything in it and its sub-folders); or a list of
             those. Volumes are .nii, .nii.gz, .nrrd, .nhdr, .mha, .mhd, .h5 and .hdf5 files, and DICOM
             series: a folder that holds such files, or a zip.
-        window: None resizes whole images to the model's size. An integer slides a square window
-            of that side over the image at native resolution, with Gaussian blending; smaller
-            images are padded.
-        overlap: share of the window's side that neighbours have in common.
-        flips: average class probabilities over the image and its three mirror images; 4 x the time.
-        batch_size: images, or windows of one image, that the model sees at once.
-        probabilities: keep class probabilities, 4 bytes per class and pixel; not of volumes.
-        planes: how volumes are cut: "axial", "coronal", "sagittal"; the probabilities of several are
-            averaged. Default: as in training.
-        series: UID of the DICOM series to take where a folder or zip holds several.
-        postprocess: clean masks as was chosen on validation for this model, if it was.
-        backbone: another place of the backbone's weights; only with a run folder.
-        accept_license: accept the licence of the backbone's weights; only with a run folder.
-        device: torch device to load a run folder to, default "cpu"; a Segmenter stays where it is.
-        precision: what the backbone of a run folder computes in; default: what it was trained in.
+        how: how the model is applied.
         progress: told where weights come from and how many images are done.
+        options: fields of `Inference` by name, such as window=512, in place of those of `how`.
 
     Returns:
         One prediction, or for a folder or list one for each image or volume, in order.
@@ -77,111 +60,68 @@ def predict(
         DataError: a file cannot be read; `predict_files` goes on with the others.
         RunError: the run folder cannot be used.
     """
-    planes = None if planes is None else tuple(planes)
-    options = Options(
-        window, overlap, flips, batch_size, probabilities, planes=planes, postprocess=postprocess
-    )
+    how = Inference.choose(how, options)
     items = expand(source)
-    _check_kinds(items, options, series)
-    loaded = open_model(
-        model,
-        backbone=backbone,
-        accept_license=accept_license,
-        device=device,
-        precision=precision,
-        progress=progress,
-    )
+    _check_kinds(items, how)
+    loaded = open_model(model, progress)
     items = drop_companions(items, loaded.settings.preprocessing.channels)
-    found = _predict_items(loaded, items, options, series=series)
+    found = _predict_items(loaded, items, how)
     predictions = list((progress or Silent()).track(found, total=len(items), label="predict"))
     return predictions if is_many(source) else predictions[0]
 
 
 def predict_cases(
-    model: Segmenter,
-    cases: Iterable[Case],
-    *,
-    window: int | None = None,
-    overlap: float = 0.25,
-    flips: bool = False,
-    batch_size: int = 8,
-    probabilities: bool = False,
+    model: Network, cases: Iterable[Case], *, how: Inference | None = None, **options: Any
 ) -> Iterator[Prediction]:
     """Yield a prediction for each case, in order; cases are drawn a batch at a time.
 
-    The model is put in eval mode and stays in it. Arguments as in `predict`.
+    Args:
+        model: a loaded model; a Segmenter is put in eval mode and stays in it.
+        cases: images, with or without labels.
+        how: how the model is applied.
+        options: fields of `Inference` by name.
 
     Raises:
         UsageError: an argument is not accepted.
     """
-    options = Options(window, overlap, flips, batch_size, probabilities)
-    prepared = (prepare(model, case, options) for case in cases)
-    return (item.prediction for item in segment(model, prepared, options))
+    chosen = Inference.choose(how, options)
+    refuse_volume_options(chosen)
+    prepared = (prepare(model, case, chosen) for case in cases)
+    return (item.prediction for item in segment(model, prepared, chosen))
 
 
-def open_model(
-    model: Segmenter | Path | str,
-    *,
-    backbone: str | Path | None = None,
-    accept_license: bool = False,
-    device: str | None = None,
-    precision: Precision | None = None,
-    progress: Progress | None = None,
-) -> Segmenter:
-    """Load a run folder, or return the Segmenter that was given.
-
-    Raises:
-        UsageError: `backbone`, `device` or `precision` is given with a Segmenter, which has them.
-    """
-    if not isinstance(model, Segmenter):
-        return load(
-            model,
-            backbone=backbone,
-            accept_license=accept_license,
-            device=device or "cpu",
-            precision=precision,
-            progress=progress,
-        )
-    if not (backbone is None and device is None and precision is None):
-        raise UsageError(
-            "backbone, device and precision belong to a run folder; a Segmenter has them, move it with .to()"
-        )
-    return model
-
-
-def _check_kinds(items: Sequence[Source], options: Options, series: str | None) -> None:
+def _check_kinds(items: Sequence[Source], how: Inference) -> None:
     """Refuse what makes no sense for the sources that were given."""
     if any(is_volume(item) for item in items):
-        refuse_probabilities(options)
-        return
-    for name, value in (("planes", options.planes), ("series", series)):
-        if value is not None:
-            raise UsageError(f"{name} is for volumes, and no volume was given; leave it out")
+        refuse_probabilities(how)
+    else:
+        refuse_volume_options(how)
 
 
 def _predict_items(
-    model: Segmenter, items: Sequence[Source], options: Options, *, series: str | None
+    model: Network, items: Sequence[Source], how: Inference
 ) -> Iterator[Prediction | VolumePrediction]:
     for volumes, indices in groupby(range(len(items)), key=lambda index: is_volume(items[index])):
         if not volumes:
-            yield from _predict_images(model, items, list(indices), options)
+            yield from _predict_images(model, items, list(indices), how)
             continue
         for index in indices:
             item = items[index]
             if isinstance(item, str | Path | Volume):
                 channels = model.settings.preprocessing.channels
-                yield segment_volume(model, open_volume(item, channels=channels, series=series), options)
+                volume = open_volume(item, channels=channels, series=how.series)
+                yield segment_volume(model, volume, how=how)
 
 
 def _predict_images(
-    model: Segmenter, items: Sequence[Source], indices: Sequence[int], options: Options
+    model: Network, items: Sequence[Source], indices: Sequence[int], how: Inference
 ) -> Iterator[Prediction]:
     def read(index: int) -> Prepared:
         case = open_case(items[index], index=index)
         refuse_other_kind(model, case.id, is_volume=False)
-        return prepare(model, case, options)
+        return prepare(model, case, how)
 
-    with closing(map_ahead(read, indices, workers=_READERS, ahead=options.batch_size)) as prepared:
-        for index, item in zip(indices, segment(model, prepared, options), strict=True):
+    with closing(map_ahead(read, indices, workers=_READERS, ahead=how.batch_size)) as prepared:
+        for index, item in zip(indices, segment(model, prepared, how), strict=True):
             known = isinstance(items[index], str | Path | Case)
             yield item.prediction if known else replace(item.prediction, source=None)

@@ -10,22 +10,24 @@ from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dinoseg.config import Inference
 from dinoseg.data.case import Case, Image
 from dinoseg.data.cases.volumes import VolumeSlices
 from dinoseg.data.dicom import DicomVolume
 from dinoseg.data.volumes import LabelVolume, Plane, Volume, to_canonical
 from dinoseg.data.volumes.slices import plane_axis
 from dinoseg.errors import DataError, UsageError
-from dinoseg.inference.engine import Options, Prepared, prepare, segment
+from dinoseg.inference.engine import Prepared, prepare, segment
 from dinoseg.inference.masks.fusion import Fusion
 from dinoseg.inference.masks.postprocessing import clean_mask
 from dinoseg.inference.results.prediction import Prediction
 from dinoseg.inference.results.volume_prediction import VolumePrediction
-from dinoseg.model.segmenter import Segmenter
+from dinoseg.model.network import Network
 from dinoseg.progress import Progress, Silent
 from dinoseg.streams import map_ahead
 
@@ -36,82 +38,103 @@ _READERS = 2
 class _Work:
     """A model, a canonical volume and how the one is applied to the other."""
 
-    model: Segmenter
+    model: Network
     volume: Volume
-    options: Options
+    how: Inference
     progress: Progress
 
     @property
     def planes(self) -> tuple[Plane, ...]:
-        return self.options.planes or (self.model.settings.preprocessing.plane,)
+        return self.how.planes or (self.model.settings.preprocessing.plane,)
+
+    def write(self, target: NDArray[np.uint8], scratch: Path | None) -> None:
+        """Write class ids into `target`, the canonical mask (D, H, W)."""
+        if len(self.planes) == 1:
+            _write_plane(self, self.planes[0], target)
+        else:
+            _write_fused(self, target, scratch)
 
 
 def segment_volume(
-    model: Segmenter,
+    model: Network,
     volume: Volume,
-    options: Options | None = None,
     *,
+    how: Inference | None = None,
     scratch: Path | None = None,
     progress: Progress | None = None,
+    **options: Any,
 ) -> VolumePrediction:
     """Segment a volume; the mask has the axes, directions and geometry of `volume`.
 
     Args:
-        model: trained on volumes; left in eval mode.
+        model: trained on volumes; a Segmenter is left in eval mode.
         volume: in the orientation of its file.
-        options: how; a window and flips are those of the slices.
+        how: a window and flips are those of the slices.
         scratch: folder for temporary files, which only several planes need (one byte for each voxel,
             foreground class and plane); default: the system's.
         progress: counts slices.
+        options: fields of `Inference` by name.
 
     Raises:
         DataError: the model was trained on images, or on another number of channels.
-        UsageError: probabilities are asked for.
+        UsageError: an option is not accepted, or probabilities are asked for.
         OutputError: the disk of `scratch` is too small.
     """
-    options = options or Options()
-    refuse_probabilities(options)
+    how = Inference.choose(how, options)
+    refuse_probabilities(how)
     refuse_other_kind(model, volume.id, is_volume=True)
     _refuse_other_channels(model, volume)
     canonical = to_canonical(volume)
-    work = _Work(model, canonical.volume, replace(options, postprocess=False), progress or Silent())
+    work = _Work(model, canonical.volume, replace(how, postprocess=False), progress or Silent())
     label = LabelVolume(np.zeros(volume.geometry.shape, np.uint8), volume.geometry, volume.source, volume.id)
     # A view: what is written into it lies in the input's own order.
-    target = canonical.orientation.apply(label).array
-    if len(work.planes) == 1:
-        _write_plane(work, work.planes[0], target)
-    else:
-        _write_fused(work, target, scratch)
-    prediction = VolumePrediction(
-        id=volume.id,
-        mask=label.array,
-        classes=dict(model.classes),
-        geometry=volume.geometry,
-        source=volume.source,
-        planes=work.planes,
-        preprocessing=model.settings.preprocessing,
-        method=model.settings.decoder.method,
-        reference=volume.reference if isinstance(volume, DicomVolume) else None,
-    )
-    if options.postprocess and model.postprocessing is not None:
+    work.write(canonical.orientation.apply(label).array, scratch)
+    prediction = _describe(work, volume, label)
+    if how.postprocess and model.postprocessing is not None:
         clean_mask(prediction.mask, model.postprocessing, cell=prediction.voxel_volume, name=volume.id)
     return prediction
 
 
-def refuse_probabilities(options: Options) -> None:
+def _describe(work: _Work, volume: Volume, label: LabelVolume) -> VolumePrediction:
+    settings = work.model.settings
+    return VolumePrediction(
+        id=volume.id,
+        mask=label.array,
+        classes=dict(settings.classes),
+        geometry=volume.geometry,
+        source=volume.source,
+        planes=work.planes,
+        preprocessing=settings.preprocessing,
+        method=settings.decoder.method,
+        reference=volume.reference if isinstance(volume, DicomVolume) else None,
+    )
+
+
+def refuse_probabilities(how: Inference) -> None:
     """Raise where probabilities of a volume are asked for.
 
     Raises:
         UsageError: they are.
     """
-    if options.probabilities:
+    if how.probabilities:
         raise UsageError(
             "probabilities are for images: of a volume they take a hundred times the space of its mask; "
             "leave them out, or predict slices as images"
         )
 
 
-def refuse_other_kind(model: Segmenter, name: object, *, is_volume: bool) -> None:
+def refuse_volume_options(how: Inference) -> None:
+    """Raise where something is chosen that only volumes have.
+
+    Raises:
+        UsageError: planes, or a series.
+    """
+    for name, value in (("planes", how.planes), ("series", how.series)):
+        if value is not None:
+            raise UsageError(f"{name} is for volumes, and no volume was given; leave it out")
+
+
+def refuse_other_kind(model: Network, name: object, *, is_volume: bool) -> None:
     """Raise unless a model was trained on what it is asked about: volumes, or images.
 
     Raises:
@@ -130,7 +153,7 @@ def refuse_other_kind(model: Segmenter, name: object, *, is_volume: bool) -> Non
     )
 
 
-def _refuse_other_channels(model: Segmenter, volume: Volume) -> None:
+def _refuse_other_channels(model: Network, volume: Volume) -> None:
     wanted = model.settings.preprocessing.channels
     if volume.channels != wanted:
         raise DataError(
@@ -145,37 +168,39 @@ def take_plane(array: NDArray[np.uint8], plane: Plane, index: int) -> NDArray[np
 
 
 def _write_plane(work: _Work, plane: Plane, target: NDArray[np.uint8]) -> None:
-    with closing(_predict_slices(work, plane, work.options)) as found:
+    with closing(_predict_slices(work, plane, work.how)) as found:
         for index, prediction in enumerate(found):
             take_plane(target, plane, index)[:] = prediction.mask
 
 
 def _write_fused(work: _Work, target: NDArray[np.uint8], scratch: Path | None) -> None:
     shape = work.volume.geometry.shape
-    options = replace(work.options, probabilities=True)
-    with Fusion(shape, planes=work.planes, classes=len(work.model.classes), scratch=scratch) as fusion:
+    how = replace(work.how, probabilities=True)
+    with Fusion(
+        shape, planes=work.planes, classes=len(work.model.settings.classes), scratch=scratch
+    ) as fusion:
         for plane in work.planes:
-            with closing(_predict_slices(work, plane, options)) as found:
+            with closing(_predict_slices(work, plane, how)) as found:
                 for prediction in found:
                     if prediction.probabilities is not None:
                         fusion.add(plane, prediction.probabilities)
         fusion.write_mask(target)
 
 
-def _predict_slices(work: _Work, plane: Plane, options: Options) -> Generator[Prediction, None, None]:
+def _predict_slices(work: _Work, plane: Plane, how: Inference) -> Generator[Prediction, None, None]:
     settings = work.model.settings.preprocessing.model_copy(update={"plane": plane})
     slices = VolumeSlices(work.volume, settings)
 
     def read(index: int) -> Prepared:
         name = f"{work.volume.id}, {plane} slice {index}"
         case = Case(name, slices.image(index), None, group=work.volume.id, source=work.volume.source)
-        prepared = prepare(work.model, case, options)
+        prepared = prepare(work.model, case, how)
         # Only its size is needed from here on, and a few batches of slices are waiting.
         blank = Image(np.broadcast_to(np.float32(0), (1, *slices.size)))
         return replace(prepared, case=replace(case, image=blank))
 
     label = f"{work.volume.id}, {plane}"
-    with closing(map_ahead(read, range(len(slices)), workers=_READERS, ahead=options.batch_size)) as prepared:
-        found = segment(work.model, prepared, options)
+    with closing(map_ahead(read, range(len(slices)), workers=_READERS, ahead=how.batch_size)) as prepared:
+        found = segment(work.model, prepared, how)
         for item in work.progress.track(found, total=len(slices), label=label):
             yield item.prediction

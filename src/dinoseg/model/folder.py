@@ -15,6 +15,7 @@ from dinoseg.model.settings import ModelSettings
 from dinoseg.outputs import write_json
 
 FORMAT = 1  # of the model folder
+_MODEL = "model"  # its name in a run folder
 
 
 def store_postprocessing(run: Path | str, settings: PostprocessingSettings | None) -> None:
@@ -36,13 +37,18 @@ def locate_backbone(name: str, run: Path) -> str:
     return str(run / name) if name.startswith("./") else name
 
 
+def find_run_folder(path: Path) -> Path:
+    """The run folder that was named itself, or by its `model/`."""
+    return path.parent if path.name == _MODEL and not (path / _MODEL).is_dir() else path
+
+
 def find_model_folder(run: Path) -> Path:
     """The folder of a run that holds its model, or the folder itself.
 
     Raises:
         RunError: there is none.
     """
-    for folder in (run / "model", run):
+    for folder in (run / _MODEL, run):
         if (folder / "config.json").is_file() and (folder / "decoder.safetensors").is_file():
             return folder
     raise RunError(

@@ -12,7 +12,7 @@ from dinoseg.backbones.extractors import Precision
 from dinoseg.config import override
 from dinoseg.errors import RunError
 from dinoseg.methods.decoder import Decoder
-from dinoseg.model.folder import find_model_folder, locate_backbone, read_description
+from dinoseg.model.folder import find_model_folder, find_run_folder, locate_backbone, read_description
 from dinoseg.model.segmenter import Segmenter
 from dinoseg.progress import Progress, Silent
 
@@ -67,6 +67,7 @@ def load(
     model = Segmenter(settings, frozen)
     load_decoder(model.decoder, folder / "decoder.safetensors")
     model.postprocessing = described.postprocessing
+    model.run = find_run_folder(Path(run))
     return model.to(device).eval()
 
 

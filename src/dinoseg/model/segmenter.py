@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import save
 from torch import Tensor, nn
 
@@ -14,14 +19,18 @@ from dinoseg.backbones.extractors import Backbone
 from dinoseg.backbones.features import Features
 from dinoseg.config import PostprocessingSettings, to_yaml
 from dinoseg.data.case import Image
-from dinoseg.data.tensors.transforms import normalise, resize_image, to_rgb
+from dinoseg.data.tensors.transforms import prepare_pixels
+from dinoseg.errors import DinosegError, RunError
 from dinoseg.methods import METHODS, find_method
 from dinoseg.methods.assembly import create_decoder
 from dinoseg.methods.blocks.resizing import resize
 from dinoseg.methods.decoder import Decoder
 from dinoseg.model.folder import FORMAT
+from dinoseg.model.network import Answer, input_size
 from dinoseg.model.settings import ModelSettings
 from dinoseg.outputs import atomic_path, write_json, write_text
+
+_FLIPS: Sequence[tuple[int, ...]] = ((-1,), (-2,), (-2, -1))  # horizontal, vertical, both
 
 
 class Segmenter(nn.Module):
@@ -34,6 +43,7 @@ class Segmenter(nn.Module):
         classes: id -> name, 0 is background.
         size: (S, S), what images are resized to.
         postprocessing: what predict and evaluate do to masks; None for nothing.
+        run: the run folder that it was loaded from, or is trained into; None for neither.
     """
 
     def __init__(self, settings: ModelSettings, backbone: Backbone, decoder: Decoder | None = None) -> None:
@@ -42,6 +52,7 @@ class Segmenter(nn.Module):
         self.backbone = backbone
         self.decoder = decoder or create_decoder(settings.decoder, backbone.channels, settings.outputs)
         self.postprocessing: PostprocessingSettings | None = None
+        self.run: Path | None = None
 
     @property
     def classes(self) -> dict[int, str]:
@@ -51,7 +62,17 @@ class Segmenter(nn.Module):
     @property
     def size(self) -> tuple[int, int]:
         """Height and width in pixels that images are resized to."""
-        return (self.settings.preprocessing.size, self.settings.preprocessing.size)
+        return input_size(self.settings)
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """What is subtracted of R, G and B in 0..1."""
+        return tuple(self.backbone.mean)
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """What R, G and B are then divided by."""
+        return tuple(self.backbone.std)
 
     @property
     def device(self) -> torch.device:
@@ -65,11 +86,12 @@ class Segmenter(nn.Module):
             image: intensities in 0..1.
             size: (H, W) to resize to; the image's own size skips resizing.
         """
-        return self.normalise(resize_image(to_rgb(image), size or self.size))
+        return torch.from_numpy(prepare_pixels(image, size or self.size, mean=self.mean, std=self.std))
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """(…, 3, H, W) in 0..1 to the mean and deviation that the backbone was trained with."""
-        return normalise(pixels, self.backbone.mean, self.backbone.std)
+        offset, scale = (pixels.new_tensor(values).view(-1, 1, 1) for values in (self.mean, self.std))
+        return (pixels - offset) / scale
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Normalised pixels (B, 3, H, W) to logits (B, K, H, W) of the same size."""
@@ -95,6 +117,48 @@ class Segmenter(nn.Module):
         ids = logits.max(dim=1).indices if logits.shape[1] > 1 else logits[:, 0] > 0
         return ids.to(torch.uint8)
 
+    @torch.inference_mode()
+    def logits(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Logits of arrays, as `Network` asks for them; leaves the model in eval mode."""
+        self.eval()
+        with self._explaining(len(pixels)):
+            found: NDArray[np.float32] = self(torch.from_numpy(pixels).to(self.device)).float().cpu().numpy()
+            return found
+
+    @torch.inference_mode()
+    def answer(
+        self,
+        pixels: NDArray[np.float32],
+        sizes: Sequence[tuple[int, int]],
+        *,
+        flips: bool = False,
+        probabilities: bool = False,
+    ) -> list[Answer]:
+        """Masks of arrays, computed on the model's device; see `network.Answering`.
+
+        Raises:
+            RunError: the logits are not finite.
+            DinosegError: the accelerator's memory is too small.
+        """
+        self.eval()
+        with self._explaining(len(pixels)):
+            votes = self._vote(torch.from_numpy(pixels).to(self.device), flips=flips)
+            return [
+                self._answer([vote[index : index + 1] for vote in votes], size, probabilities=probabilities)
+                for index, size in enumerate(sizes)
+            ]
+
+    def describe(self) -> dict[str, Any]:
+        """What identifies the model: method, backbone, precision, size, digests of both halves' weights."""
+        return {
+            "method": self.settings.decoder.method,
+            "backbone": self.backbone.name,
+            "backbone_digest": self.backbone.digest,
+            "precision": self.backbone.precision,
+            "decoder_digest": self._digest_decoder(),
+            "size": list(self.size),
+        }
+
     def save(self, folder: Path, *, overwrite: bool = False) -> None:
         """Write decoder.safetensors, config.json and README.md; the backbone stays where it is.
 
@@ -106,10 +170,10 @@ class Segmenter(nn.Module):
             # One entry: several have no order, and equal models should be equal files. Written as bytes,
             # because safetensors would hide that the disk is full.
             temporary.write_bytes(save(state, metadata={"format": "pt"}))
-        write_json(folder / "config.json", self._describe(), overwrite=overwrite)
+        write_json(folder / "config.json", self._describe_folder(), overwrite=overwrite)
         write_text(folder / "README.md", self._model_card(), overwrite=overwrite)
 
-    def _describe(self) -> dict[str, Any]:
+    def _describe_folder(self) -> dict[str, Any]:
         backbone, method = self.backbone, self.settings.decoder.method
         # who brings the method, for the error where it is missing
         origin = {} if method in METHODS.ours else {"method_package": METHODS.find_package(method)}
@@ -142,3 +206,48 @@ class Segmenter(nn.Module):
             f"`{self.backbone.license}`. Not a medical device.\n\n"
             "```yaml\n" + to_yaml(self.settings) + "```\n"
         )
+
+    def _vote(self, pixels: Tensor, *, flips: bool) -> list[Tensor]:
+        """Logits (B, K, H, W) of the pixels as they are, then of each flip, turned back."""
+        votes: list[Tensor] = [self(pixels)]
+        for axes in _FLIPS if flips else ():
+            votes.append(self(pixels.flip(axes)).flip(axes))
+        if not all(bool(vote.isfinite().all()) for vote in votes):
+            raise RunError(
+                "the model's output holds NaN or infinity; its weights are damaged, train it again"
+            )
+        return votes
+
+    def _answer(self, votes: Sequence[Tensor], size: tuple[int, int], *, probabilities: bool) -> Answer:
+        """The answer for one image; `votes` are (1, K, H, W)."""
+        scores = self._average(votes, size) if probabilities or len(votes) > 1 else None
+        if len(votes) == 1 or scores is None:
+            # Straight from the logits, whether or not probabilities are kept: one answer either way.
+            mask = self.mask(votes[0], size)
+        else:
+            mask = scores.max(dim=1).indices.to(torch.uint8)
+        kept = scores[0].cpu().numpy() if probabilities and scores is not None else None
+        return Answer(mask[0].cpu().numpy(), kept)
+
+    def _average(self, votes: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+        total = self.probabilities(votes[0], size)
+        for vote in votes[1:]:
+            total = total + self.probabilities(vote, size)
+        return total / len(votes)
+
+    @contextmanager
+    def _explaining(self, batch_size: int) -> Iterator[None]:
+        try:
+            yield
+        except torch.OutOfMemoryError as error:
+            raise DinosegError(
+                f"the memory of {self.device} is too small for {batch_size} images or windows at once; "
+                "choose fewer with --batch-size, or a smaller --window"
+            ) from error
+
+    def _digest_decoder(self) -> str:
+        digest = hashlib.sha256()
+        for name, value in sorted(self.decoder.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(np.ascontiguousarray(value.detach().cpu().numpy()).tobytes())
+        return digest.hexdigest()

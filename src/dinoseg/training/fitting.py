@@ -298,6 +298,7 @@ def _fit(
     )
     model = model.to(device).eval()
     model.save(folder.model, overwrite=True)
+    model.run = folder.root
     return model
 
 

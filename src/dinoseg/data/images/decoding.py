@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tifffile
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL import UnidentifiedImageError
@@ -126,6 +125,8 @@ def is_foreign_tiff(path: Path) -> bool:
 
 def tiff_header(path: Path) -> tuple[tuple[int, int], str]:
     """(Height, width) and the NumPy type of a TIFF that only tifffile reads."""
+    import tifffile  # here and below: most images are no TIFF
+
     with tifffile.TiffFile(path) as file:
         page = file.pages[0]
         height, width = int(page.imagelength), int(page.imagewidth)
@@ -149,6 +150,8 @@ def _packing(image: PillowImage.Image) -> str:
 
 
 def _decode_tiff(path: Path) -> NDArray[Any]:
+    import tifffile
+
     with tifffile.TiffFile(path) as file:
         if len(file.pages) > 1:
             raise FileFormatError(f"{path} holds {len(file.pages)} pages; save each one as its own file")

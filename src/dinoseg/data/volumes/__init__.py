@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dinoseg.config.inference import Plane
 from dinoseg.data.volumes.files import (
     LABEL_SUFFIXES,
     SUFFIXES,
@@ -25,7 +26,7 @@ from dinoseg.data.volumes.intensities import (
     fit_ramps,
 )
 from dinoseg.data.volumes.orientation import Canonical, Orientation, find_orientation, to_canonical
-from dinoseg.data.volumes.slices import Context, Plane, iter_slices, stack_slices, take_slice
+from dinoseg.data.volumes.slices import Context, iter_slices, stack_slices, take_slice
 from dinoseg.data.volumes.volume import LabelVolume, Volume, check_same_geometry
 
 __all__ = [

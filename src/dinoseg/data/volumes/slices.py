@@ -8,11 +8,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from dinoseg.config.inference import Plane
 from dinoseg.data.volumes.orientation import CANONICAL, find_orientation
 from dinoseg.data.volumes.volume import Volume
 from dinoseg.errors import UsageError
 
-Plane = Literal["axial", "coronal", "sagittal"]
 Context = Literal[1, 3]
 
 PLANES: dict[Plane, int] = {"axial": 0, "coronal": 1, "sagittal": 2}

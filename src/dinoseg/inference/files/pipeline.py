@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dinoseg import __version__
-from dinoseg.backbones.extractors import Precision
+from dinoseg.config import Inference
 from dinoseg.data.case import Case
 from dinoseg.data.images import read_image, read_label
-from dinoseg.data.volumes import Plane
 from dinoseg.errors import DataError, UsageError
-from dinoseg.inference.engine import Options, Prepared, Segmented, prepare, segment
+from dinoseg.inference.engine import Prepared, Segmented, prepare, segment
 from dinoseg.inference.files.plan import (
     Job,
     Plan,
@@ -26,38 +26,34 @@ from dinoseg.inference.files.plan import (
     refuse_outputs,
 )
 from dinoseg.inference.files.volume_pipeline import VolumePipeline, read_back
-from dinoseg.inference.predictor import open_model
-from dinoseg.inference.results.report import SUMMARY, Failure, PredictedFile, PredictionReport, describe_model
-from dinoseg.inference.volumes import refuse_other_kind, refuse_probabilities
-from dinoseg.model.segmenter import Segmenter
+from dinoseg.inference.results.report import (
+    SUMMARY,
+    Failure,
+    PredictedFile,
+    PredictionReport,
+    describe_settings,
+)
+from dinoseg.inference.volumes import refuse_other_kind, refuse_probabilities, refuse_volume_options
+from dinoseg.model.network import Network
+from dinoseg.model.saved import Model, open_model
 from dinoseg.outputs import write_json
 from dinoseg.progress import Progress, Silent
 from dinoseg.streams import map_ahead
 
 
 def predict_files(
-    model: Segmenter | Path | str,
+    model: Model,
     sources: Sequence[Path],
     out: Path,
     *,
-    window: int | None = None,
-    overlap: float = 0.25,
-    flips: bool = False,
-    batch_size: int = 8,
+    how: Inference | None = None,
     overlays: bool = True,
-    probabilities: bool = False,
+    volume_format: VolumeFormat | None = None,
     overwrite: bool = False,
     resume: bool = False,
     workers: int = 2,
-    planes: Sequence[Plane] | None = None,
-    volume_format: VolumeFormat | None = None,
-    series: str | None = None,
-    postprocess: bool = True,
-    backbone: str | Path | None = None,
-    accept_license: bool = False,
-    device: str | None = None,
-    precision: Precision | None = None,
     progress: Progress | None = None,
+    **options: Any,
 ) -> PredictionReport:
     """Segment files and write `out/masks`, `out/overlays`, `out/probabilities`, `out/predictions.json`.
 
@@ -65,29 +61,19 @@ def predict_files(
     images, or one volume and its mask, are in memory at once, however many there are.
 
     Args:
-        model: a Segmenter, or a run folder.
+        model: a loaded model, or a run folder; as in `predict`, like `how` and `options`.
         sources: images, volumes, DICOM series (a folder or zip) and folders of them; folders are
             searched with their sub-folders, which the outputs keep.
         out: folder of the outputs.
-        window: as in `predict`, like `overlap`, `flips` and `batch_size`.
-        overlap: share of the window's side that neighbours have in common.
-        flips: average over mirror images.
-        batch_size: images, or windows of one image, at once.
+        how: `probabilities` of images are written (float16).
         overlays: also write pictures of the masks on the images.
-        probabilities: also write class probabilities (float16).
+        volume_format: of the masks of volumes; None for that of the input where it holds labels, else
+            NIfTI. "dicom-seg" needs DICOM series.
         overwrite: replace outputs that exist; otherwise one is an error before any work.
         resume: leave alone what an earlier call with the same model and settings has finished.
         workers: threads that read, and as many that write; the results do not depend on it.
-        planes: as in `predict`.
-        volume_format: of the masks of volumes; None for that of the input where it holds labels, else
-            NIfTI. "dicom-seg" needs DICOM series.
-        series: UID of the series to take where a folder or zip holds several.
-        postprocess: as in `predict`.
-        backbone: another place of the backbone's weights; only with a run folder.
-        accept_license: accept the licence of the backbone's weights; only with a run folder.
-        device: torch device to load a run folder to; a Segmenter stays where it is.
-        precision: what the backbone of a run folder computes in; default: what it was trained in.
         progress: counts files and is told each failure when it happens.
+        options: fields of `Inference` by name.
 
     Raises:
         UsageError: an argument is not accepted.
@@ -95,46 +81,68 @@ def predict_files(
         OutputError: an output exists already or cannot be written; nothing is half written.
         RunError: the run folder cannot be used.
     """
-    options = Options(
-        window,
-        overlap,
-        flips,
-        batch_size,
-        probabilities,
-        planes=None if planes is None else tuple(planes),
-        postprocess=postprocess,
-    )
-    _check_choices(overwrite=overwrite, resume=resume, workers=workers)
-    progress = progress or Silent()
+    how, progress = Inference.choose(how, options), progress or Silent()
+    replacing = _Replacing(overwrite, resume, workers)
+    plan = _plan(sources, out, how, replacing, overlays=overlays, volume_format=volume_format)
+    return _run_plan(open_model(model, progress), plan, out, how, replacing, progress)
+
+
+@dataclass(frozen=True)
+class _Replacing:
+    """What becomes of outputs that are there already, and how many threads write; checked when made."""
+
+    overwrite: bool
+    resume: bool
+    workers: int
+
+    def __post_init__(self) -> None:
+        if self.overwrite and self.resume:
+            raise UsageError("overwrite replaces everything and resume keeps what is finished; choose one")
+        if self.workers < 1:
+            raise UsageError(f"workers is at least 1, given {self.workers}")
+
+
+def _plan(
+    sources: Sequence[Path],
+    out: Path,
+    how: Inference,
+    replacing: _Replacing,
+    *,
+    overlays: bool,
+    volume_format: VolumeFormat | None,
+) -> Plan:
     plan = plan_jobs(
-        sources, out, overlays=overlays, probabilities=probabilities, volume_format=volume_format
+        sources, out, overlays=overlays, probabilities=how.probabilities, volume_format=volume_format
     )
-    _check_kinds(plan, options, {"planes": planes, "volume_format": volume_format, "series": series})
-    if not (overwrite or resume):
+    if any(job.is_volume for job in plan.jobs):
+        refuse_probabilities(how)
+    elif plan.jobs:
+        refuse_volume_options(how)
+        if volume_format is not None:
+            raise UsageError("volume_format is for volumes, and no volume was given; leave it out")
+    if not (replacing.overwrite or replacing.resume):
         refuse_outputs(plan, out)
-    loaded = open_model(
-        model,
-        backbone=backbone,
-        accept_license=accept_license,
-        device=device,
-        precision=precision,
-        progress=progress,
-    )
-    plan = plan.without_companions(loaded.settings.preprocessing.channels)
-    origin = {"model": describe_model(loaded), "settings": _describe_options(options, loaded)}
-    if resume:
+    return plan
+
+
+def _run_plan(
+    model: Network, plan: Plan, out: Path, how: Inference, replacing: _Replacing, progress: Progress
+) -> PredictionReport:
+    plan = plan.without_companions(model.settings.preprocessing.channels)
+    origin = {"model": dict(model.describe()), "settings": describe_settings(how, model)}
+    if replacing.resume:
         refuse_other_origin(plan, out, origin)
     # Written first: an interrupted call can be resumed, and a folder that is not writable shows at once.
     write_json(out / SUMMARY, {"dinoseg": __version__, "finished": False, **origin}, overwrite=True)
     started = time.monotonic()
-    volumes = VolumePipeline(loaded, options, series, out, progress)
-    outcomes = _run_jobs(_Pipeline(loaded, options, progress), volumes, plan, resume=resume, workers=workers)
+    images, volumes = _Pipeline(model, how, progress), VolumePipeline(model, how, out, progress)
+    outcomes = _run_jobs(images, volumes, plan, resume=replacing.resume, workers=replacing.workers)
     done = list(progress.track(outcomes, total=len(plan.jobs) + len(plan.failures), label="predict"))
     report = PredictionReport(
         out=out,
         files=_in_order(plan, done),
         failures=tuple(item for item in done if isinstance(item, Failure)),
-        classes=dict(loaded.classes),
+        classes=dict(model.settings.classes),
         **origin,
         seconds=time.monotonic() - started,
     )
@@ -145,15 +153,15 @@ def predict_files(
 class _Pipeline:
     """The three steps of a job; reading and writing run in threads, the model in the caller's."""
 
-    def __init__(self, model: Segmenter, options: Options, progress: Progress) -> None:
+    def __init__(self, model: Network, how: Inference, progress: Progress) -> None:
         self.model = model
-        self.options = options
+        self.how = how
         self.progress = progress
         self.failures: list[Failure] = []
 
     def run(self, jobs: Sequence[Job], workers: int) -> Generator[PredictedFile, None, None]:
         """Yield what was written, in order; what could not be read goes to `failures`."""
-        ahead = self.options.batch_size
+        ahead = self.how.batch_size
         by_source = {job.source: job for job in jobs}
 
         def write(item: Segmented) -> PredictedFile:
@@ -162,7 +170,7 @@ class _Pipeline:
         with (
             closing(map_ahead(self.read, jobs, workers=workers, ahead=ahead)) as loaded,
             closing(self.keep_readable(loaded)) as prepared,
-            closing(segment(self.model, prepared, self.options)) as segmented,
+            closing(segment(self.model, prepared, self.how)) as segmented,
             closing(map_ahead(write, segmented, workers=workers, ahead=ahead)) as written,
         ):
             yield from written
@@ -173,7 +181,7 @@ class _Pipeline:
             path = job.source
             refuse_other_kind(self.model, path, is_volume=False)
             case = Case(id=path.stem, image=read_image(path), label=None, group=path.stem, source=path)
-            return prepare(self.model, case, self.options)
+            return prepare(self.model, case, self.how)
         except DataError as error:
             return Failure(job.source, str(error))
 
@@ -221,18 +229,18 @@ def _write(item: Segmented, job: Job) -> PredictedFile:
     )
 
 
-def _read_back(job: Job, model: Segmenter) -> PredictedFile:
+def _read_back(job: Job, model: Network) -> PredictedFile:
     if job.is_volume:
         return read_back(job)
     mask = read_label(job.mask)
-    counts = np.bincount(mask.ravel(), minlength=max(model.classes) + 1)
+    counts = np.bincount(mask.ravel(), minlength=max(model.settings.classes) + 1)
     return PredictedFile(
         source=job.source,
         mask=job.mask,
         overlay=job.overlay,
         probabilities=job.probabilities,
         size=(int(mask.shape[0]), int(mask.shape[1])),
-        pixels={index: int(counts[index]) for index in model.classes},
+        pixels={index: int(counts[index]) for index in model.settings.classes},
         skipped=True,
     )
 
@@ -240,32 +248,3 @@ def _read_back(job: Job, model: Segmenter) -> PredictedFile:
 def _in_order(plan: Plan, done: Sequence[PredictedFile | Failure]) -> tuple[PredictedFile, ...]:
     files = {item.source: item for item in done if isinstance(item, PredictedFile)}
     return tuple(files[job.source] for job in plan.jobs if job.source in files)
-
-
-def _describe_options(options: Options, model: Segmenter) -> dict[str, Any]:
-    """What changes a mask: the batch size does not, nor does an overlap without windows."""
-    cleaning = model.postprocessing if options.postprocess else None
-    return {
-        "window": options.window,
-        "overlap": None if options.window is None else options.overlap,
-        "flips": options.flips,
-        "planes": None if options.planes is None else list(options.planes),
-        "postprocessing": None if cleaning is None else cleaning.describe(model.classes),
-    }
-
-
-def _check_kinds(plan: Plan, options: Options, choices: Mapping[str, object]) -> None:
-    """Refuse what makes no sense for the files that were found."""
-    if any(job.is_volume for job in plan.jobs):
-        refuse_probabilities(options)
-        return
-    for name, value in choices.items():
-        if value is not None and plan.jobs:
-            raise UsageError(f"{name} is for volumes, and no volume was given; leave it out")
-
-
-def _check_choices(*, overwrite: bool, resume: bool, workers: int) -> None:
-    if overwrite and resume:
-        raise UsageError("overwrite replaces everything and resume keeps what is finished; choose one")
-    if workers < 1:
-        raise UsageError(f"workers is at least 1, given {workers}")

@@ -7,15 +7,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dinoseg.config import Inference
 from dinoseg.data.sources.source import open_volume
 from dinoseg.data.volumes import Volume
 from dinoseg.errors import DataError, LabelError, OutputError, UsageError
-from dinoseg.inference.engine import Options
 from dinoseg.inference.files.plan import Job
 from dinoseg.inference.results.report import Failure, PredictedFile
 from dinoseg.inference.results.volume_prediction import VolumePrediction
 from dinoseg.inference.volumes import segment_volume
-from dinoseg.model.segmenter import Segmenter
+from dinoseg.model.network import Network
 from dinoseg.progress import Progress
 
 
@@ -25,15 +25,13 @@ class VolumePipeline:
 
     Attributes:
         model: trained on volumes, or every volume fails.
-        options: how it is applied.
-        series: UID of the DICOM series where a folder or zip holds several.
+        how: it is applied.
         scratch: folder for temporary files of several planes.
         progress: is told failures, and counts the slices of each volume.
     """
 
-    model: Segmenter
-    options: Options
-    series: str | None
+    model: Network
+    how: Inference
     scratch: Path
     progress: Progress
 
@@ -48,9 +46,9 @@ class VolumePipeline:
     def _run_job(self, job: Job) -> PredictedFile | Failure:
         try:
             channels = self.model.settings.preprocessing.channels
-            volume = open_volume(job.source, channels=channels, series=self.series)
+            volume = open_volume(job.source, channels=channels, series=self.how.series)
             prediction = segment_volume(
-                self.model, volume, self.options, scratch=self.scratch, progress=self.progress
+                self.model, volume, how=self.how, scratch=self.scratch, progress=self.progress
             )
         except (DataError, UsageError) as error:  # of this volume; what holds for all was checked before
             return Failure(job.source, str(error))

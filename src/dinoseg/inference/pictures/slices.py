@@ -11,7 +11,7 @@ from PIL import ImageDraw, ImageFont
 
 from dinoseg.data.case import Image, LabelMap
 from dinoseg.data.cases.volumes import VolumeSlices
-from dinoseg.data.tensors.transforms import resize_image, resize_label, to_rgb
+from dinoseg.data.tensors.transforms import resize_image, resize_label
 from dinoseg.data.volumes import Plane
 from dinoseg.data.volumes.slices import plane_axis
 from dinoseg.inference.pictures.overlays import draw_legend, draw_overlay
@@ -86,7 +86,7 @@ def _count_classes(plane: NDArray[np.uint8]) -> dict[int, int]:
 def _draw_tile(
     image: Image, mask: NDArray[np.uint8], size: tuple[int, int], classes: Mapping[int, str], text: str
 ) -> NDArray[np.uint8]:
-    shown = Image(resize_image(to_rgb(image), size).numpy())
+    shown = resize_image(image, size)
     ids = resize_label(LabelMap(np.ascontiguousarray(mask)), size).array
     picture = draw_overlay(shown, ids)
     if len(classes) > 2:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from dinoseg.model.segmenter import Segmenter
+from dinoseg.config import Inference
+from dinoseg.model.network import Network
 
 SUMMARY = "predictions.json"
+
+_UNSET = {"window": "none: images are resized to the model's size", "postprocessing": "none"}
+_YES = {True: "yes", False: "no"}
 
 
 @dataclass(frozen=True)
@@ -116,21 +117,26 @@ class PredictionReport:
         return described
 
 
-def describe_model(model: Segmenter) -> dict[str, Any]:
-    """What identifies a model: method, backbone, precision, size, and digests of both halves' weights."""
+def describe_settings(how: Inference, model: Network) -> dict[str, Any]:
+    """What changes a mask besides the model: the batch size does not, nor does an overlap without windows."""
+    cleaning = model.postprocessing if how.postprocess else None
     return {
-        "method": model.settings.decoder.method,
-        "backbone": model.backbone.name,
-        "backbone_digest": model.backbone.digest,
-        "precision": model.backbone.precision,
-        "decoder_digest": _digest_weights(model),
-        "size": list(model.size),
+        "window": how.window,
+        "overlap": None if how.window is None else how.overlap,
+        "flips": how.flips,
+        "planes": None if how.planes is None else list(how.planes),
+        "postprocessing": None if cleaning is None else cleaning.describe(model.settings.classes),
     }
 
 
-def _digest_weights(model: Segmenter) -> str:
-    digest = hashlib.sha256()
-    for name, value in sorted(model.decoder.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(np.ascontiguousarray(value.detach().cpu().numpy()).tobytes())
-    return digest.hexdigest()
+def word_settings(settings: Mapping[str, Any]) -> dict[str, str]:
+    """The lines of `describe_settings` for people; what does not apply, or is as trained, is left out."""
+    words: dict[str, str] = {}
+    for name, value in settings.items():
+        if value is None and name in _UNSET:
+            words[name.capitalize()] = _UNSET[name]
+        elif isinstance(value, list):
+            words[name.capitalize()] = ", ".join(value)
+        elif value is not None:
+            words[name.capitalize()] = _YES[value] if isinstance(value, bool) else str(value)
+    return words

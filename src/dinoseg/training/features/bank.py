@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,7 +20,7 @@ from dinoseg.config import AugmentationSettings
 from dinoseg.data import CaseFiles, LabelMapping
 from dinoseg.data.case import Case, LabelMap
 from dinoseg.data.tensors.augmentation import View, apply_to_image, apply_to_label, draw_view
-from dinoseg.data.tensors.transforms import resize_image, resize_label, to_rgb
+from dinoseg.data.tensors.transforms import PREPARATION, resize_image, resize_label, to_rgb
 from dinoseg.errors import LabelError
 from dinoseg.model.segmenter import Segmenter
 from dinoseg.progress import Progress
@@ -103,7 +104,7 @@ class ViewBank:
             [draw_view(augmentation, case=image, index=index, seed=seed) for index in range(self.views)]
             for image in self._images
         ]
-        self._preprocessing = repr((model.size, model.backbone.mean, model.backbone.std))
+        self._preprocessing = repr((PREPARATION, model.size, model.backbone.mean, model.backbone.std))
         table = json.dumps({str(key): value for key, value in sorted(mapping.table.items())})
         self._table = f"{mapping.kind}:{mapping.threshold}:{table}"
 
@@ -212,8 +213,10 @@ class ViewBank:
 
     def _render(self, sample: Sample, case: Case) -> Tensor:
         """Normalised pixels (3, S, S) of one view."""
-        pixels = apply_to_image(self._view(sample), resize_image(to_rgb(case.image), self._model.size))
-        return self._model.normalise(pixels)
+        pixels = to_rgb(resize_image(case.image, self._model.size))
+        # Contiguous and its own: grey is one channel shown three times, and a view may be the image itself.
+        rendered = apply_to_image(self._view(sample), torch.from_numpy(np.ascontiguousarray(pixels)))
+        return self._model.normalise(rendered)
 
     def _remember(self, key: str, compute: Callable[[], Tensor]) -> Tensor:
         entry = self._store.get(key)

@@ -14,6 +14,7 @@ from dinoseg.data.splits.shots import draw_shots, refuse_empty_shots, refuse_sho
 from dinoseg.data.splits.splits import Splits, check_splits, resolve_splits
 from dinoseg.errors import DinosegError, SplitError, UsageError
 from dinoseg.evaluation import evaluate
+from dinoseg.model.saved import SavedModel
 from dinoseg.model.segmenter import Segmenter
 from dinoseg.model.settings import RunSettings
 from dinoseg.progress import Progress
@@ -197,13 +198,11 @@ def _carry_out_one(series: Series, job: Job, progress: Progress) -> None:
                 progress=progress,
             )
         evaluate(
-            run,
+            SavedModel(run, accept_license=request.accept_license, device=request.device),
             series.dataset,
             split=series.split,
             out=report_folder(run, split=series.split),
             overwrite=True,
-            accept_license=request.accept_license,
-            device=request.device,
             progress=progress,
         )
     except DinosegError as error:

@@ -1,0 +1,55 @@
+"""`Report`: what a report says, before it is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from dinoseg.evaluation.examples import Picture
+from dinoseg.evaluation.metrics import ClassScore
+from dinoseg.evaluation.summary import ClassSummary, Protocol
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A case that could not be evaluated.
+
+    Attributes:
+        case: name of the case.
+        message: why, in one line.
+    """
+
+    case: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """The content of a report.
+
+    Attributes:
+        scores: of all classes and regions of all cases.
+        summaries: of the same scores.
+        title: heading of the page.
+        policy: lines that say what the scores mean; they open every CSV and close the page.
+        protocol: "native" or "paper"; the latter is marked as not comparable.
+        facts: what was evaluated, shown under the heading and stored (model, data, split, seed).
+        classes: name of each id, for the colours of the gallery.
+        pictures: of the gallery, in order.
+        failures: cases without scores; shown beside the means.
+    """
+
+    scores: Sequence[ClassScore]
+    summaries: Sequence[ClassSummary]
+    title: str
+    policy: Sequence[str]
+    protocol: Protocol = "native"
+    facts: Mapping[str, str] = field(default_factory=dict)
+    classes: Mapping[int, str] = field(default_factory=dict)
+    pictures: Sequence[Picture] = ()
+    failures: Sequence[Failure] = ()
+
+    @property
+    def failed(self) -> list[str]:
+        """The failures as lines."""
+        return [f"{failure.case}: {failure.message}" for failure in self.failures]

@@ -1,0 +1,111 @@
+"""From logits to class probabilities and masks at native size, in NumPy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dinoseg.errors import RunError
+from dinoseg.model.network import Answer, Answering, Array, Network, Size
+
+_FLIPS: Sequence[tuple[int, ...]] = ((-1,), (-2,), (-2, -1))  # horizontal, vertical, both
+
+
+def answering(model: Network) -> Answering:
+    """The model itself where it computes masks, else one that makes them of its logits."""
+    return model if isinstance(model, Answering) else FromLogits(model)
+
+
+@dataclass(frozen=True)
+class FromLogits:
+    """Answers of a network that gives logits only."""
+
+    network: Network
+
+    def answer(
+        self, pixels: Array, sizes: Sequence[Size], *, flips: bool = False, probabilities: bool = False
+    ) -> list[Answer]:
+        """Masks of prepared images; see `Answering`.
+
+        Raises:
+            RunError: the logits are not finite.
+        """
+        votes = [self._vote(pixels)]
+        for axes in _FLIPS if flips else ():
+            turned = np.ascontiguousarray(np.flip(pixels, axes))
+            votes.append(np.flip(self._vote(turned), axes))
+        return [
+            _answer([vote[index] for vote in votes], size, probabilities=probabilities)
+            for index, size in enumerate(sizes)
+        ]
+
+    def _vote(self, pixels: Array) -> Array:
+        logits = np.asarray(self.network.logits(pixels), np.float32)
+        if not np.isfinite(logits).all():
+            raise RunError(
+                "the model's output holds NaN or infinity; its weights are damaged, train it again"
+            )
+        return logits
+
+
+def resize_logits(logits: Array, size: Size) -> Array:
+    """Bilinear resize of (K, h, w) by the four nearest cells, also where it shrinks; half-pixel centres."""
+    for axis, length in ((1, size[0]), (2, size[1])):
+        if logits.shape[axis] != length:
+            logits = _resize_axis(logits, axis, length)
+    return logits
+
+
+def to_probabilities(logits: Array) -> Array:
+    """Class probabilities (classes, H, W), background first, of logits (K, H, W)."""
+    if len(logits) == 1:
+        foreground = 0.5 + 0.5 * np.tanh(0.5 * logits)  # the logistic function, without overflow
+        return np.concatenate([1 - foreground, foreground])
+    scores: Array = np.exp(logits - logits.max(axis=0))
+    scores /= scores.sum(axis=0)
+    return scores
+
+
+def to_mask(logits: Array) -> NDArray[np.uint8]:
+    """The most probable class (H, W) of logits (K, H, W); of equal ones the first."""
+    return (logits[0] > 0).astype(np.uint8) if len(logits) == 1 else find_class(logits)
+
+
+def find_class(scores: Array) -> NDArray[np.uint8]:
+    """The highest of (classes, H, W), as ids (H, W); of equal ones the first."""
+    best = scores[0].copy()
+    ids = np.zeros(best.shape, np.uint8)
+    for index in range(1, len(scores)):  # several times as fast as argmax over the first axis
+        ids[scores[index] > best] = index
+        np.maximum(best, scores[index], out=best)
+    return ids
+
+
+def _answer(votes: Sequence[Array], size: Size, *, probabilities: bool) -> Answer:
+    logits = resize_logits(votes[0], size)
+    if len(votes) == 1:
+        # Straight from the logits, whether or not probabilities are kept: one answer either way.
+        return Answer(to_mask(logits), to_probabilities(logits) if probabilities else None)
+    scores = to_probabilities(logits)
+    for vote in votes[1:]:
+        scores += to_probabilities(resize_logits(vote, size))
+    scores /= len(votes)
+    return Answer(find_class(scores), scores if probabilities else None)
+
+
+def _resize_axis(logits: Array, axis: int, length: int) -> Array:
+    size = logits.shape[axis]
+    # As torch: the ratio in single precision, the place of a cell rounded to single once.
+    ratio = float(np.float32(size) / np.float32(length))
+    places = np.maximum(((np.arange(length) + 0.5) * ratio - 0.5).astype(np.float32), 0)
+    lower = np.minimum(places.astype(np.int64), size - 1)
+    share = (places - lower).astype(np.float32).reshape(-1, *[1] * (logits.ndim - 1 - axis))
+    near: Array = logits.take(lower, axis)
+    far: Array = logits.take(np.minimum(lower + 1, size - 1), axis)
+    far -= near
+    far *= share
+    far += near
+    return far

@@ -1,0 +1,100 @@
+"""`Network`: what applying a model asks of it. Arrays in, arrays out; needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dinoseg.config import PostprocessingSettings
+from dinoseg.model.settings import ModelSettings
+
+Array = NDArray[np.float32]
+Size = tuple[int, int]
+
+
+class Network(Protocol):
+    """A trained model, whatever computes it: PyTorch, another runtime, several models at once.
+
+    Attributes:
+        postprocessing: what predict and evaluate do to masks; None for nothing.
+    """
+
+    postprocessing: PostprocessingSettings | None
+
+    @property
+    def settings(self) -> ModelSettings:
+        """Method, classes, and how images are prepared."""
+
+    @property
+    def mean(self) -> Sequence[float]:
+        """What is subtracted of R, G and B in 0..1."""
+
+    @property
+    def std(self) -> Sequence[float]:
+        """What R, G and B are then divided by."""
+
+    @property
+    def run(self) -> Path | None:
+        """The run folder it is from, which knows what it was trained on; None where there is none."""
+
+    def describe(self) -> Mapping[str, Any]:
+        """What identifies the model, for JSON.
+
+        Returns:
+            method, backbone, backbone_digest, precision, decoder_digest (of the trained weights) and
+            size; more where more changes a mask.
+        """
+
+    def logits(self, pixels: Array) -> Array:
+        """Logits of prepared images; called from one thread at a time.
+
+        Args:
+            pixels: (B, 3, H, W), normalised with `mean` and `std`; H and W are those of the settings,
+                or a window's.
+
+        Returns:
+            (B, K, H, W) or coarser, unbounded; K = 1 means sigmoid, K > 1 softmax over all classes.
+        """
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a network says about one image.
+
+    Attributes:
+        mask: (H, W), uint8 class ids.
+        probabilities: (classes, H, W), float32, background first; None unless asked for.
+    """
+
+    mask: NDArray[np.uint8]
+    probabilities: Array | None
+
+
+@runtime_checkable
+class Answering(Protocol):
+    """Computes masks itself: for networks whose logits are quicker to resize where they are."""
+
+    def answer(
+        self, pixels: Array, sizes: Sequence[Size], *, flips: bool = False, probabilities: bool = False
+    ) -> list[Answer]:
+        """Masks of prepared images.
+
+        Args:
+            pixels: (B, 3, H, W), normalised.
+            sizes: (H, W) of each answer.
+            flips: average the probabilities over the images and their three mirror images.
+            probabilities: return them.
+
+        Raises:
+            RunError: the logits are not finite.
+        """
+
+
+def input_size(settings: ModelSettings) -> Size:
+    """Height and width in pixels that images are resized to."""
+    return (settings.preprocessing.size, settings.preprocessing.size)

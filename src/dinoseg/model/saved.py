@@ -1,0 +1,67 @@
+"""`SavedModel`: a run folder and how its model is loaded, once it is needed; needs no torch until then."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from dinoseg.model.folder import find_run_folder
+from dinoseg.model.network import Network
+from dinoseg.progress import Progress
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """A model that is not loaded yet: what can be refused without it is refused first.
+
+    Attributes:
+        folder: a run folder, or its `model/`.
+        backbone: as for `load`, like the others.
+        accept_license: of the backbone's weights.
+        device: to load to.
+        precision: of the backbone.
+    """
+
+    folder: Path
+    backbone: str | Path | None = None
+    accept_license: bool = False
+    device: str = "cpu"
+    precision: Literal["float32", "bfloat16"] | None = None
+
+    @property
+    def run(self) -> Path:
+        """The run folder."""
+        return find_run_folder(self.folder)
+
+    def open(self, progress: Progress | None = None) -> Network:
+        """Load it; this is where torch comes in.
+
+        Raises:
+            RunError: the folder is no run, is damaged, or its decoder was trained on another backbone.
+            WeightsError: the backbone's weights are not there.
+        """
+        from dinoseg.model.loading import load
+
+        return load(
+            self.folder,
+            backbone=self.backbone,
+            accept_license=self.accept_license,
+            device=self.device,
+            precision=self.precision,
+            progress=progress,
+        )
+
+
+Model = Network | SavedModel | Path | str
+
+
+def as_model(model: Model) -> Network | SavedModel:
+    """A path as the model that is saved there; anything else as it is."""
+    return SavedModel(Path(model)) if isinstance(model, Path | str) else model
+
+
+def open_model(model: Model, progress: Progress | None = None) -> Network:
+    """The network that was given, or that of a run folder."""
+    found = as_model(model)
+    return found.open(progress) if isinstance(found, SavedModel) else found
