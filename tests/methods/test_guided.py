@@ -16,6 +16,7 @@ from dinoseg.methods.blocks.rewrites import enlarge
 from dinoseg.methods.decoder import Decoder
 from dinoseg.methods.guided.decoder import START, Guided
 from dinoseg.methods.linear.decoder import Linear
+from dinoseg.training.learning.losses import create_loss
 
 SIDE = 64
 
@@ -80,12 +81,13 @@ def learn_vessels(decoder: Decoder) -> float:
     pairs = [draw_vessels(seed) for seed in range(8)]
     images, masks = torch.stack([image for image, _ in pairs]), torch.stack([mask for _, mask in pairs])
     features = make_features(batch=8).map(torch.zeros_like)
+    loss = create_loss("dice_cross_entropy", 1, ignore=False)
     optimizer = torch.optim.AdamW(decoder.parameters(), lr=1e-2)
     learned = features.map(lambda maps: maps[:6])
-    for _ in range(60):
+    for _ in range(30):
         optimizer.zero_grad()
-        logits = decoder(learned, images[:6])[:, 0]
-        F.binary_cross_entropy_with_logits(logits, masks[:6].float()).backward()
+        logits = decoder(learned, images[:6])
+        loss(logits, masks[:6]).backward()
         optimizer.step()
     with torch.no_grad():
         found = decoder.eval()(features.map(lambda maps: maps[6:]), images[6:])[:, 0] > 0
@@ -100,4 +102,4 @@ def test_it_sees_lines_that_are_thinner_than_a_cell() -> None:
         ours = learn_vessels(create_decoder(settings, (8,) * 4, 1))
         linear = learn_vessels(Linear((8,) * 4, 1))
     assert ours > 0.75
-    assert linear == 0  # one answer for all pixels
+    assert linear < 0.35  # one answer for all pixels
