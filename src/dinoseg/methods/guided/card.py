@@ -26,7 +26,7 @@ class GuidedSettings(DecoderSettings):
 
 RECIPE = TrainSettings(
     epochs=20,
-    lr=2e-3,
+    lr=1e-3,
     weight_decay=0.01,
     loss="dice_cross_entropy",
     schedule="cosine",
