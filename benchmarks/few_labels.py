@@ -5,10 +5,10 @@
 Each setting (data set, shots) trains as `dinoseg curve` does, with the `default` preset cut to 200 steps of
 four images at 160 px: what a laptop does in minutes. segdino-v2 has width 128, dino-augseg its wavelet
 augmentation. `guided` has its own recipe: 320 and 160 px side by side, larger turns and zooms, 400 steps.
-`--size` feeds the others at another size too; such rows say so. The features are those of vit-tiny-in1k (no DINO model: the figures compare methods, not
-papers). The U-Net is trained from scratch for as many steps (`unet`), or five times as many (`unet-long`),
-on exactly the cases of each draw, and scored with our metrics on the same test split. ACDC is read as
-volumes: seven of them are slices to learn from, Dice is taken in 3D.
+`--size` feeds the others at another size too; such rows say so. The features are those of vit-tiny-in1k
+(no DINO model: the figures compare methods, not papers). The U-Net is trained from scratch for as many steps
+(`unet`), or five times as many (`unet-long`), on exactly the cases of each draw, and scored with our metrics
+on the same test split. ACDC is read as volumes: seven of them are slices to learn from, Dice is taken in 3D.
 Resumable; rows go to benchmarks/results/few_labels.csv. Two processes with different --methods may share
 the folder of runs; all settings take hours.
 """
