@@ -375,6 +375,7 @@ def test_fresh_weights_come_from_the_seed(vit: Backbone) -> None:
         ("guided", "width", 12),
         ("guided", "blocks", 2),
         ("guided", "drop", 0.0),
+        ("guided", "reach", 0),
         ("guided", "image_widths", [4, 6, 12]),
     ],
 )

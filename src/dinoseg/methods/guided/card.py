@@ -19,8 +19,11 @@ class GuidedSettings(DecoderSettings):
     width: int = Field(128, ge=1, description="channels of the context, on the grid of the features")
     blocks: int = Field(2, ge=0, description="residual blocks of the context")
     drop: float = Field(0.3, ge=0, lt=1, description="share of the context's channels dropped in training")
+    reach: int = Field(
+        1, ge=0, le=8, description="of volumes: slices on either side whose features are read as well"
+    )
     image_widths: tuple[Width, Width, Width] = Field(
-        (16, 32, 64), description="channels of the image branch at strides 2, 4 and 8"
+        (8, 16, 32), description="channels of the image branch at strides 2, 4 and 8"
     )
 
 
@@ -46,7 +49,7 @@ CARD = Card(
     settings=GuidedSettings,
     recipe=RECIPE,
     decoder="dinoseg.methods.guided.decoder:Guided",
-    size=320,
+    size=448,
     scales=(1.0, 0.5),
     published=False,
 )

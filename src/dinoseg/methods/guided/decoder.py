@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import ClassVar, cast
 
 import torch
@@ -34,6 +35,7 @@ class Guided(Decoder):
         width: channels of the context.
         blocks: residual blocks of the context.
         drop: share of the context's channels that are dropped in training.
+        reach: of volumes, how many slices on either side are read.
         image_widths: channels of the image branch at strides 2, 4 and 8.
 
     Source:
@@ -51,9 +53,12 @@ class Guided(Decoder):
         width: int = 128,
         blocks: int = 2,
         drop: float = 0.3,
-        image_widths: Sequence[int] = (16, 32, 64),
+        reach: int = 1,
+        image_widths: Sequence[int] = (8, 16, 32),
     ) -> None:
         super().__init__()
+        self.reach = reach
+        self.depth = Depth(channels, reach)
         self.probe = Probe(sum(channels), outputs)
         self.context = Context(sum(channels), width, blocks, drop)
         self.image = ImageBranch(width, image_widths)
@@ -61,11 +66,32 @@ class Guided(Decoder):
 
     def decode(self, features: Features, image: Tensor | None) -> Tensor:
         """Logits (B, K, padded height, padded width)."""
-        tokens = torch.cat(to_equal_strides(features).levels, dim=1)  # (B, C_1 + C_2 + ..., h, w)
+        tokens = torch.cat(to_equal_strides(self.depth(features)).levels, dim=1)  # (B, C_1 + C_2 + ..., h, w)
         pixels = _pad(cast(Tensor, image), features.padded)
         fine = self.image(pixels, self.context(tokens))  # (B, W_1, H / 2, W / 2)
         logits = F.conv2d(fine, self.gamma)
         return enlarge(logits + enlarge(self.probe(tokens), _size(logits)), features.padded)
+
+
+class Depth(nn.Module):
+    """Adds what the slices around show, channel by channel; nothing at the start, and nothing to an image."""
+
+    def __init__(self, channels: Sequence[int], reach: int) -> None:
+        super().__init__()
+        self.weights = nn.ParameterList(torch.zeros(2 * reach, width) for width in channels if reach)
+
+    def forward(self, features: Features) -> Features:
+        """Levels (B, C_i, h_i, w_i) of each slice and of those around it, as one."""
+        if not self.weights:
+            return features
+        if features.around is None:  # an image: a gradient for every weight nevertheless, of zero
+            added = [0.0 * weight.sum() for weight in self.weights]
+        else:
+            pairs = zip(features.around, self.weights, strict=True)
+            # (B, 2r, C, h, w) -> (B, C, h, w)
+            added = [(maps * weight[..., None, None]).sum(dim=1) for maps, weight in pairs]
+        levels = tuple(level + more for level, more in zip(features.levels, added, strict=True))
+        return replace(features, levels=levels, around=None)
 
 
 class Probe(nn.Conv2d):
@@ -128,8 +154,10 @@ class ImageBranch(nn.Module):
         self.coarse = Norm3x3(middle, coarse, stride=2)
         self.join = nn.Conv2d(context, coarse, 1)
         self.mix_coarse = Norm3x3(2 * coarse, coarse)
-        self.mix_middle = Norm3x3(coarse + middle, middle)
-        self.mix_fine = Norm3x3(middle + fine, fine)
+        self.lower_coarse = nn.Conv2d(coarse, middle, 1)
+        self.mix_middle = Norm3x3(2 * middle, middle)
+        self.lower_middle = nn.Conv2d(middle, fine, 1)
+        self.mix_fine = Norm3x3(2 * fine, fine)
 
     def forward(self, image: Tensor, context: Tensor) -> Tensor:
         """(B, 3, H, W) and (B, D, h, w) -> (B, W_1, H / 2, W / 2)."""
@@ -137,8 +165,8 @@ class ImageBranch(nn.Module):
         middle = self.middle(fine)
         coarse = self.coarse(middle)
         maps = self.mix_coarse(_beside(coarse, self.join(context)))
-        maps = self.mix_middle(_beside(middle, maps))
-        mixed: Tensor = self.mix_fine(_beside(fine, maps))
+        maps = self.mix_middle(_beside(middle, self.lower_coarse(maps)))
+        mixed: Tensor = self.mix_fine(_beside(fine, self.lower_middle(maps)))
         return mixed
 
 
