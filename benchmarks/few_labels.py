@@ -9,8 +9,9 @@ augmentation. `guided` has its own recipe: 448 and 224 px side by side, larger t
 (no DINO model: the figures compare methods, not papers). The U-Net is trained from scratch for as many steps
 (`unet`), or five times as many (`unet-long`), on exactly the cases of each draw, and scored with our metrics
 on the same test split. ACDC is read as volumes: seven of them are slices to learn from, Dice is taken in 3D.
-Resumable; rows go to benchmarks/results/few_labels.csv. Two processes with different --methods may share
-the folder of runs; all settings take hours.
+Besides the six settings there are an optic disc (drions-10) and thin drawn lines (vessels-10).
+Resumable; rows go to benchmarks/results/few_labels.csv, of which docs/images/few_labels.png is drawn. Two
+processes with different --methods may share the folder of runs; all settings take hours.
 """
 
 from __future__ import annotations
@@ -41,16 +42,20 @@ from dinoseg.model.settings import RunSettings
 from dinoseg.outputs import write_csv, write_json
 from dinoseg.training import learn_curve
 from dinoseg.training.series.outcomes import Repeats
+from drawn_vessels import draw_vessels_once
+from few_labels_picture import draw_picture
 from peer_unet import score_peer, train_unet
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT / "../shared"
 BACKBONE = SHARED / "weights/vit-tiny-in1k"
 RESULTS = ROOT / "benchmarks/results/few_labels.csv"
+PICTURE = ROOT / "docs/images/few_labels.png"
 LOCK = ROOT / "runs/few_labels.lock"  # two processes write one table
 METHODS = ("linear", "segdino-v1", "segdino-v2", "dino-unet", "dino-augseg", "guided")
 SIZE = 160  # px, of all but guided
 STEPS = 200
+DRAWN = "drawn vessels"
 PEERS = {"unet": STEPS, "unet-long": 5 * STEPS}
 CHANGES = {
     "train.epochs": 8,
@@ -83,6 +88,8 @@ SETTINGS = (
     Setting("isic-25", "isic2017-256", 25),
     Setting("tg3k-25", "tg3k", 25),
     Setting("acdc-7", "acdc", 7, guided=(("guided:model.preprocessing.context", 3),)),
+    Setting("drions-10", "drions-db", 10),
+    Setting("vessels-10", DRAWN, 10),
 )
 
 
@@ -94,8 +101,12 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=[*METHODS, "unet"], choices=[*METHODS, *PEERS])
     parser.add_argument("--runs", type=Path, default=ROOT / "runs/few_labels")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--picture", action="store_true", help=f"only draw {PICTURE.name} from the table")
     parser.add_argument("--size", type=int, default=SIZE, help="px, of the published methods")
     arguments = parser.parse_args()
+    if arguments.picture:
+        draw_picture(RESULTS, PICTURE)
+        return
     if not BACKBONE.is_dir():
         print(f"skipped: needs real images and weights in {SHARED}, which is not there")
         return
@@ -104,11 +115,14 @@ def main() -> None:
     for name in arguments.names or known:
         for method in arguments.methods:
             add_row(run(known[name], method, arguments.runs / name, arguments.draws, arguments.size))
+            draw_picture(RESULTS, PICTURE)
 
 
 def run(setting: Setting, method: str, out: Path, draws: int, size: int) -> dict[str, Any]:
     """One row of the table; a peer trains on the draws of the baseline, which are those of every method."""
-    data = SHARED / "data" / setting.data
+    data = (
+        draw_vessels_once(ROOT / "runs/vessels") if setting.data == DRAWN else SHARED / "data" / setting.data
+    )
     if method in PEERS or method == "guided":
         size = SIZE  # theirs is fixed, ours on its card
     ours = train_ours(setting, "linear" if method in PEERS else method, data, out, draws, size)
