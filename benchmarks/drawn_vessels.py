@@ -1,4 +1,4 @@
-"""Drawn vessels: thin branching lines of 1 to 5 px on a cloudy ground, for what no backbone's cells resolve."""
+"""Drawn vessels: thin branching lines of 1 to 5 px on a cloudy ground, which no backbone's cells resolve."""
 
 from __future__ import annotations
 
@@ -59,7 +59,6 @@ def _grow(
         following = place + 4 * np.array([math.cos(angle), math.sin(angle)])
         draw.line([*place, *following], fill=255, width=round(width))
         if random.random() < 0.06:
-            _grow(
-                draw, random, following, angle + random.choice([-1, 1]) * random.uniform(0.4, 1), width * 0.6
-            )
+            turn = random.choice([-1, 1]) * random.uniform(0.4, 1)
+            _grow(draw, random, following, angle + turn, 0.6 * width)
         place, width = following, width - 0.06
