@@ -82,6 +82,7 @@ def test_every_weight_of_the_network_is_given_once(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BACKBONES)
+@torch.no_grad()
 def test_the_network_of_every_size_runs(name: str) -> None:
     spec = BACKBONES[name]
     image = torch.empty(2, 3, 2 * spec.strides[-1], 3 * spec.strides[-1], device="meta")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dinoseg.cli.curve import parse_shots
-from dinoseg.cli.train import ScoredSplit
+from dinoseg.cli.options import ScoredSplitName
 from dinoseg.data.phantoms.phantoms import write_phantoms
 from dinoseg.errors import UsageError
 from dinoseg.training import learn_curve
@@ -107,4 +107,4 @@ def test_shots_are_read() -> None:
 
 def test_splits_that_can_be_scored_are_those_of_the_function() -> None:
     wanted = typing.get_type_hints(learn_curve)["split"]
-    assert set(typing.get_args(ScoredSplit)) == set(typing.get_args(typing.get_args(wanted)[0]))
+    assert set(typing.get_args(ScoredSplitName)) == set(typing.get_args(typing.get_args(wanted)[0]))

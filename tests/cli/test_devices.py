@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from dinoseg.cli.devices import check_device, list_devices
+from dinoseg.config.training import Training
 from dinoseg.errors import UsageError
-from dinoseg.training.runs.composition import require_device
 from tests.cli.commands import list_commands
 
 FAULTS = """
@@ -31,7 +31,7 @@ def test_training_offers_the_devices_that_it_accepts(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert list_devices() == ["cpu", "cuda:0", "cuda:1", "mps"]
     for device in list_devices(training=True):
-        require_device(device)
+        Training(device=device)
     with pytest.raises(UsageError, match=r"on this machine: cpu, cuda:0, cuda:1$"):
         check_device("warp", training=True)
 

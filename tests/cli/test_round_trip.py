@@ -15,8 +15,8 @@ import pytest
 from PIL import Image as PillowImage
 
 from dinoseg.cli import main
+from dinoseg.cli.options import PresetName, ShotsFromName, ShotUnitName
 from dinoseg.cli.settings import NOT_SETTABLE, list_settings
-from dinoseg.cli.train import Preset, ShotsFrom, ShotUnit
 from dinoseg.config import TrainSettings, override
 from dinoseg.data.phantoms.phantoms import write_phantoms
 from dinoseg.methods.presets import preset
@@ -114,8 +114,9 @@ def test_train_says_nothing_but_json_on_stdout(run: Run, data: Path, tmp_path: P
 def test_evaluate_shows_intervals_and_misses(run: Run, data: Path, trained: Path, tmp_path: Path) -> None:
     ended = run("evaluate", trained, data, "--out", tmp_path / "report")
     assert ended.code == 0
-    (header,) = [line for line in ended.out.splitlines() if "95 % interval" in line]
+    header, *others = [line for line in ended.out.splitlines() if "95 % interval" in line]
     assert header.split()[-5:] == ["with", "target", "missed", "false", "alarms"]
+    assert others[0].split()[-3:] == ["lesions", "predicted", "matched"]
     assert str(tmp_path / "report" / "index.html") in ended.out
     assert (tmp_path / "report" / "cases.csv").is_file()
 
@@ -185,7 +186,7 @@ def test_ctrl_c_while_training_says_how_to_go_on(data: Path, tmp_path: Path) -> 
 
 def test_choices_are_those_of_the_settings() -> None:
     fields = RunSettings.model_fields
-    for choices, name in ((Preset, "preset"), (ShotsFrom, "shots_from"), (ShotUnit, "shot_unit")):
+    for choices, name in ((PresetName, "preset"), (ShotsFromName, "shots_from"), (ShotUnitName, "shot_unit")):
         assert set(typing.get_args(choices)) == set(typing.get_args(fields[name].annotation))
 
 

@@ -55,6 +55,7 @@ def test_an_imported_run_predicts_what_the_release_did(tmp_path: Path, name: str
     model = bring_in(tmp_path, release)
     assert difference(release, tmp_path / "run") <= TOLERANCE
     assert len(model.classes) == max(2, release.logits.shape[1])
+    assert model.run == tmp_path / "run"
     assert model.size == (SIZES.get(release.method, 256),) * 2
     saved = load_file(tmp_path / "run" / "model" / "decoder.safetensors")
     loaded = dinoseg.load(tmp_path / "run").decoder.state_dict()

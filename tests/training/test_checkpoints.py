@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from dinoseg.errors import OutputError, RunError
-from dinoseg.training.learning.checkpoints import AtomicCheckpointIO, read_checkpoint
+from dinoseg.training.learning.callbacks import AtomicCheckpointIO
+from dinoseg.training.learning.checkpoints import read_checkpoint
 from tests.inference.models import BINARY, make_glass
 
 resource = pytest.importorskip("resource", reason="file sizes can be limited on Unix only")

@@ -15,12 +15,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image as PillowImage
 
-import dinoseg.training.series.repeats as repeats_module
+import dinoseg.training.series.jobs as jobs_module
 from dinoseg.config import from_yaml
 from dinoseg.data.splits.splits import load_splits
 from dinoseg.errors import ConfigError, DinosegError, RunError, SplitError, UsageError
 from dinoseg.evaluation import evaluate
 from dinoseg.evaluation.statistics import Interval
+from dinoseg.model.saved import SavedModel
 from dinoseg.model.settings import RunSettings
 from dinoseg.outputs import write_json
 from dinoseg.training import Curve, learn_curve
@@ -127,10 +128,10 @@ def test_stopped_between_runs_and_taken_up_again(
     trained = []
 
     def count(*arguments: Any, **keywords: Any) -> Any:
-        trained.append(keywords["out"])
+        trained.append(arguments[3])
         return train_run(*arguments, **keywords)
 
-    monkeypatch.setattr(repeats_module, "train_run", count)
+    monkeypatch.setattr(jobs_module, "train_run", count)
     notes = Notes()
     found = curve_small(data, tmp_path / "out", cache, draws=1, resume=True, progress=notes)
     assert len(trained) == 1
@@ -143,16 +144,16 @@ def test_stopped_between_runs_and_taken_up_again(
 def test_stopped_within_a_run_and_taken_up_again(
     whole: Curve, data: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stop(run: Path, *arguments: Any, **keywords: Any) -> Any:
-        if "1-shot" in str(run):
+    def stop(saved: SavedModel, *arguments: Any, **keywords: Any) -> Any:
+        if "1-shot" in str(run := saved.folder):
             # As if it had been stopped before the model was written, and the checkpoint was.
             shutil.rmtree(run / "model")
             raise KeyboardInterrupt
-        return evaluate(run, *arguments, **keywords)
+        return evaluate(saved, *arguments, **keywords)
 
     wanted: dict[str, Any] = {"methods": ["linear"], "draws": 1}
     with monkeypatch.context() as patch:
-        patch.setattr(repeats_module, "evaluate", stop)
+        patch.setattr(jobs_module, "evaluate", stop)
         with pytest.raises(KeyboardInterrupt):
             curve_small(data, tmp_path / "out", cache, **wanted)
     found = curve_small(data, tmp_path / "out", cache, resume=True, **wanted)

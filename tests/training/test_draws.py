@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
+import dinoseg.training.series.jobs as jobs_module
 import dinoseg.training.series.repeats as repeats_module
 from dinoseg.data import open_dataset
 from dinoseg.data.splits.splits import load_splits
@@ -114,8 +115,8 @@ def test_a_finished_series_is_not_trained_again(
     root = drawn.root
     before, notes = stamps(root / "draw-0"), Notes()
     table = (root / "draws.csv").read_text()
-    monkeypatch.setattr(repeats_module, "train_run", _refuse)
-    monkeypatch.setattr(repeats_module, "evaluate", _refuse)
+    monkeypatch.setattr(jobs_module, "train_run", _refuse)
+    monkeypatch.setattr(jobs_module, "evaluate", _refuse)
     draw_small(data, root, cache, resume=True, progress=notes)
     assert stamps(root / "draw-0") == before
     assert (root / "draws.csv").read_text() == table
@@ -143,7 +144,7 @@ def test_a_run_that_was_trained_but_not_scored_is_scored(
 ) -> None:
     root = shutil.copytree(drawn.root, tmp_path / "out")
     (root / "draw-1" / "report" / "test" / "index.html").unlink()
-    monkeypatch.setattr(repeats_module, "train_run", _refuse)
+    monkeypatch.setattr(jobs_module, "train_run", _refuse)
     draw_small(data, root, cache, resume=True)
     assert read_table(root / "draws.csv") == read_table(drawn.root / "draws.csv")
     assert (root / "draw-1" / "report" / "test" / "index.html").is_file()
@@ -290,7 +291,7 @@ def test_more_first_shots_than_a_drawn_split_kept_are_told(data: Path, cache: Pa
         ({"changes": {"model.decoder.heads": 5}, "method": "dino-unet"}, UsageError, "5"),
         ({"device": "mps"}, UsageError, "cpu or cuda"),
         ({"seed": 2**32 - 1}, ConfigError, r"train\.seed"),
-        ({"preset": "fast"}, ConfigError, "preset 'fast'"),
+        ({"preset": "fast"}, ConfigError, "'preset' takes paper or default, given 'fast'"),
     ],
 )
 def test_what_cannot_work_leaves_nothing_behind(
@@ -308,7 +309,7 @@ def test_an_error_of_a_run_says_of_which(
     def diverge(*arguments: Any, **keywords: Any) -> None:
         raise RunError("diverged")
 
-    monkeypatch.setattr(repeats_module, "train_run", diverge)
+    monkeypatch.setattr(jobs_module, "train_run", diverge)
     with pytest.raises(RunError, match=r"^linear, 2 shots, draw 0: diverged$"):
         draw_small(data, tmp_path / "out", cache)
 
@@ -319,7 +320,7 @@ def test_an_older_folder_is_refused_or_replaced(
     with pytest.raises(OutputError, match="is not empty; continue with --resume"):
         draw_small(tmp_path / "nowhere", drawn.root, cache)
     root = shutil.copytree(drawn.root, tmp_path / "out")
-    (root / ".0f3a.tmp-plan.json").write_text("left behind")
+    (root / ".0123456789ab.tmp-plan.json").write_text("left behind")
     draw_small(data, root, cache, overwrite=True, draws=1, seed=5)
     assert [row["seed"] for row in read_table(root / "draws.csv")] == ["5"]
     assert not (root / "draw-1").exists()

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-import dinoseg.training.learning.module as module_module
+import dinoseg.training.learning.step as step_module
 from dinoseg.backbones.features import Features
 from dinoseg.config import TrainSettings
 from dinoseg.methods import METHODS
@@ -130,7 +130,7 @@ def test_every_method_can_use_it(
         changed.append(not same(features, augmented))
         return augmented
 
-    monkeypatch.setattr(module_module, "augment_features", note)
+    monkeypatch.setattr(step_module, "augment_features", note)
     train_small(data, tmp_path / "off", cache, method=method, changes=changes)
     assert changed
     assert not any(changed)

@@ -6,7 +6,6 @@ import logging
 import signal
 import sys
 import warnings
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +13,7 @@ import torch
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from dinoseg.backbones.features import Features
-from dinoseg.training.fitting import _compute_on
+from dinoseg.training.features.jobs import compute_on
 from dinoseg.training.learning.guards import call_quietly, interruptible, isolated
 
 
@@ -94,18 +93,18 @@ def test_global_state_is_given_back_after_success_and_failure() -> None:
         return (*flags, torch.utils.deterministic.fill_uninitialized_memory, torch.get_rng_state().tolist())
 
     before = state()
-    with isolated():
+    with isolated("cpu"):
         change_everything()
         assert state() != before
     assert state() == before
-    with pytest.raises(ValueError, match="inside"), isolated():
+    with pytest.raises(ValueError, match="inside"), isolated("cpu"):
         raise ValueError(change_everything() or "inside")
     assert state() == before
 
 
 def test_new_tensors_are_not_filled_before_their_values_come() -> None:
     assert torch.utils.deterministic.fill_uninitialized_memory  # torch's default
-    with isolated():
+    with isolated("cpu"):
         assert not torch.utils.deterministic.fill_uninitialized_memory
 
 
@@ -135,7 +134,6 @@ def test_features_are_computed_where_the_model_is() -> None:
         seen.append(pixels.device)
         return Features((torch.ones(1, 2, 1, 1),), (16,), (16, 16), (16, 16))
 
-    model: Any = SimpleNamespace(device=torch.device("meta"), backbone=backbone)
-    features = _compute_on(model)(torch.zeros(1, 3, 16, 16))
+    features = compute_on("meta", backbone)(torch.zeros(1, 3, 16, 16))
     assert seen == [torch.device("meta")]
     assert features.levels[0].device == torch.device("cpu")

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from PIL import Image as PillowImage
 
-from dinoseg.training.learning.history import COLUMNS, History, draw_learning_curve
+from dinoseg.training.learning.history import COLUMNS, History
+from dinoseg.training.learning.learning_curve import draw_learning_curve
 from tests.backbones.tiny import Notes
 
 

@@ -80,9 +80,11 @@ def test_deep_supervision_judges_every_scale_against_the_label_of_its_grid() -> 
     label = torch.zeros(1, 5, 6, dtype=torch.uint8)
     label[:, 2:, 2:] = 1
     scales = [((label[:, :: 2**n, :: 2**n].float() * 2 - 1) * 9).unsqueeze(1) for n in range(3)]
-    assert module._judge(scales, label) < 0.01
-    alone = module._judge(scales[:1], label)
-    assert torch.equal(alone, module._loss(scales[0], label))
-    wrong = module._judge([scales[0], -scales[1], scales[2]], label)
-    expected = (module._loss(scales[0], label) + 0.5 * module._loss(-scales[1], label[:, ::2, ::2])) / 1.75
+    assert module._step.judge(scales, label) < 0.01
+    alone = module._step.judge(scales[:1], label)
+    assert torch.equal(alone, module._step.loss(scales[0], label))
+    wrong = module._step.judge([scales[0], -scales[1], scales[2]], label)
+    expected = (
+        module._step.loss(scales[0], label) + 0.5 * module._step.loss(-scales[1], label[:, ::2, ::2])
+    ) / 1.75
     assert wrong == pytest.approx(float(expected), rel=0.02)

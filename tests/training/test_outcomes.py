@@ -4,9 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from dinoseg.config import BackboneSettings
 from dinoseg.data.splits.splits import Splits, save_splits
 from dinoseg.evaluation import Report, summarise, write_report
 from dinoseg.evaluation.metrics import ClassScore
+from dinoseg.methods import decoder_settings
+from dinoseg.model.settings import ModelSettings, RunSettings
 from dinoseg.training.series.outcomes import Draw, read_draw, report_folder
 from tests.evaluation.test_regions import FOUND, TARGET, scored
 
@@ -17,7 +20,16 @@ def _read(run: Path, scores: list[ClassScore]) -> Draw:
     report = report_folder(run, split="test")
     made = Report(scores=scores, summaries=summarise(scores, seed=0), title="made", policy=())
     write_report(made, report)
-    return read_draw(run, split="test", method="linear", shots=1, draw=0, seed=0, trained_parameters=1)
+    settings = RunSettings(
+        data=run,
+        shots=1,
+        model=ModelSettings(
+            backbone=BackboneSettings(name="untrained-vitt16"),
+            decoder=decoder_settings("linear"),
+            classes={0: "background", 1: "lesion"},
+        ),
+    )
+    return read_draw(run, settings, split="test", draw=0, trained_parameters=1)
 
 
 def test_a_draw_on_data_with_regions_is_known_by_them(tmp_path: Path) -> None:

@@ -30,8 +30,8 @@ class Slow(DecoderTraining):
     def on_train_batch_end(self, *arguments):
         time.sleep(0.05)  # so that the kill comes in the middle of an epoch
 
-import dinoseg.training.fitting as fitting
-fitting.DecoderTraining = Slow
+import dinoseg.training.learning.trainer as trainer
+trainer.DecoderTraining = Slow
 train(sys.argv[1], out=sys.argv[2], changes=json.loads(sys.argv[3]), **json.loads(sys.argv[4]))
 """
 EPOCHS = 6

@@ -138,7 +138,7 @@ def test_a_new_folder_is_made(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("resume", [False, True])
 def test_what_a_killed_writer_left_is_no_run(tmp_path: Path, resume: bool) -> None:
-    (tmp_path / ".0f3a.tmp-config.yaml").write_text("half")
+    (tmp_path / ".0123456789ab.tmp-config.yaml").write_text("half")
     RunFolder(tmp_path).open(make_settings(), resume=resume, overwrite=False)
     assert (tmp_path / "config.yaml").is_file()
 

@@ -215,7 +215,7 @@ class Training:
         configured: Any = self.module.configure_optimizers()
         scheduler = configured["lr_scheduler"]
         assert scheduler["interval"] == "step"
-        steps = len(self.module.train_dataloader()) * self.module.settings.epochs
+        steps = len(self.module.train_dataloader()) * self.module._step.settings.epochs
         return [scheduler["scheduler"].lr_lambdas[0](step) for step in range(steps)]
 
     def positions(self) -> list[tuple[int, ...]]:
@@ -287,7 +287,7 @@ def test_processes_share_steps(bank: ViewBank) -> None:
     for rank in (0, 1):
         training = Training(bank, batch_size=2)
         training.trainer.global_rank, training.trainer.world_size = rank, 2
-        training.module.settings = TrainSettings(batch_size=2, steps_per_epoch=3)
+        training.module._step.settings = TrainSettings(batch_size=2, steps_per_epoch=3)
         shares.append(training.positions())
     assert [len(share) for share in shares] == [3, 3]
     assert shares[0] != shares[1]

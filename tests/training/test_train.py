@@ -15,6 +15,7 @@ import pytest
 import torch
 from PIL import Image as PillowImage
 
+import dinoseg.data.digests as digests_module
 import dinoseg.training.features.items as items_module
 import dinoseg.training.fitting as fitting
 import dinoseg.training.learning.checkpoints as checkpoints_module
@@ -35,7 +36,8 @@ from dinoseg.methods.presets import preset
 from dinoseg.model.loading import load
 from dinoseg.model.segmenter import Segmenter
 from dinoseg.model.settings import RunSettings
-from dinoseg.training.learning.history import History, draw_learning_curve
+from dinoseg.training.learning.history import History
+from dinoseg.training.learning.learning_curve import draw_learning_curve
 from dinoseg.training.learning.module import DecoderTraining
 from tests.backbones.tiny import Notes
 from tests.training.conftest import Finished
@@ -196,6 +198,7 @@ def test_every_published_recipe_trains_at_its_size(
     backbone = "untrained-vitt16"
     model = fitting.train(data, method=method, backbone=backbone, out=run, preset="paper", changes=changes)
     assert model.size == (size, size)
+    assert model.run == run
     settings = from_yaml(RunSettings, (run / "config.yaml").read_text())
     recipe = preset("paper", method)
     assert settings.train == recipe.model_copy(update=few)
@@ -344,7 +347,7 @@ def test_every_file_is_hashed_once_in_a_run(
         read.append(path)
         return content_digest(path)
 
-    monkeypatch.setattr(items_module, "content_digest", note)
+    monkeypatch.setattr(digests_module, "content_digest", note)
     train_small(data, tmp_path / "run", cache, changes={"train.epochs": 1})
     names = lists_of(data)
     assert len(read) == len(set(read)) == 2 * len([*names["train"], *names["val"]])
@@ -532,7 +535,7 @@ def test_an_older_run_is_refused_or_replaced(
     ("arguments", "kind", "words"),
     [
         ({"method": "unet"}, ConfigError, "'unet'"),
-        ({"preset": "fast"}, ConfigError, "preset 'fast'"),
+        ({"preset": "fast"}, ConfigError, "'preset' takes paper or default, given 'fast'"),
         ({"backbone": "resnet50"}, DinosegError, "resnet50"),
         ({"shots": 0}, ConfigError, "'shots'"),
         ({"shots": 99}, SplitError, "99 shots"),

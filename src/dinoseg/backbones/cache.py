@@ -208,12 +208,12 @@ class FeatureCache:
     ) -> None:
         self.backbone = backbone
         self.store = store
-        self._dtype = dtype
+        self.dtype = dtype
         self._digest = digest
 
     def key(self, *parts: str) -> str:
         """Key of an entry from what names the pixels: content, preprocessing, view."""
-        return entry_key(ENTRY_FORMAT, self._digest, self._dtype, *parts)
+        return entry_key(ENTRY_FORMAT, self._digest, self.dtype, *parts)
 
     def __contains__(self, key: str) -> bool:
         return key in self.store
@@ -240,7 +240,14 @@ class FeatureCache:
 
     def compute(self, pixels: Tensor) -> dict[str, Tensor]:
         """The entry of one image (3, H, W), normalised; not yet remembered. May be called in any thread."""
-        return _pack(self.backbone(pixels.unsqueeze(0)), DTYPES[self._dtype])
+        return compute_entry(self.backbone, pixels, self.dtype)
+
+
+def compute_entry(
+    backbone: Callable[[Tensor], Features], pixels: Tensor, dtype: Literal["float32", "bfloat16"]
+) -> dict[str, Tensor]:
+    """What is remembered of one image (3, H, W), normalised: its maps, stored as `dtype`."""
+    return _pack(backbone(pixels.unsqueeze(0)), DTYPES[dtype])
 
 
 def _identify(path: Path) -> tuple[int, int, int] | None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dinoseg.backbones.architecture import ConvNeXtSettings
+from dinoseg.backbones.packing import Linear
 
 
 class ConvNeXt(nn.Module):
@@ -73,17 +74,17 @@ class Block(nn.Module):
 
     def __init__(self, settings: ConvNeXtSettings, width: int) -> None:
         super().__init__()
-        self.silu = settings.hidden_act == "silu"
+        self.gelu = settings.hidden_act == "gelu"
         self.depthwise = nn.Conv2d(width, width, 7, padding=3, groups=width)
         self.norm = nn.LayerNorm(width, settings.layer_norm_eps)
-        self.widen = nn.Linear(width, 4 * width)
-        self.narrow = nn.Linear(4 * width, width)
+        self.widen = Linear(width, 4 * width, gelu=self.gelu)
+        self.narrow = Linear(4 * width, width)
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, h, w) -> (B, C, h, w)."""
-        bend = F.silu if self.silu else F.gelu
         places = self.depthwise(features).permute(0, 2, 3, 1)  # (B, C, h, w) -> (B, h, w, C)
-        changed: Tensor = self.narrow(bend(self.widen(self.norm(places))))
+        hidden = self.widen(self.norm(places))
+        changed: Tensor = self.narrow(hidden if self.gelu else F.silu(hidden))
         return features + changed.permute(0, 3, 1, 2)  # (B, h, w, C) -> (B, C, h, w)
 
 

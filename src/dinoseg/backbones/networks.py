@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dinoseg.backbones.architecture import ConvNeXtSettings, Settings, ViTSettings
 from dinoseg.backbones.convnext import ConvNeXt
@@ -25,12 +25,13 @@ def build_network(weights: PublishedWeights, *, depth: int, dtype: torch.dtype) 
         depth: how many blocks or stages; what lies beyond is left out.
         dtype: of all weights.
     """
-    network = build_empty(weights.settings, depth=depth).to(dtype).to_empty(device="cpu")
-    own = dict(network.named_parameters())
-    with torch.no_grad():
-        for name, tensor in arrange(weights, depth=depth):  # one at a time: the largest fill half of a memory
-            own[name].copy_(tensor)
-    return network.eval().requires_grad_(False)
+    network = build_empty(weights.settings, depth=depth)
+    for name, tensor in arrange(weights, depth=depth):  # one at a time: the largest fill half of a memory
+        owner, _, own = name.rpartition(".")
+        # Set, not copied into memory made for all of them: that step of torch loads its symbolic algebra.
+        value = tensor.detach().to(dtype=dtype, copy=True, memory_format=torch.contiguous_format)
+        setattr(network.get_submodule(owner), own, nn.Parameter(value, requires_grad=False))
+    return network.eval()
 
 
 def build_empty(settings: Settings, *, depth: int | None = None) -> Network:

@@ -14,6 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dinoseg.backbones.architecture import DINOv3ViTSettings, ViTSettings
+from dinoseg.backbones.packing import Linear, attend
+
+Turn = tuple[Tensor, Tensor]
+GRIDS_KEPT = 8  # images of a folder have few sizes
 
 
 class ViT(nn.Module):
@@ -77,7 +81,7 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(width, eps)
         self.mlp = MLP(settings)
 
-    def forward(self, tokens: Tensor, rotation: tuple[Tensor, Tensor] | None) -> Tensor:
+    def forward(self, tokens: Tensor, rotation: Turn | None) -> Tensor:
         """(B, N, C) -> (B, N, C)."""
         tokens = tokens + self.attention(self.norm1(tokens), rotation)
         changed: Tensor = tokens + self.mlp(self.norm2(tokens))
@@ -90,16 +94,17 @@ class Attention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width)
-        self.project = nn.Linear(width, width)
+        self.qkv = Linear(width, 3 * width)
+        self.project = Linear(width, width)
 
-    def forward(self, tokens: Tensor, rotation: tuple[Tensor, Tensor] | None) -> Tensor:
+    def forward(self, tokens: Tensor, rotation: Turn | None) -> Tensor:
         """(B, N, C) -> (B, N, C)."""
-        split = self.qkv(tokens).unflatten(-1, (3, self.heads, -1))  # (B, N, 3C) -> (B, N, 3, heads, d)
-        query, key, value = split.permute(2, 0, 3, 1, 4)  # (B, heads, N, d) each
-        if rotation is not None:
-            query, key = rotate(query, rotation), rotate(key, rotation)
-        attended = F.scaled_dot_product_attention(query, key, value)
+        # (B, N, 3C) -> (B, N, 3, heads, d)
+        split = torch.unflatten(self.qkv(tokens), -1, (3, self.heads, -1))
+        asking = split[:, :, :2] if rotation is None else rotate(split[:, :, :2], rotation)
+        query, key = asking.permute(2, 0, 3, 1, 4)  # (B, heads, N, d) each
+        value = split[:, :, 2].transpose(1, 2)  # (B, N, heads, d) -> (B, heads, N, d)
+        attended = attend(query, key, value)
         projected: Tensor = self.project(attended.transpose(1, 2).flatten(2))  # (B, heads, N, d) -> (B, N, C)
         return projected
 
@@ -110,19 +115,21 @@ class MLP(nn.Module):
     def __init__(self, settings: ViTSettings) -> None:
         super().__init__()
         self.gated = settings.gated
-        self.silu = settings.activation == "silu"
-        self.widen = nn.Linear(settings.hidden_size, settings.hidden * (2 if self.gated else 1))
-        self.narrow = nn.Linear(settings.hidden, settings.hidden_size)
+        self.bend = F.silu if settings.activation == "silu" else F.gelu
+        # GELU of all hidden units, the commonest, is part of the layer.
+        self.bends_all = not self.gated and settings.activation == "gelu"
+        units = settings.hidden * (2 if self.gated else 1)
+        self.widen = Linear(settings.hidden_size, units, gelu=self.bends_all)
+        self.narrow = Linear(settings.hidden, settings.hidden_size)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(B, N, C) -> (B, N, C)."""
-        bend = F.silu if self.silu else F.gelu
         hidden = self.widen(tokens)
         if self.gated:
-            gate, gated = hidden.chunk(2, dim=-1)
-            hidden = bend(gate) * gated
-        else:
-            hidden = bend(hidden)
+            gate, hidden = hidden.chunk(2, dim=-1)
+            hidden = self.bend(gate) * hidden
+        elif not self.bends_all:
+            hidden = self.bend(hidden)
         narrowed: Tensor = self.narrow(hidden)
         return narrowed
 
@@ -156,19 +163,41 @@ class Rotation(nn.Module):
         self.special = 1 + settings.registers
         self.pairs = settings.hidden_size // settings.num_attention_heads // 2
         self.theta = settings.rope_theta
+        self._known: dict[tuple[object, ...], Turn] = {}
 
-    def forward(self, grid: torch.Size, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Cosines and sines (special + N, pairs) in the type of `image`; special tokens do not turn."""
+    def forward(self, grid: torch.Size, image: Tensor) -> Turn:
+        """Cosines and sines (special + N, 1, 1, pairs) in the type of `image`; special tokens do not turn.
+
+        Those of the last grids are remembered.
+        """
+        if torch.compiler.is_compiling():  # what is remembered would be no numbers
+            return self._compute(grid, image)
+        key = (*grid, image.dtype, image.device)
+        found = self._known.get(key)
+        if found is None:
+            found = self._compute(grid, image)
+            if len(self._known) >= GRIDS_KEPT:
+                self._known.clear()
+            self._known[key] = found
+        return found
+
+    def _compute(self, grid: torch.Size, image: Tensor) -> Turn:
         rows, columns = ((torch.arange(side, device=image.device) + 0.5) / side * 2 - 1 for side in grid)
         centres = torch.stack(torch.meshgrid(rows, columns, indexing="ij"), dim=-1).flatten(0, 1)  # (N, 2)
         steps = torch.arange(self.pairs // 2, device=image.device) * (2 / self.pairs)
         angles = 2 * math.pi * centres[:, :, None] / self.theta**steps  # (N, 2, pairs / 2)
-        angles = F.pad(angles.flatten(1), (0, 0, self.special, 0))  # (special + N, pairs)
+        angles = F.pad(angles.flatten(1), (0, 0, self.special, 0))[:, None, None]
         return angles.cos().to(image.dtype), angles.sin().to(image.dtype)
 
 
-def rotate(heads: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
-    """Turn the pairs (i, i + d/2) of (B, heads, N, d) by their angles."""
+def rotate(heads: Tensor, rotation: Turn) -> Tensor:
+    """Turn the pairs (i, i + d/2) of (B, N, 2, heads, d) by their angles; what is given is used up."""
     cos, sin = rotation
-    first, second = heads.chunk(2, dim=-1)
-    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
+    half = heads.shape[-1] // 2
+    first, second = heads[..., :half], heads[..., half:]
+    if torch.compiler.is_compiling():  # recorded for another program, which changes nothing in place
+        return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
+    turned = first * sin
+    first.mul_(cos).addcmul_(second, sin, value=-1)
+    second.mul_(cos).add_(turned)
+    return heads

@@ -12,8 +12,16 @@ from dinoseg.cli.options import (
     Backbone,
     DataFolder,
     Debug,
+    DrawsEach,
+    FirstSeed,
     Json,
+    MethodAssignments,
     Overwrite,
+    Preset,
+    ResumeCurve,
+    ScoredSplit,
+    ShotsFrom,
+    ShotUnit,
     Splits,
     Threads,
     TrainBatchSize,
@@ -22,7 +30,7 @@ from dinoseg.cli.options import (
 )
 from dinoseg.cli.output import session
 from dinoseg.cli.spreads import tell_curve
-from dinoseg.cli.train import Preset, ScoredSplit, ShotsFrom, ShotUnit
+from dinoseg.cli.training import GO_ON, choose_training
 from dinoseg.errors import UsageError
 
 
@@ -34,35 +42,19 @@ def curve(
     ],
     backbone: Backbone,
     out: Annotated[Path, typer.Option(help="The folder for picture, tables and runs.", metavar="DIR")],
-    draws: Annotated[
-        int, typer.Option(help="Trainings of each method and number of shots.", min=1, metavar="N")
-    ] = 3,
-    preset: Annotated[
-        Preset, typer.Option(help="default: our recipe; paper: the methods' published ones.")
-    ] = "default",
-    shots_from: Annotated[
-        ShotsFrom, typer.Option(help="Draw the shots (seeded), or take the first of the training split.")
-    ] = "random",
-    shot_unit: Annotated[ShotUnit, typer.Option(help="What one shot is; a group is a patient.")] = "case",
-    split: Annotated[
-        ScoredSplit | None,
-        typer.Option(help="What is scored; test where it holds cases, else val, if not given."),
-    ] = None,
+    draws: DrawsEach = 3,
+    preset: Preset = "default",
+    shots_from: ShotsFrom = "random",
+    shot_unit: ShotUnit = "case",
+    split: ScoredSplit = None,
     splits: Splits = None,
-    seed: Annotated[int, typer.Option(help="Of the first draw.", min=0)] = 0,
-    assignments: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            help="A setting of `dinoseg info settings`, or METHOD:KEY=VALUE for one; may be repeated.",
-            metavar="KEY=VALUE",
-        ),
-    ] = None,
+    seed: FirstSeed = 0,
+    assignments: MethodAssignments = None,
     device: TrainDevice = "cpu",
     precision: TrainPrecision = None,
     batch_size: TrainBatchSize = None,
     threads: Threads = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted curve.")] = False,
+    resume: ResumeCurve = False,
     overwrite: Overwrite = False,
     accept_license: AcceptLicense = False,
     as_json: Json = False,
@@ -72,41 +64,13 @@ def curve(
 
     Example: dinoseg curve data --shots 1,5,10 --methods segdino-v1,linear --backbone dinov3_vits16 --out c
     """
-    with session(
-        as_json=as_json, debug=debug, resume="run the same command with --resume to go on"
-    ) as output:
-        from dinoseg.cli.devices import check_device, keep_freed_memory, limit_threads
-        from dinoseg.cli.settings import collect_changes
-
-        numbers = parse_shots(shots)
-        changes = collect_changes(
-            assignments, {"model.backbone.precision": precision, "train.batch_size": batch_size}
-        )
-        limit_threads(threads)
-        keep_freed_memory()
-        check_device(device, training=True)
+    given = {**locals(), "shots": None}  # the options are named as the fields of Training
+    with session(as_json=as_json, debug=debug, resume=GO_ON) as output:
+        lists = _split_list(methods), parse_shots(shots)
+        how = choose_training(given)
         from dinoseg.training import learn_curve
 
-        found = learn_curve(
-            data,
-            methods=_split_list(methods),
-            shots=numbers,
-            backbone=backbone,
-            out=out,
-            draws=draws,
-            preset=preset,
-            shots_from=shots_from,
-            shot_unit=shot_unit,
-            split=split,
-            splits=splits,
-            changes=changes,
-            seed=seed,
-            device=device,
-            accept_license=accept_license,
-            resume=resume,
-            overwrite=overwrite,
-            progress=output.progress,
-        )
+        found = learn_curve(data, out, *lists, draws, split=split, how=how, progress=output.progress)
         output.facts = {"out": out, "split": found.split, "picture": found.picture, "table": found.table}
         output.facts |= {"summary": found.summary, "repeats": found.repeats}
         tell_curve(output, found)

@@ -17,7 +17,7 @@ from typing import Literal
 from dinoseg.backbones.weights_settings import WeightsSettings, read_settings
 
 PACKAGES = (
-    *("torch", "lightning", "monai", "numpy", "scipy", "pillow", "tifffile", "nibabel"),
+    *("torch", "lightning", "numpy", "scipy", "pillow", "tifffile", "nibabel"),
     *("h5py", "safetensors", "huggingface_hub", "pydantic", "typer", "rich", "matplotlib", "tensorboard"),
 )
 EXTRAS = {

@@ -16,12 +16,16 @@ AcceptLicense = Annotated[
     bool, typer.Option("--accept-license", help="Accept the licence of the backbone's weights; remembered.")
 ]
 Device = Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1, mps.", metavar="DEVICE")]
-# Without mps, where training was never tried: training/composition.require_device.
+# Without mps, where training was never tried: config/training.DEVICES.
 TrainDevice = Annotated[
     str, typer.Option("--device", help="Where to compute: cpu, cuda, cuda:1.", metavar="DEVICE")
 ]
 # As in dinoseg.config, which takes too long to import for --help; a test compares them.
 PrecisionName = Literal["float32", "bfloat16"]
+PresetName = Literal["default", "paper"]
+ShotsFromName = Literal["random", "first"]
+ShotUnitName = Literal["case", "group"]
+ScoredSplitName = Literal["test", "val"]
 Precision = Annotated[
     PrecisionName | None,
     typer.Option(
@@ -44,6 +48,46 @@ TrainBatchSize = Annotated[
         "--batch-size", help="Images of a training step; the preset's if not given.", min=1, metavar="N"
     ),
 ]
+Preset = Annotated[PresetName, typer.Option(help="default: our recipe; paper: the method's published one.")]
+Shots = Annotated[int | None, typer.Option(help="Train on so many cases only.", min=1, metavar="K")]
+ShotsFrom = Annotated[
+    ShotsFromName, typer.Option(help="Draw the shots (seeded), or take the first of the training split.")
+]
+ShotUnit = Annotated[ShotUnitName, typer.Option(help="What one shot is; a group is a patient.")]
+Seed = Annotated[int, typer.Option(help="Of everything that is drawn at random.", min=0)]
+FirstSeed = Annotated[int, typer.Option("--seed", help="Of the first draw.", min=0)]
+Assignments = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="A setting of `dinoseg info settings`; may be repeated.", metavar="KEY=VALUE"),
+]
+MethodAssignments = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="A setting of `dinoseg info settings`, or METHOD:KEY=VALUE for one; may be repeated.",
+        metavar="KEY=VALUE",
+    ),
+]
+Draws = Annotated[
+    int | None,
+    typer.Option(
+        help="Train on so many draws of the shots, score each, report the spread.", min=1, metavar="N"
+    ),
+]
+DrawsEach = Annotated[
+    int,
+    typer.Option("--draws", help="Trainings of each method and number of shots.", min=1, metavar="N"),
+]
+DrawsSplit = Annotated[
+    ScoredSplitName | None,
+    typer.Option("--split", help="What --draws scores; test where it holds cases, else val, if not given."),
+]
+ScoredSplit = Annotated[
+    ScoredSplitName | None,
+    typer.Option("--split", help="What is scored; test where it holds cases, else val, if not given."),
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")]
+ResumeCurve = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted curve.")]
 BatchSize = Annotated[int, typer.Option(help="Images or windows at once.", min=1, metavar="N")]
 Method = Annotated[str, typer.Option(help="A method of `dinoseg info methods`.", metavar="METHOD")]
 Backbone = Annotated[

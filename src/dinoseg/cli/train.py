@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dinoseg.cli.options import (
     AcceptLicense,
+    Assignments,
     Backbone,
     DataFolder,
     Debug,
+    Draws,
+    DrawsSplit,
     Json,
     Method,
     Overwrite,
+    Preset,
+    Resume,
+    Seed,
+    Shots,
+    ShotsFrom,
+    ShotUnit,
     Splits,
     Threads,
     TrainBatchSize,
@@ -24,16 +33,12 @@ from dinoseg.cli.options import (
 )
 from dinoseg.cli.output import Output, session
 from dinoseg.cli.spreads import tell_draws
+from dinoseg.cli.training import GO_ON, choose_training
 from dinoseg.errors import UsageError
 
 if TYPE_CHECKING:
+    from dinoseg.config.training import Training
     from dinoseg.model.segmenter import Segmenter
-
-# As in dinoseg.config, which takes too long to import for --help; a test compares them.
-Preset = Literal["default", "paper"]
-ShotsFrom = Literal["random", "first"]
-ShotUnit = Literal["case", "group"]
-ScoredSplit = Literal["test", "val"]
 
 
 def train(
@@ -41,39 +46,20 @@ def train(
     out: Annotated[Path, typer.Option(help="The run folder to make.", metavar="RUN")],
     method: Method,
     backbone: Backbone,
-    preset: Annotated[
-        Preset, typer.Option(help="default: our recipe; paper: the method's published one.")
-    ] = "default",
-    shots: Annotated[
-        int | None, typer.Option(help="Train on so many cases only.", min=1, metavar="K")
-    ] = None,
-    shots_from: Annotated[
-        ShotsFrom, typer.Option(help="Draw the shots (seeded), or take the first of the training split.")
-    ] = "random",
-    shot_unit: Annotated[ShotUnit, typer.Option(help="What one shot is; a group is a patient.")] = "case",
+    preset: Preset = "default",
+    shots: Shots = None,
+    shots_from: ShotsFrom = "random",
+    shot_unit: ShotUnit = "case",
     splits: Splits = None,
-    seed: Annotated[int, typer.Option(help="Of everything that is drawn at random.", min=0)] = 0,
-    assignments: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", help="A setting of `dinoseg info settings`; may be repeated.", metavar="KEY=VALUE"
-        ),
-    ] = None,
+    seed: Seed = 0,
+    assignments: Assignments = None,
     device: TrainDevice = "cpu",
     precision: TrainPrecision = None,
     batch_size: TrainBatchSize = None,
     threads: Threads = None,
-    draws: Annotated[
-        int | None,
-        typer.Option(
-            help="Train on so many draws of the shots, score each, report the spread.", min=1, metavar="N"
-        ),
-    ] = None,
-    split: Annotated[
-        ScoredSplit | None,
-        typer.Option(help="What --draws scores; test where it holds cases, else val, if not given."),
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
+    draws: Draws = None,
+    split: DrawsSplit = None,
+    resume: Resume = False,
     overwrite: Overwrite = False,
     accept_license: AcceptLicense = False,
     as_json: Json = False,
@@ -83,49 +69,27 @@ def train(
 
     Example: dinoseg train data/kvasir --method segdino-v2 --backbone dinov3_vits16 --out runs/kvasir
     """
-    with session(
-        as_json=as_json, debug=debug, resume="run the same command with --resume to go on"
-    ) as output:
-        from dinoseg.cli.devices import check_device, keep_freed_memory, limit_threads
-        from dinoseg.cli.settings import collect_changes
-
-        changes = collect_changes(
-            assignments, {"model.backbone.precision": precision, "train.batch_size": batch_size}
-        )
-        limit_threads(threads)
-        keep_freed_memory()
-        check_device(device, training=True)
+    given = locals()  # the options are named as the fields of Training
+    with session(as_json=as_json, debug=debug, resume=GO_ON) as output:
+        how = choose_training(given)
         _refuse_lone_options(shots, draws, split)
-        _refuse_lone_choices(shots, shots_from, shot_unit)
-        common: dict[str, Any] = {
-            "method": method,
-            "backbone": backbone,
-            "out": out,
-            "preset": preset,
-            "shots": shots,
-            "shots_from": shots_from,
-            "shot_unit": shot_unit,
-            "splits": splits,
-            "changes": changes,
-            "seed": seed,
-            "device": device,
-            "accept_license": accept_license,
-            "resume": resume,
-            "overwrite": overwrite,
-            "progress": output.progress,
-        }
-        if draws is not None:
-            from dinoseg.training import train_draws
-
-            found = train_draws(data, draws=draws, split=split, **common)
-            output.facts = {"out": out, "split": found.split, "repeats": found.repeats}
-            tell_draws(output, found)
+        _refuse_lone_choices(how)
+        if draws is None:
+            _train_once(output, data, out, how)
             return
-        from dinoseg.training import train as run_training
+        from dinoseg.training import train_draws
 
-        model = run_training(data, **common)
-        output.facts = {"run": out, **describe_model(model)}
-        _tell(output, data, out)
+        found = train_draws(data, out, draws, split=split, how=how, progress=output.progress)
+        output.facts = {"out": out, "split": found.split, "repeats": found.repeats}
+        tell_draws(output, found)
+
+
+def _train_once(output: Output, data: Path, out: Path, how: Training) -> None:
+    from dinoseg.training import train
+
+    model = train(data, out, how=how, progress=output.progress)
+    output.facts = {"run": out, **describe_model(model)}
+    _tell(output, data, out)
 
 
 def _refuse_lone_options(shots: int | None, draws: int | None, split: str | None) -> None:
@@ -137,10 +101,10 @@ def _refuse_lone_options(shots: int | None, draws: int | None, split: str | None
         )
 
 
-def _refuse_lone_choices(shots: int | None, shots_from: str, shot_unit: str) -> None:
-    given = {"--shots-from": shots_from != "random", "--shot-unit": shot_unit != "case"}
+def _refuse_lone_choices(how: Training) -> None:
+    given = {"--shots-from": how.shots_from != "random", "--shot-unit": how.shot_unit != "case"}
     for option, chosen in given.items():
-        if chosen and shots is None:
+        if chosen and how.shots is None:
             raise UsageError(f"{option} says how shots are taken; say how many with --shots K")
 
 

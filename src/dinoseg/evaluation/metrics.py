@@ -10,7 +10,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from dinoseg.data.case import IGNORE_ID
 from dinoseg.errors import LabelError, UsageError
+from dinoseg.evaluation.lesions import DEFAULT_IOU, LesionScore, score_lesions
 from dinoseg.evaluation.surfaces import Mask, bounding_box, measure_surfaces
 
 Outcome = Literal["scored", "both_empty", "missed", "false_alarm"]
@@ -42,6 +44,7 @@ class ClassScore:
         unit: "mm" where the spacing is known, else "px".
         kind: "class", "region", or "class and region" where a region is one class.
         region: the class ids whose union a region is; empty for what is a class only.
+        lesions: its connected components and how they were matched; None where that is not known.
     """
 
     case: str
@@ -59,6 +62,7 @@ class ClassScore:
     unit: Unit
     kind: Kind = "class"
     region: tuple[int, ...] = ()
+    lesions: LesionScore | None = None
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,19 @@ class _Values:
     outcome: Outcome
     target_size: int
     prediction_size: int
+    lesions: LesionScore
+
+
+@dataclass(frozen=True)
+class _Rules:
+    """How the masks of one case are measured."""
+
+    spacing: tuple[float, ...] | None
+    tolerance: float
+    match_iou: float
+
+    def cells(self, ndim: int) -> tuple[float, ...]:
+        return self.spacing or (1.0,) * ndim
 
 
 def score_case(
@@ -102,6 +119,7 @@ def score_case(
     case: str,
     group: str,
     regions: Mapping[str, Sequence[int]] | None = None,
+    match_iou: float = DEFAULT_IOU,
 ) -> list[ClassScore]:
     """Score every foreground class of one case, and every region as the union of its classes.
 
@@ -115,6 +133,7 @@ def score_case(
         group: patient or video of the case.
         regions: name -> ids of the classes whose union it is. A region of one class is that class, and
             of two names for one union the first counts.
+        match_iou: two lesions match where their IoU is above it.
 
     Returns:
         One score per foreground class, in the order of `classes`, then one per region of several classes.
@@ -122,16 +141,26 @@ def score_case(
     Raises:
         LabelError: the shapes differ, a mask holds an id that is not in `classes`, or a region the
             background or such an id.
-        UsageError: `tolerance` or `spacing` makes no sense.
+        UsageError: `tolerance`, `spacing` or `match_iou` makes no sense.
     """
     _check(prediction, target, classes, spacing, tolerance, case)
-    sizes = spacing or (1.0,) * target.ndim
+    rules = _Rules(spacing, tolerance, match_iou)
     unit: Unit = "px" if spacing is None else "mm"
     scores = []
     for part in _list_parts(classes, regions or {}):
-        values = _score_class(part.mask(prediction), part.mask(target), sizes, tolerance)
+        values = _score_class(part.mask(prediction), part.mask(target), rules)
         scores.append(ClassScore(case=case, group=group, unit=unit, **vars(part), **vars(values)))
     return scores
+
+
+def leave_out(prediction: NDArray[np.uint8], target: NDArray[np.uint8]) -> None:
+    """Make background of both masks, in place, where the target says that nobody decided."""
+    planes = ((prediction, target),) if target.ndim == 2 else zip(prediction, target, strict=True)
+    for predicted, wanted in planes:
+        undecided = wanted == IGNORE_ID
+        if undecided.any():
+            predicted[undecided] = 0
+            wanted[undecided] = 0
 
 
 def of_headline(scores: Sequence[ClassScore]) -> list[ClassScore]:
@@ -173,34 +202,36 @@ def _find_unions(
     return unions
 
 
-def _score_class(prediction: Mask, target: Mask, spacing: tuple[float, ...], tolerance: float) -> _Values:
+def _score_class(prediction: Mask, target: Mask, rules: _Rules) -> _Values:
     box_p, box_t = bounding_box(prediction), bounding_box(target)
     if box_p is None or box_t is None:
-        return _score_empty(prediction, target, spacing)
+        return _score_empty(prediction, target, rules)
     box = tuple(slice(min(p.start, t.start), max(p.stop, t.stop)) for p, t in zip(box_p, box_t, strict=True))
     prediction, target = prediction[box], target[box]
     common = int(np.count_nonzero(prediction & target))
     predicted, wanted = int(np.count_nonzero(prediction)), int(np.count_nonzero(target))
-    distances = measure_surfaces(prediction, target, spacing)
+    distances = measure_surfaces(prediction, target, rules.cells(target.ndim))
     return _Values(
         dice=2 * common / (predicted + wanted),
         iou=common / (predicted + wanted - common),
         hd95=distances.hausdorff(95),
         assd=distances.mean(),
-        nsd=distances.share_within(tolerance),
+        nsd=distances.share_within(rules.tolerance),
         outcome="scored",
         target_size=wanted,
         prediction_size=predicted,
+        lesions=score_lesions(prediction, target, spacing=rules.spacing, match_iou=rules.match_iou),
     )
 
 
-def _score_empty(prediction: Mask, target: Mask, spacing: tuple[float, ...]) -> _Values:
+def _score_empty(prediction: Mask, target: Mask, rules: _Rules) -> _Values:
     predicted, wanted = int(np.count_nonzero(prediction)), int(np.count_nonzero(target))
     agreed = predicted == wanted
     overlap = 1.0 if agreed else 0.0
-    distance = 0.0 if agreed else image_diagonal(target.shape, spacing)
+    distance = 0.0 if agreed else image_diagonal(target.shape, rules.cells(target.ndim))
     outcome: Outcome = "both_empty" if agreed else "missed" if wanted else "false_alarm"
-    return _Values(overlap, overlap, distance, distance, overlap, outcome, wanted, predicted)
+    lesions = score_lesions(prediction, target, spacing=rules.spacing, match_iou=rules.match_iou)
+    return _Values(overlap, overlap, distance, distance, overlap, outcome, wanted, predicted, lesions)
 
 
 def _check(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from dinoseg.errors import DataError, UsageError
 from dinoseg.evaluation.definitions import DISTANCES, METRICS
+from dinoseg.evaluation.lesion_summary import LesionSummary, summarise_lesions
 from dinoseg.evaluation.metrics import ClassScore, Kind, Outcome, Unit, add_kind
 from dinoseg.evaluation.statistics import Interval, bootstrap_interval
 
@@ -60,6 +61,7 @@ class ClassSummary:
         metrics: one summary per score, in the order of `METRICS`.
         kind: "class", "region", "class and region" (a region that is one class), or "mean".
         region: the class ids whose union a region is; empty for other rows.
+        lesions: the lesions of all cases; None for a mean, and where they were not scored.
 
     In the row of a mean over classes or regions the four counts are sums over them.
     """
@@ -76,6 +78,7 @@ class ClassSummary:
     metrics: tuple[MetricSummary, ...]
     kind: RowKind = "class"
     region: tuple[int, ...] = ()
+    lesions: LesionSummary | None = None
 
     @property
     def title(self) -> str:
@@ -122,7 +125,15 @@ def summarise(
 
     def row(*members: Sequence[ClassScore], mean: str = "") -> ClassSummary:
         table = _tabulate(members, protocol)
-        return _row(members, table, _summarise_metrics(table, seed, draws), mean)
+        found = _row(members, table, _summarise_metrics(table, seed, draws), mean)
+        lesions = (
+            None
+            if mean
+            else summarise_lesions(
+                [score.lesions for score in members[0]], table.groups, seed=seed, draws=draws
+            )
+        )
+        return replace(found, lesions=lesions)
 
     classes = [column for column in columns if column[0].class_id is not None]
     regions = [column for column in columns if column[0].region]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinoseg.config import Inference
-from dinoseg.data.case import IGNORE_ID, Case
+from dinoseg.data.case import Case
 from dinoseg.data.cases.files import CaseFiles
 from dinoseg.data.cases.images import read_case
 from dinoseg.data.labels.mapping import LabelMapping
@@ -19,6 +19,7 @@ from dinoseg.data.tensors.transforms import resize_image, resize_label
 from dinoseg.errors import DataError, LabelError, UsageError
 from dinoseg.evaluation.contents import Failure
 from dinoseg.evaluation.examples import draw_example
+from dinoseg.evaluation.metrics import leave_out
 from dinoseg.evaluation.summary import Protocol
 from dinoseg.inference.engine import Prepared, answer_whole, prepare, segment
 from dinoseg.model.network import Network, input_size
@@ -93,16 +94,6 @@ def stream_views(
             if mapping.ignore is not None:
                 leave_out(view.prediction, view.target)
             yield view
-
-
-def leave_out(prediction: NDArray[np.uint8], target: NDArray[np.uint8]) -> None:
-    """Make background of both masks, in place, where the target says that nobody decided."""
-    planes = ((prediction, target),) if target.ndim == 2 else zip(prediction, target, strict=True)
-    for predicted, wanted in planes:
-        undecided = wanted == IGNORE_ID
-        if undecided.any():
-            predicted[undecided] = 0
-            wanted[undecided] = 0
 
 
 def _read_labelled(files: CaseFiles, mapping: LabelMapping) -> Case:

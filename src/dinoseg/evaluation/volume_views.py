@@ -17,7 +17,7 @@ from dinoseg.data.volumes.slices import plane_axis
 from dinoseg.errors import DataError, LabelError, UsageError
 from dinoseg.evaluation.contents import Failure
 from dinoseg.evaluation.examples import draw_example
-from dinoseg.evaluation.views import leave_out
+from dinoseg.evaluation.metrics import leave_out
 from dinoseg.inference.results.volume_prediction import VolumePrediction
 from dinoseg.inference.volumes import segment_volume
 from dinoseg.model.network import Network

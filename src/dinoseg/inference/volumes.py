@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from dinoseg.config import Inference
 from dinoseg.data.case import Case, Image
-from dinoseg.data.cases.volumes import VolumeSlices
+from dinoseg.data.cases.volumes import VolumeSlices, intensity_rule
 from dinoseg.data.dicom import DicomVolume
-from dinoseg.data.volumes import LabelVolume, Plane, Volume, to_canonical
+from dinoseg.data.volumes import LabelVolume, Plane, Volume, find_doubts, to_canonical
 from dinoseg.data.volumes.slices import plane_axis
 from dinoseg.errors import DataError, UsageError
 from dinoseg.inference.engine import Prepared, prepare, segment, segment_slabs
@@ -107,6 +107,7 @@ def _describe(work: _Work, volume: Volume, label: LabelVolume) -> VolumePredicti
         preprocessing=settings.preprocessing,
         method=settings.decoder.method,
         reference=volume.reference if isinstance(volume, DicomVolume) else None,
+        warnings=_find_doubts(work.model, volume),
     )
 
 
@@ -160,6 +161,11 @@ def _refuse_other_channels(model: Network, volume: Volume) -> None:
             f"{volume.source} has {volume.channels} channels, and the model was trained on {wanted}; give "
             "a 4D file with all of them, or NAME_0000 with the others beside it"
         )
+
+
+def _find_doubts(model: Network, volume: Volume) -> tuple[str, ...]:
+    intensity = model.settings.preprocessing.intensity
+    return find_doubts(volume, None if intensity is None else intensity_rule(intensity))
 
 
 def take_plane(array: NDArray[np.uint8], plane: Plane, index: int) -> NDArray[np.uint8]:

@@ -43,7 +43,7 @@ class Segmenter(nn.Module):
         classes: id -> name, 0 is background.
         size: (S, S), what images are resized to.
         postprocessing: what predict and evaluate do to masks; None for nothing.
-        run: the run folder that it was loaded from, or is trained into; None for neither.
+        run: the run folder that it was loaded from, or written to; None for neither.
     """
 
     def __init__(self, settings: ModelSettings, backbone: Backbone, decoder: Decoder | None = None) -> None:

@@ -91,6 +91,7 @@ def import_checkpoint(
     settings = override(settings, {"backbone.name": placed.name})
     model = Segmenter(settings, placed.backbone, decoder).eval()
     model.save(out / "model", overwrite=overwrite)
+    model.run = out
     return model
 
 

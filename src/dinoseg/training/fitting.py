@@ -2,153 +2,102 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import lightning
 import torch
-from lightning.pytorch.loggers import TensorBoardLogger
-from torch import Tensor
 
 from dinoseg.backbones import create_backbone
 from dinoseg.backbones.cache import EntryStore, FeatureCache, entry_key
 from dinoseg.backbones.extractors import Backbone
-from dinoseg.backbones.features import Features
 from dinoseg.backbones.weights_settings import read_settings
+from dinoseg.config.options import choose_options
+from dinoseg.config.training import Training
 from dinoseg.data import CaseFiles, Dataset, open_dataset
-from dinoseg.data.cases.volumes import note_channels
+from dinoseg.data.cases.volumes import note_channels, note_doubts
 from dinoseg.data.splits.shots import draw_shots, refuse_empty_shots, require_foreground, tell_absent_classes
 from dinoseg.data.splits.splits import Splits, check_splits, resolve_splits
 from dinoseg.errors import SplitError
-from dinoseg.methods import Card
 from dinoseg.model.segmenter import Segmenter
 from dinoseg.model.settings import RunSettings
 from dinoseg.progress import Progress, Silent
 from dinoseg.training.features.bank import ViewBank
 from dinoseg.training.features.items import read_digests
-from dinoseg.training.learning.checkpoints import AtomicCheckpointIO, create_checkpoints, read_checkpoint
-from dinoseg.training.learning.guards import call_quietly, interruptible, isolated
-from dinoseg.training.learning.history import History, draw_learning_curve
-from dinoseg.training.learning.module import DecoderTraining
-from dinoseg.training.runs.composition import compose_settings, describe_intensity, require_device
+from dinoseg.training.features.jobs import compute_on
+from dinoseg.training.learning.checkpoints import read_checkpoint
+from dinoseg.training.learning.guards import importing, interruptible, isolated
+from dinoseg.training.learning.learning_curve import draw_learning_curve
+from dinoseg.training.runs.composition import compose_settings, describe_intensity
 from dinoseg.training.runs.locks import locked, refuse_locked
 from dinoseg.training.runs.run_folder import RunFolder
 
 
 def train(
     data: Path | str,
-    *,
-    method: str | Card = "segdino-v2",
-    backbone: str = "dinov3_vits16",
     out: Path | str,
-    preset: Literal["paper", "default"] = "default",
-    shots: int | None = None,
-    shots_from: Literal["random", "first"] = "random",
-    shot_unit: Literal["case", "group"] = "case",
-    splits: Path | str | None = None,
-    changes: Mapping[str, Any] | None = None,
-    seed: int = 0,
-    device: str = "cpu",
-    accept_license: bool = False,
-    resume: bool = False,
-    overwrite: bool = False,
+    *,
+    how: Training | None = None,
     progress: Progress | None = None,
+    **options: Any,
 ) -> Segmenter:
     """Train a decoder on a frozen backbone and write a run folder.
 
     Args:
         data: folder (or CSV) of images and masks.
-        method: one of `dinoseg.METHODS`, or the card of your own.
-        backbone: catalog name or local Hugging Face folder.
         out: the run folder.
-        preset: "paper", the method's published recipe and input size, or "default", ours.
-        shots: train on so many labelled cases only; the last epoch is then kept, because
-            choosing one would need more labels.
-        shots_from: draw the shots at random (seeded) or take the first of the split.
-        shot_unit: what is counted: cases, or groups (patients, videos).
-        splits: a splits.json; default: the data set's own, else one drawn by group.
-        changes: dotted settings to change, such as {"train.lr": 1e-4}.
-        seed: of initial weights, order, views, shots and drawn splits.
-        device: "cpu", "cuda" or "cuda:1".
-        accept_license: accept the licence of the backbone's weights.
-        resume: continue an interrupted run in `out`; the result equals an uninterrupted one.
-        overwrite: delete an older run in `out` first.
+        how: method, backbone, recipe, shots and all else, see `Training`.
         progress: shows the bars and lines.
+        options: fields of `Training` by name, in place of those of `how`.
 
     Returns:
-        The trained model, in eval mode on `device`.
+        The trained model, in eval mode on the device.
 
     Raises:
         DataError: the data cannot be read, or the split leaks.
         ConfigError: a setting is unknown or not accepted.
-        UsageError: the device is neither cpu nor cuda.
+        UsageError: an option is unknown, or the device is neither cpu nor cuda.
         OutputError: `out` is not empty, or the disk is full.
         RunError: `resume`, and `out` holds a run with other settings; or another process trains there.
         WeightsError: the backbone's weights are missing.
     """
-    progress = progress or Silent()
+    how = choose_options(Training, how, options)
     folder = RunFolder(Path(out))
     refuse_locked(folder.root)
-    folder.refuse_older(resume=resume, overwrite=overwrite)
-    require_device(device)
-    dataset = open_dataset(data)
-    settings = compose_settings(
-        dataset,
-        data,
-        method=method,
-        backbone=backbone,
-        preset=preset,
-        shots=shots,
-        shots_from=shots_from,
-        shot_unit=shot_unit,
-        splits=splits,
-        changes=changes,
-        seed=seed,
-    )
-    return train_run(
-        dataset,
-        settings,
-        find_splits(dataset, settings),
-        out=Path(out),
-        device=device,
-        accept_license=accept_license,
-        resume=resume,
-        overwrite=overwrite,
-        progress=progress,
-    )
+    folder.refuse_older(resume=how.resume, overwrite=how.overwrite)
+    progress = progress or Silent()
+    dataset = open_dataset(data, progress=progress)
+    settings = compose_settings(dataset, data, how)
+    splits = find_splits(dataset, settings)
+    return train_run(dataset, settings, splits, Path(out), how=how, progress=progress)
 
 
 def train_run(
-    dataset: Dataset,
-    settings: RunSettings,
-    splits: Splits,
-    *,
-    out: Path,
-    device: str = "cpu",
-    accept_license: bool = False,
-    resume: bool = False,
-    overwrite: bool = False,
-    progress: Progress,
+    dataset: Dataset, settings: RunSettings, splits: Splits, out: Path, *, how: Training, progress: Progress
 ) -> Segmenter:
     """Train as `train` does, on data that were read and splits that were checked.
 
-    Many runs on the same data need not read and check them each time.
+    Many runs on the same data need not read and check them each time. Of `how` only device, licence,
+    resume and overwrite are asked for: all else is in the settings.
     """
     folder = RunFolder(out)
-    folder.refuse_older(resume=resume, overwrite=overwrite)
+    folder.refuse_older(resume=how.resume, overwrite=how.overwrite)
     chosen = _choose_cases(dataset, splits, settings)
     tell_absent_classes(dataset, chosen.splits.train, progress)
     _tell_volumes(dataset, settings, chosen, progress)
-    frozen = open_backbone(settings, accept_license=accept_license, progress=progress)
-    model = _fresh_model(settings, frozen, device)
-    with locked(folder.root), isolated(), interruptible():
-        folder.open(settings, resume=resume, overwrite=overwrite)
+    frozen = open_backbone(settings, accept_license=how.accept_license, progress=progress)
+    model = _fresh_model(settings, frozen, how.device)
+    with locked(folder.root), isolated(how.device), interruptible():
+        folder.open(settings, resume=how.resume, overwrite=how.overwrite)
         folder.record_splits(chosen.splits)
-        folder.record_environment(frozen, device, digest_content(chosen.cases, chosen.digests))
-        return _fit(folder, settings, chosen, model, device, resume, progress)
+        folder.record_environment(frozen, how.device, digest_content(chosen.cases, chosen.digests))
+        _fit(folder, settings, chosen, model, how, progress)
+        model = model.to(how.device).eval()
+        model.save(folder.model, overwrite=True)
+    model.run = folder.root
+    return model
 
 
 def find_splits(dataset: Dataset, settings: RunSettings) -> Splits:
@@ -231,11 +180,11 @@ def _tell_volumes(dataset: Dataset, settings: RunSettings, chosen: _Chosen, prog
     if not dataset.is_volumes:
         return
     progress.note(describe_intensity(dataset, settings))
-    first = chosen.train[0]
-    channels = max(len(first.images), len(first.channel_indices))
-    seen = note_channels(channels, settings.model.preprocessing)
+    seen = note_channels(chosen.train[0].channel_count, settings.model.preprocessing)
     if seen:
         progress.note(seen)
+    for line in note_doubts((*chosen.train, *chosen.val), settings.model.preprocessing):
+        progress.note(line)
 
 
 def digest_content(cases: Sequence[CaseFiles], digests: Mapping[Path, str] | None = None) -> str:
@@ -246,7 +195,7 @@ def digest_content(cases: Sequence[CaseFiles], digests: Mapping[Path, str] | Non
         digests: of all these files where they are known already, from `read_digests`.
     """
     known = read_digests(cases) if digests is None else digests
-    paths = [path for case in cases for path in (*case.images, case.label) if path is not None]
+    paths = [path for case in cases for path in (*case.images, *case.labels)]
     return entry_key(*(case.group for case in cases), *(known[path] for path in paths))
 
 
@@ -261,45 +210,25 @@ def _fit(
     settings: RunSettings,
     chosen: _Chosen,
     model: Segmenter,
-    device: str,
-    resume: bool,
+    how: Training,
     progress: Progress,
-) -> Segmenter:
-    train_bank, val_bank = _build_banks(settings, chosen, model, progress)
-    history = History(folder.metrics, progress)
-    module = DecoderTraining(model, settings.train, train_bank, val_bank)
-    trainer = call_quietly(
-        lightning.Trainer,
-        max_epochs=settings.train.epochs,
-        accelerator="gpu" if device.startswith("cuda") else "cpu",
-        devices=[int(device.partition(":")[2] or 0)] if device.startswith("cuda") else 1,
-        callbacks=[
-            history,
-            *create_checkpoints(folder.checkpoints, settings.train, validated=val_bank is not None),
-        ],
-        plugins=[AtomicCheckpointIO()],
-        logger=TensorBoardLogger(folder.root, name="", version="logs"),
-        default_root_dir=folder.root,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        limit_val_batches=None if val_bank is not None else 0,
-        log_every_n_steps=0,
-        gradient_clip_val=settings.train.gradient_clip,
-        check_val_every_n_epoch=settings.train.validate_every,
-        reload_dataloaders_every_n_epochs=1,
-        use_distributed_sampler=False,
-        deterministic=device == "cpu",
+) -> None:
+    """Train the decoder and load the epoch that is kept."""
+    banks = _build_banks(settings, chosen, model, progress)
+    with importing():  # it takes seconds, which a run that is refused need not wait for
+        from dinoseg.training.learning.trainer import learn
+    rows = learn(
+        model,
+        settings.train,
+        banks,
+        metrics=folder.metrics,
+        checkpoints=folder.checkpoints,
+        device=how.device,
+        resume_from=folder.last if how.resume and folder.last.is_file() else None,
+        progress=progress,
     )
-    call_quietly(trainer.fit, module, ckpt_path=folder.last if resume and folder.last.is_file() else None)
-    _restore(module, folder, keep_best=settings.train.keep == "best")
-    draw_learning_curve(
-        history.rows, folder.curve, title=f"{settings.model.decoder.method} on {model.backbone.name}"
-    )
-    model = model.to(device).eval()
-    model.save(folder.model, overwrite=True)
-    model.run = folder.root
-    return model
+    _restore(model, folder, keep_best=settings.train.keep == "best")
+    draw_learning_curve(rows, folder.curve, title=f"{settings.model.decoder.method} on {model.backbone.name}")
 
 
 def _build_banks(
@@ -308,7 +237,8 @@ def _build_banks(
     recipe = settings.train
     place = settings.cache.folder or read_settings().home / "features"
     store = EntryStore(place, limit_gb=settings.cache.limit_gb)
-    cache = FeatureCache(_compute_on(model), model.backbone.digest, store, dtype=settings.cache.dtype)
+    network = compute_on(model.device, model.backbone)
+    cache = FeatureCache(network, model.backbone.digest, store, dtype=settings.cache.dtype)
     create = partial(ViewBank, digests=chosen.digests, seed=recipe.seed)
     labels = chosen.dataset.labels
     train_bank = create(
@@ -334,18 +264,8 @@ def _build_banks(
     return train_bank, val_bank
 
 
-def _compute_on(model: Segmenter) -> Callable[[Tensor], Features]:
-    """The backbone as a function of pixels on the CPU, wherever it computes."""
-    device = model.device
-
-    def compute(pixels: Tensor) -> Features:
-        features: Features = model.backbone(pixels.to(device))
-        return features.map(Tensor.cpu)
-
-    return compute
-
-
-def _restore(module: DecoderTraining, folder: RunFolder, *, keep_best: bool) -> None:
+def _restore(model: Segmenter, folder: RunFolder, *, keep_best: bool) -> None:
     """Load the epoch that is kept into the decoder."""
     path = folder.best if keep_best and folder.best.is_file() else folder.last
-    module.load_state_dict(read_checkpoint(path)["state_dict"])
+    state = read_checkpoint(path)["state_dict"]
+    model.decoder.load_state_dict({key.removeprefix("decoder."): value for key, value in state.items()})

@@ -11,7 +11,7 @@ and ISIC differ by 38 and 44.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,13 @@ from PIL import Image as PillowImage
 from dinoseg.data.cases.files import CaseFiles
 from dinoseg.data.images import content_digest, image_info, read_image
 from dinoseg.data.images.decoding import open_image, orientation, reading, upright
+from dinoseg.data.memory import FileMemory
 from dinoseg.progress import Progress, Silent
 
 NEAR_BITS = 32
 _THUMBNAIL = 32
 _FREQUENCIES = 16
+HASH_BITS = _FREQUENCIES**2 - 1
 _COARSE = 8
 _COARSE_LEVELS = 3.0
 _FLAT_LEVELS = 2.0
@@ -77,7 +79,8 @@ def read_fingerprints(
         FileFormatError: an image cannot be read.
     """
     steps = (progress or Silent()).track(cases, total=len(cases), label="Comparing images")
-    return tuple(read_fingerprint(case.id, case.image) for case in steps)
+    with FileMemory("fingerprint 1", _read_fingerprint, pack=_pack, unpack=_unpack) as memory:
+        return tuple(replace(memory.find(case.image), id=case.id, path=case.image) for case in steps)
 
 
 def read_fingerprint(case_id: str, path: Path) -> Fingerprint:
@@ -92,6 +95,22 @@ def read_fingerprint(case_id: str, path: Path) -> Fingerprint:
     coarse = thumbnail.reshape(_COARSE, side, _COARSE, side).mean(axis=(1, 3)).ravel()
     flat = bool(thumbnail.std() < _FLAT_LEVELS)
     return Fingerprint(case_id, path, info.size, content_digest(path), coarse, hash_image(thumbnail), flat)
+
+
+def _read_fingerprint(path: Path) -> Fingerprint:
+    return read_fingerprint("", path)
+
+
+def _pack(print_: Fingerprint) -> list[Any]:
+    coarse, bits = print_.coarse.astype("<f4").tobytes(), np.packbits(print_.bits).tobytes()
+    return [*print_.size, print_.digest, coarse.hex(), bits.hex(), print_.flat]
+
+
+def _unpack(path: Path, packed: Any) -> Fingerprint:
+    height, width, digest, coarse, bits, flat = packed
+    levels = np.frombuffer(bytes.fromhex(coarse), dtype="<f4").astype(np.float32)
+    hash_bits = np.unpackbits(np.frombuffer(bytes.fromhex(bits), dtype=np.uint8), count=HASH_BITS)
+    return Fingerprint("", path, (height, width), digest, levels, hash_bits.astype(bool), flat)
 
 
 def hash_image(thumbnail: NDArray[np.float32]) -> NDArray[np.bool_]:

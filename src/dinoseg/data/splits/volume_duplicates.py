@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from hashlib import sha256
 
 from dinoseg.data.cases.files import CaseFiles
-from dinoseg.data.images import content_digest
+from dinoseg.data.digests import remember_digests
 from dinoseg.data.splits.duplicates import DuplicatePair
 from dinoseg.data.volumes import Volume
 from dinoseg.progress import Progress, Silent
@@ -26,7 +26,8 @@ def find_same_files(
         FileFormatError: a file cannot be read.
     """
     steps = (progress or Silent()).track(cases, total=len(cases), label="Comparing volumes")
-    digests = {case.id: "".join(content_digest(path) for path in case.images) for case in steps}
+    with remember_digests() as memory:
+        digests = {case.id: "".join(memory.find(path) for path in case.images) for case in steps}
     return find_equal(digests, parts)
 
 

@@ -128,6 +128,8 @@ def _plan(
 def _run_plan(
     model: Network, plan: Plan, out: Path, how: Inference, replacing: _Replacing, progress: Progress
 ) -> PredictionReport:
+    for note in plan.notes:
+        progress.note(note)
     plan = plan.without_companions(model.settings.preprocessing.channels)
     origin = {"model": dict(model.describe()), "settings": describe_settings(how, model)}
     if replacing.resume:

@@ -10,7 +10,7 @@ from pathlib import Path
 from dinoseg.config import Inference
 from dinoseg.data.sources.source import open_volume
 from dinoseg.data.volumes import Volume
-from dinoseg.errors import DataError, LabelError, OutputError, UsageError
+from dinoseg.errors import DataError, OutputError, UsageError
 from dinoseg.inference.files.plan import Job
 from dinoseg.inference.results.report import Failure, PredictedFile
 from dinoseg.inference.results.volume_prediction import VolumePrediction
@@ -46,15 +46,17 @@ class VolumePipeline:
     def _run_job(self, job: Job) -> PredictedFile | Failure:
         try:
             channels = self.model.settings.preprocessing.channels
-            volume = open_volume(job.source, channels=channels, series=self.how.series)
+            volume = open_volume(job.source, channels=channels, series=self.how.series, files=job.files)
             prediction = segment_volume(
                 self.model, volume, how=self.how, scratch=self.scratch, progress=self.progress
             )
         except (DataError, UsageError) as error:  # of this volume; what holds for all was checked before
             return Failure(job.source, str(error))
+        for line in prediction.warnings:
+            self.progress.note(f"{job.source}: {line}")
         try:
             return _write(prediction, volume, job)
-        except LabelError as error:  # a DICOM SEG of nothing
+        except DataError as error:  # a DICOM SEG that the headers of this series do not allow
             return Failure(job.source, str(error))
 
 
@@ -80,6 +82,7 @@ def read_back(job: Job) -> PredictedFile:
             skipped=True,
             description=job.description,
             volumes_ml=None if None in volumes.values() else volumes,
+            warnings=tuple(found.get("warnings", ())),  # files of earlier versions have none
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"{job.description} is damaged ({error})"
@@ -103,4 +106,5 @@ def _write(prediction: VolumePrediction, volume: Volume, job: Job) -> PredictedF
         pixels=prediction.voxels,
         description=job.description,
         volumes_ml=prediction.volumes_ml,
+        warnings=prediction.warnings,
     )

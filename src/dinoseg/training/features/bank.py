@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,17 +17,15 @@ from dinoseg.backbones.cache import FeatureCache, entry_key
 from dinoseg.backbones.features import Features
 from dinoseg.config import AugmentationSettings
 from dinoseg.data import CaseFiles, LabelMapping
-from dinoseg.data.case import Case, LabelMap
-from dinoseg.data.tensors.augmentation import View, apply_to_image, apply_to_label, draw_view
-from dinoseg.data.tensors.transforms import PREPARATION, resize_image, resize_label, to_rgb
-from dinoseg.errors import LabelError
+from dinoseg.data.case import Case
+from dinoseg.data.tensors.augmentation import View, draw_view
+from dinoseg.data.tensors.transforms import PREPARATION
 from dinoseg.model.segmenter import Segmenter
 from dinoseg.progress import Progress
 from dinoseg.streams import map_ahead
 from dinoseg.training.features.items import list_items
+from dinoseg.training.features.jobs import FeatureJob, FeatureWork, WantedView, label_of, to_entry
 from dinoseg.training.features.threads import one_image_per_thread
-
-Entry = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -99,6 +96,7 @@ class ViewBank:
         self._model = model
         self._cache = cache
         self._store = cache.store
+        self._work = FeatureWork(self._items, model, cache.dtype, cache.compute)
         self._images, self._labels = self._items.images, self._items.labels
         self._reach = model.decoder.reach if model.settings.preprocessing.for_volumes else 0
         self._drawn = [
@@ -124,32 +122,46 @@ class ViewBank:
             owned.setdefault(subject, []).append(label)
         return torch.cat([self._find_foreground(subject, labels) for subject, labels in owned.items()])
 
+    @property
+    def work(self) -> FeatureWork:
+        """What computes the jobs of this bank; can be pickled."""
+        return self._work
+
+    def list_jobs(self) -> list[FeatureJob]:
+        """What the store lacks, image by image; nothing twice, also where images are equal."""
+        listed: set[str] = set()
+        views = {position: self._list_wanted(position, listed) for position in range(len(self))}
+        return [FeatureJob(position, wanted) for position, wanted in views.items() if wanted]
+
     def build(self, progress: Progress) -> None:
         """Compute what is not remembered yet, image by image, one in each thread; a volume is read once."""
-        missing = {position: views for position in range(len(self)) if (views := self._missing(position))}
-        if missing:
-            self._fill(missing, progress)
+        jobs = self.list_jobs()
+        if jobs:
+            self._fill(jobs, progress)
         samples = (Sample(position, view) for position in range(len(self)) for view in range(self.views))
-        self._store.open_ahead(key for sample in samples for key in self._recipes(sample))
+        self._store.open_ahead(key for sample in samples for key in self._want(sample).keys)
 
-    def _fill(self, missing: Mapping[int, Sequence[int]], progress: Progress) -> None:
-        label = f"features of {len(missing)} {self._items.unit} × {self.views} views"
+    def _fill(self, jobs: Sequence[FeatureJob], progress: Progress) -> None:
+        label = f"features of {len(jobs)} {self._items.unit} × {self.views} views"
         with one_image_per_thread() as workers:
-            computed = map_ahead(self._compute, missing.items(), workers=workers, ahead=workers)
+            computed = map_ahead(self._work.compute, jobs, workers=workers, ahead=workers)
             with closing(computed):
-                for entries in progress.track(computed, total=len(missing), label=label):
+                for entries in progress.track(computed, total=len(jobs), label=label):
                     for key, entry in entries.items():
                         self._store.put(key, entry)
         self._tell_left_out(progress)
 
-    def _compute(self, missing: tuple[int, Sequence[int]]) -> dict[str, Entry]:
-        """The entries that the store lacks of some views of one image or slice; called in threads."""
-        position, views = missing
-        case = self._read(position)
-        recipes = [self._recipes(Sample(position, view)) for view in views]
-        return {
-            key: make(case) for recipe in recipes for key, make in recipe.items() if key not in self._store
-        }
+    def _list_wanted(self, position: int, listed: set[str]) -> tuple[WantedView, ...]:
+        """The views of one image that lack an entry; what is `listed` already is left to others."""
+        found = []
+        for view in range(self.views):
+            wanted = self._want(Sample(position, view)).only(
+                lambda key: key not in listed and self._lacks(key)
+            )
+            listed.update(wanted.keys)
+            if wanted.keys:
+                found.append(wanted)
+        return tuple(found)
 
     def batch(self, samples: Sequence[Sample]) -> Batch:
         """Features and labels of some views, from disk; computed anew where an entry is gone."""
@@ -165,7 +177,7 @@ class ViewBank:
     def native_label(self, position: int) -> Tensor:
         """Class ids (H, W), uint8, at the own size of the image or slice."""
         key = entry_key("native label", self._labels[position], self._table)
-        return self._remember(key, lambda: torch.from_numpy(_label_of(self._read(position)).array))
+        return self._remember(key, lambda: torch.from_numpy(label_of(self._read(position)).array))
 
     def _find_foreground(self, subject: int, labels: Sequence[str]) -> Tensor:
         key = entry_key("foreground", *labels, self._table)
@@ -181,24 +193,21 @@ class ViewBank:
             )
 
     def _missing(self, position: int) -> list[int]:
-        samples = [Sample(position, view) for view in range(self.views)]
-        return [item.view for item in samples if any(key not in self._store for key in self._recipes(item))]
+        views = range(self.views)
+        return [view for view in views if self._want(Sample(position, view)).only(self._lacks).keys]
 
-    def _recipes(self, sample: Sample) -> dict[str, Callable[[Case], Entry]]:
-        """The entries of a view by key: how each is made of the image or slice."""
-        recipes: dict[str, Callable[[Case], Entry]] = {
-            self._feature_key(sample): lambda case: self._cache.compute(self._render(sample, case)),
-            self._label_key(sample): lambda case: _to_entry(self._draw_label(sample, case)),
-        }
-        if self._model.decoder.needs_image:
-            recipes[self._pixel_key(sample)] = lambda case: _to_entry(self._render(sample, case))
-        return recipes
+    def _lacks(self, key: str) -> bool:
+        return key not in self._store
+
+    def _want(self, sample: Sample) -> WantedView:
+        """All entries of a view, whether they are there or not."""
+        pixels = self._pixel_key(sample) if self._model.decoder.needs_image else None
+        return WantedView(self._view(sample), self._feature_key(sample), self._label_key(sample), pixels)
 
     def _features(self, samples: Sequence[Sample]) -> Features:
-        def render(index: int) -> Tensor:
-            return self._render(samples[index], self._read(samples[index].position))
-
-        return self._cache.features([self._feature_key(sample) for sample in samples], render)
+        return self._cache.features(
+            [self._feature_key(sample) for sample in samples], lambda index: self._render(samples[index])
+        )
 
     def _list_view_names(self) -> Sequence[str]:
         """What the views of each item are drawn by: slices that are read together are moved alike."""
@@ -228,29 +237,21 @@ class ViewBank:
         return Sample(position, sample.view)
 
     def _label(self, sample: Sample) -> Tensor:
-        key = self._label_key(sample)
-        return self._remember(key, lambda: self._draw_label(sample, self._read(sample.position)))
+        def draw() -> Tensor:
+            return self._work.draw_label(self._view(sample), self._read(sample.position))
+
+        return self._remember(self._label_key(sample), draw)
 
     def _pixels(self, sample: Sample) -> Tensor:
-        key = self._pixel_key(sample)
-        return self._remember(key, lambda: self._render(sample, self._read(sample.position)))
+        return self._remember(self._pixel_key(sample), lambda: self._render(sample))
 
-    def _draw_label(self, sample: Sample, case: Case) -> Tensor:
-        """Class ids (S, S) of one view, uint8."""
-        label = resize_label(_label_of(case), self._model.size)
-        return apply_to_label(self._view(sample), torch.from_numpy(label.array))
-
-    def _render(self, sample: Sample, case: Case) -> Tensor:
-        """Normalised pixels (3, S, S) of one view."""
-        pixels = to_rgb(resize_image(case.image, self._model.size))
-        # Contiguous and its own: grey is one channel shown three times, and a view may be the image itself.
-        rendered = apply_to_image(self._view(sample), torch.from_numpy(np.ascontiguousarray(pixels)))
-        return self._model.normalise(rendered)
+    def _render(self, sample: Sample) -> Tensor:
+        return self._work.render(self._view(sample), self._read(sample.position))
 
     def _remember(self, key: str, compute: Callable[[], Tensor]) -> Tensor:
         entry = self._store.get(key)
         if entry is None:
-            entry = _to_entry(compute())
+            entry = to_entry(compute())
             self._store.put(key, entry)
         return entry["value"]
 
@@ -329,13 +330,3 @@ class Batches:
 
     def __iter__(self) -> Iterator[Batch]:
         return (self._bank.batch(chunk) for chunk in self._chunks)
-
-
-def _to_entry(tensor: Tensor) -> dict[str, Tensor]:
-    return {"value": tensor.contiguous()}
-
-
-def _label_of(case: Case) -> LabelMap:
-    if case.label is None:
-        raise LabelError(f"{case.source} has no mask; training and evaluation need one for every image")
-    return case.label

@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from dinoseg.backbones.cache import entry_key
 from dinoseg.config import PreprocessingSettings
-from dinoseg.data import CaseFiles, LabelMapping, content_digest, read_case
+from dinoseg.data import CaseFiles, LabelMapping, read_case
 from dinoseg.data.case import Case
 from dinoseg.data.cases.volumes import (
     VolumeCase,
@@ -23,6 +23,7 @@ from dinoseg.data.cases.volumes import (
     read_volume_case,
     take_label_slice,
 )
+from dinoseg.data.digests import remember_digests
 from dinoseg.errors import LabelError
 
 KEPT_VOLUMES = 2  # in memory; the samples of a batch may come from any
@@ -74,16 +75,17 @@ def list_items(
         LabelError: a case without a mask.
         FileFormatError: the header of a volume cannot be read.
     """
-    labels = [digests[_mask_of(case)] for case in cases]
+    labels = [_name_label(case, digests) for case in cases]
     if not settings.for_volumes:
         return Pictures(cases, mapping, [digests[case.image] for case in cases], labels)
     return Slices(cases, mapping, settings, [_name_volume(case, digests) for case in cases], labels)
 
 
 def read_digests(cases: Sequence[CaseFiles]) -> dict[Path, str]:
-    """sha256 of every file of some cases; each is read once."""
-    paths = dict.fromkeys(path for case in cases for path in (*case.images, case.label) if path)
-    return {path: content_digest(path) for path in paths}
+    """sha256 of every file of some cases; each is read once, and not at all where it is remembered."""
+    paths = dict.fromkeys(path for case in cases for path in (*case.images, *case.labels))
+    with remember_digests() as memory:
+        return {path: memory.find(path) for path in paths}
 
 
 class Pictures:
@@ -148,6 +150,13 @@ class Slices:
             entry_key("label slice", labels[case], settings.plane, str(index)) for case, index in self._places
         ]
 
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the volumes in memory, which another process reads itself."""
+        return {**vars(self), "_opened": OrderedDict(), "_reading": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _reading=Lock())
+
     def read(self, position: int) -> Case:
         """The slice with its mask; a few volumes stay in memory."""
         subject, index = self._places[position]
@@ -184,6 +193,13 @@ class Slices:
 
 def _name_volume(case: CaseFiles, digests: Mapping[Path, str]) -> str:
     return entry_key(*(digests[path] for path in case.images), repr(case.channel_indices))
+
+
+def _name_label(case: CaseFiles, digests: Mapping[Path, str]) -> str:
+    digest = digests[_mask_of(case)]
+    if case.label_parts:
+        return entry_key(*(digests[path] for path in case.label_parts))
+    return digest if case.series is None else entry_key(digest, repr(case.series.names))
 
 
 def _mask_of(case: CaseFiles) -> Path:

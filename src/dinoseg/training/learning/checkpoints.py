@@ -1,36 +1,15 @@
-"""Checkpoints that survive a kill at any moment."""
+"""The checkpoints of a run: their names, and reading them back."""
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
-from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from dinoseg.config import TrainSettings
 from dinoseg.errors import RunError
-from dinoseg.outputs import atomic_path
 
 LAST, BEST = "last", "best"
-
-
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the checkpoint and moves it into place, so that a reader never sees half of one."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write `checkpoint` to `path`, replacing an older one in one move."""
-        data = io.BytesIO()
-        torch.save(checkpoint, data)  # to a file, torch would hide that the disk is full
-        with atomic_path(Path(path), overwrite=True) as temporary:
-            temporary.write_bytes(data.getbuffer())
-
-    def load_checkpoint(self, path: Any, *arguments: Any, **keywords: Any) -> dict[str, Any]:
-        """Read what `save_checkpoint` wrote."""
-        return read_checkpoint(Path(path))
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -44,54 +23,3 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except Exception as error:  # the unpickler raises whatever a damaged file makes it raise
         raise RunError(f"{path} is damaged; restore it, or start anew with --overwrite") from error
     return checkpoint
-
-
-class Checkpoint(ModelCheckpoint):
-    """Keeps its record of the best epoch also where the run folder has moved meanwhile."""
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue from a checkpoint, with all recorded files taken to lie in this run's folder."""
-        moved = {**state_dict, "dirpath": self.dirpath}
-        for name in ("best_model_path", "kth_best_model_path", "last_model_path"):
-            moved[name] = self._here(state_dict[name])
-        best = state_dict["best_k_models"]
-        moved["best_k_models"] = {self._here(path): score for path, score in best.items()}
-        super().load_state_dict(moved)
-
-    def _here(self, path: str) -> str:
-        return str(Path(self.dirpath or "") / Path(path).name) if path else path
-
-
-class Patience(EarlyStopping):
-    """Stops a run; and a stopped run that is resumed, before another epoch."""
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop at once where the run was stopped already."""
-        trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
-
-
-def create_checkpoints(folder: Path, settings: TrainSettings, *, validated: bool) -> list[Callback]:
-    """Callbacks that keep `last` (every epoch) and, where there is validation, `best`."""
-    callbacks: list[Callback] = [
-        Checkpoint(dirpath=folder, filename=LAST, save_on_train_epoch_end=True, enable_version_counter=False)
-    ]
-    if validated:
-        callbacks.append(
-            Checkpoint(
-                dirpath=folder,
-                filename=BEST,
-                monitor="val_dice",
-                mode="max",
-                save_weights_only=True,
-                every_n_epochs=settings.validate_every,
-                save_on_train_epoch_end=False,
-                enable_version_counter=False,
-            )
-        )
-    if validated and settings.patience is not None:
-        # Lightning counts validations, the setting epochs.
-        patience = -(-settings.patience // settings.validate_every)
-        callbacks.append(
-            Patience(monitor="val_dice", mode="max", patience=patience, check_on_train_epoch_end=False)
-        )
-    return callbacks

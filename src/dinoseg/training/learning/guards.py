@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
+import random
 import signal
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 T = TypeVar("T")
 EXPECTED_WARNINGS = (
@@ -21,22 +21,41 @@ EXPECTED_WARNINGS = (
 
 
 @contextmanager
-def isolated() -> Iterator[None]:
-    """Give back torch's global state as it was: Lightning and the epochs' seeds change it."""
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    benchmark = torch.backends.cudnn.benchmark
+def isolated(device: str) -> Iterator[None]:
+    """Let torch take deterministic ways on the CPU, and give back its global state as it was.
+
+    Args:
+        device: what computes; on others than "cpu" deterministic ways are slow, or there is none.
+    """
+    deterministic = torch.get_deterministic_debug_mode()
+    benchmark, threads = torch.backends.cudnn.benchmark, torch.get_num_threads()
     mode: Any = torch.utils.deterministic  # its one setting is unknown to type checkers
     fill = mode.fill_uninitialized_memory
     # Else torch's deterministic mode writes NaN into every new tensor before its values come.
     mode.fill_uninitialized_memory = False
+    # Not left to Lightning, which sets an environment variable as well; and not by
+    # use_deterministic_algorithms, which loads torch's compiler (a second) to tell it.
+    torch.set_deterministic_debug_mode("error" if device == "cpu" else "default")
     try:
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             yield
     finally:
-        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        torch.set_deterministic_debug_mode(deterministic)
         torch.backends.cudnn.benchmark = benchmark
         mode.fill_uninitialized_memory = fill
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """Import Lightning without its warning filters, and without the random numbers that it draws."""
+    numbers = random.getstate()
+    try:
+        with warnings.catch_warnings():
+            yield
+    finally:
+        random.setstate(numbers)
 
 
 def call_quietly(call: Callable[..., T], *arguments: Any, **keywords: Any) -> T:
@@ -60,8 +79,8 @@ def interruptible() -> Iterator[None]:
     Lightning ends the process instead, after SIGTERM even as if all were done. Libraries in C turn
     a KeyboardInterrupt that comes while they call Python into an error of their own.
     """
-    handler = signal.getsignal(signal.SIGINT)
-    pressed = False
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handler, pressed = handlers[signal.SIGINT], False
 
     def interrupt(*_: object) -> None:
         nonlocal pressed
@@ -75,9 +94,25 @@ def interruptible() -> Iterator[None]:
     try:
         yield
     except (Exception, SystemExit) as error:
-        if pressed or isinstance(error, SIGTERMException) or isinstance(error.__context__, KeyboardInterrupt):
+        if pressed or isinstance(error.__context__, KeyboardInterrupt) or _is_sigterm(error):
             raise KeyboardInterrupt from error
         raise
     finally:
         if in_main:
-            signal.signal(signal.SIGINT, handler)
+            _give_back(handlers)
+
+
+def _give_back(handlers: Mapping[signal.Signals, Any]) -> None:
+    """Install handlers again; None is one that is not Python's, and cannot be."""
+    for number, handler in handlers.items():
+        if handler is not None and signal.getsignal(number) is not handler:
+            signal.signal(number, handler)
+
+
+def _is_sigterm(error: BaseException) -> bool:
+    """Whether this is how Lightning ends a process that was told to."""
+    if not isinstance(error, SystemExit):
+        return False
+    from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+    return isinstance(error, SIGTERMException)

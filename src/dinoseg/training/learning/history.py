@@ -1,17 +1,17 @@
-"""What a person sees of a run: the bar, a line per epoch, metrics.csv and the learning-curve picture."""
+"""What a person sees of a run while it learns: the bar, a line per epoch, metrics.csv."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
-from dinoseg.outputs import atomic_path, write_csv
+from dinoseg.outputs import write_csv
 from dinoseg.progress import Progress
 
 COLUMNS = ("epoch", "train_loss", "val_loss", "val_dice", "lr", "seconds")
@@ -72,40 +72,6 @@ class History(Callback):
         """Close the bar, also when the run ended early."""
         for _ in self._bar:
             pass
-
-
-def draw_learning_curve(rows: Sequence[Mapping[str, float]], path: Path, *, title: str) -> None:
-    """Write a picture of losses and validation Dice over epochs, replacing an older one."""
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
-
-    epochs = [row["epoch"] for row in rows]
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    losses, dice = figure.subplots(1, 2)
-    dots = "." if len(rows) < 10 else ""  # a line through one point is invisible
-    losses.plot(epochs, [row["train_loss"] for row in rows], label="training", color="#0072b2", marker=dots)
-    validated = [row for row in rows if not math.isnan(row["val_dice"])]
-    if validated:
-        seen = [row["epoch"] for row in validated]
-        scores = [row["val_loss"] for row in validated]
-        losses.plot(seen, scores, label="validation", color="#d55e00", marker=dots)
-        dice.plot(seen, [row["val_dice"] for row in validated], color="#d55e00", marker=dots)
-        best = max(validated, key=lambda row: row["val_dice"])
-        label = f"best: {best['val_dice']:.3f}, epoch {best['epoch']:.0f}"
-        dice.plot([best["epoch"]], [best["val_dice"]], "o", color="#d55e00", label=label)
-        dice.legend(frameon=False)  # where no line is; beside its point the words lay on the line
-    else:
-        dice.text(0.5, 0.5, "no validation images", ha="center", transform=dice.transAxes)
-    losses.set(xlabel="epoch", ylabel="loss")
-    losses.legend(frameon=False)
-    dice.set(xlabel="epoch", ylabel="validation Dice, native size", ylim=(0, 1))
-    for axis in (losses, dice):
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.grid(alpha=0.25)
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    figure.suptitle(title)
-    with atomic_path(path, overwrite=True) as temporary:
-        figure.savefig(temporary, dpi=120)
 
 
 def _describe(row: Row, rows: Sequence[Row], epochs: int) -> str:

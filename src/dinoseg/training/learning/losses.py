@@ -1,86 +1,105 @@
-"""Losses on logits (B, K, H, W) and class ids (B, H, W); Dice and focal terms are MONAI's."""
+"""Losses on logits (B, K, H, W) and class ids (B, H, W).
+
+Each is a function of pixels in whatever arrangement: (N, K) and (N,) for pixels in a row will do, which is
+how those that nobody decided are left out.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
-from monai.losses.dice import DiceLoss
-from monai.losses.focal_loss import FocalLoss
 from torch import Tensor
 from torch.nn import functional as F
 
 from dinoseg.config import LossName
-from dinoseg.training.learning.masked_losses import create_masked_loss
+from dinoseg.data.case import IGNORE_ID
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+GAMMA = 2.0  # of the focal loss
+SMOOTH = 1e-5  # of the Dice term: a class that is nowhere, and nowhere predicted, costs nothing
 
 
-def create_loss(name: LossName, outputs: int, *, ignore: bool = False) -> Loss:
+def create_loss(name: LossName, *, ignore: bool = False) -> Loss:
     """The loss of a training run.
 
     Args:
-        name: "cross_entropy" (binary where `outputs` is 1); "dice_cross_entropy" (its sum with
+        name: "cross_entropy" (binary where there is one channel); "dice_cross_entropy" (its sum with
             a Dice term over the foreground classes of the whole batch, as in nnU-Net);
             "half_dice_half_cross_entropy" (half of it and half of a Dice term over all classes
             of the whole batch, background included, as in DINO-AugSeg); "focal" (gamma 2).
-        outputs: K, channels of the logits.
         ignore: the labels hold `IGNORE_ID` where nobody decided: these pixels count for nothing.
 
     Returns:
         A function of logits (B, K, H, W) and ids (B, H, W), uint8, giving a scalar.
     """
-    if ignore:
-        return create_masked_loss(name)
-    if name == "focal":
-        return _focal(outputs)
-    if name == "cross_entropy":
-        return cross_entropy
-    return _dice_cross_entropy(outputs) if name == "dice_cross_entropy" else _half_dice_half_cross_entropy()
+    return partial(_on_decided, LOSSES[name]) if ignore else LOSSES[name]
 
 
 def cross_entropy(logits: Tensor, label: Tensor) -> Tensor:
     """Mean cross-entropy over pixels; binary where there is one channel."""
+    return _cross_entropy(logits, label, reduction="mean")
+
+
+def dice_cross_entropy(logits: Tensor, label: Tensor) -> Tensor:
+    """Cross-entropy and the Dice term of the foreground."""
+    return cross_entropy(logits, label) + _dice_term(logits, label, background=False)
+
+
+def half_dice_half_cross_entropy(logits: Tensor, label: Tensor) -> Tensor:
+    """Half of the cross-entropy and half of the Dice term of all classes."""
+    return 0.5 * cross_entropy(logits, label) + 0.5 * _dice_term(logits, label, background=True)
+
+
+def focal(logits: Tensor, label: Tensor) -> Tensor:
+    """Focal loss: mean over pixels, and over the classes as well where there are several channels."""
+    plain = _cross_entropy(logits, label, reduction="none")
+    return ((1 - torch.exp(-plain)) ** GAMMA * plain).mean() / logits.shape[1]
+
+
+LOSSES: Mapping[str, Loss] = {
+    "cross_entropy": cross_entropy,
+    "dice_cross_entropy": dice_cross_entropy,
+    "half_dice_half_cross_entropy": half_dice_half_cross_entropy,
+    "focal": focal,
+}
+
+
+def _on_decided(loss: Loss, logits: Tensor, label: Tensor) -> Tensor:
+    """The loss of the pixels that are not `IGNORE_ID`; 0 where there are none."""
+    keep = label != IGNORE_ID
+    if not keep.any():
+        return 0.0 * logits.sum()  # a gradient of 0 for every parameter
+    return loss(logits.movedim(1, -1)[keep], label[keep])  # (B, K, H, W) -> (N, K)
+
+
+def _cross_entropy(logits: Tensor, label: Tensor, *, reduction: str) -> Tensor:
     if logits.shape[1] == 1:
         # Squeezed, not indexed: the gradient of an index is a copy into zeros.
-        return F.binary_cross_entropy_with_logits(logits.squeeze(1), label.to(logits.dtype))
-    return F.cross_entropy(logits, label.long())
+        target = label.to(logits.dtype)
+        return F.binary_cross_entropy_with_logits(logits.squeeze(1), target, reduction=reduction)
+    return F.cross_entropy(logits, label.long(), reduction=reduction)
 
 
-def _dice_cross_entropy(outputs: int) -> Loss:
-    # Over the batch: a single image without the class would otherwise give a Dice term of pure noise.
-    if outputs == 1:
-        dice = DiceLoss(sigmoid=True, batch=True)
-    else:
-        dice = DiceLoss(softmax=True, to_onehot_y=True, include_background=False, batch=True)
+def _dice_term(logits: Tensor, label: Tensor, *, background: bool) -> Tensor:
+    """1 - Dice of the probabilities, mean over classes.
 
-    def loss(logits: Tensor, label: Tensor) -> Tensor:
-        total: Tensor = cross_entropy(logits, label) + dice(logits, label.unsqueeze(1).to(torch.int64))
-        return total
-
-    return loss
+    Over the batch: a single image without the class would otherwise give a term of pure noise.
+    """
+    chance, target = _compare(logits, label, background=background)
+    pixels = [axis for axis in range(chance.ndim) if axis != 1]
+    common = (chance * target).sum(pixels)
+    total = chance.sum(pixels) + target.sum(pixels)
+    return (1 - (2 * common + SMOOTH) / (total + SMOOTH)).mean()
 
 
-def _half_dice_half_cross_entropy() -> Loss:
-    dice = DiceLoss(softmax=True, to_onehot_y=True, batch=True)
-
-    def loss(logits: Tensor, label: Tensor) -> Tensor:
-        classes = logits
-        if logits.shape[1] == 1:
-            # The published form has a channel for the background as well; a softmax over (0, x) is the
-            # sigmoid of x, so that this is the same function of the probabilities.
-            classes = torch.cat([torch.zeros_like(logits), logits], dim=1)
-        overlap: Tensor = dice(classes, label.unsqueeze(1).to(torch.int64))
-        return 0.5 * cross_entropy(logits, label) + 0.5 * overlap
-
-    return loss
-
-
-def _focal(outputs: int) -> Loss:
-    focal = FocalLoss(gamma=2.0, to_onehot_y=outputs > 1, use_softmax=outputs > 1)
-
-    def loss(logits: Tensor, label: Tensor) -> Tensor:
-        value: Tensor = focal(logits, label.unsqueeze(1).to(torch.int64))
-        return value
-
-    return loss
+def _compare(logits: Tensor, label: Tensor, *, background: bool) -> tuple[Tensor, Tensor]:
+    """Probabilities and what they should be, a channel per class, the background's first if wanted."""
+    if logits.shape[1] == 1 and not background:
+        return logits.sigmoid(), label.unsqueeze(1).to(logits.dtype)
+    if logits.shape[1] == 1:  # a softmax over (0, x) is the sigmoid of x
+        logits = torch.cat([torch.zeros_like(logits), logits], dim=1)
+    chance = logits.softmax(dim=1)
+    target = torch.zeros_like(chance).scatter_(1, label.long().unsqueeze(1), 1.0)
+    return (chance, target) if background else (chance[:, 1:], target[:, 1:])

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-import lightning
 import torch
+from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
@@ -14,13 +13,11 @@ from dinoseg.config import TrainSettings
 from dinoseg.data.case import IGNORE_ID
 from dinoseg.errors import RunError
 from dinoseg.model.segmenter import Segmenter
-from dinoseg.training.features.bank import Batch, Batches, Sample, ViewBank, draw_epoch
-from dinoseg.training.learning.feature_augmentation import augment_features
-from dinoseg.training.learning.losses import create_loss
-from dinoseg.training.learning.optimisation import create_optimizer, create_schedule
+from dinoseg.training.features.bank import Batch, Batches, Sample, ViewBank
+from dinoseg.training.learning.step import Step
 
 
-class DecoderTraining(lightning.LightningModule):
+class DecoderTraining(LightningModule):
     """Trains the decoder of a Segmenter on remembered features.
 
     Checkpoints hold the decoder only. Every epoch draws its order, and seeds torch, from
@@ -32,53 +29,38 @@ class DecoderTraining(lightning.LightningModule):
     ) -> None:
         super().__init__()
         self.decoder = model.decoder
-        self.settings = settings
+        self._step = Step(model, settings, train_bank)
         self._model = (model,)  # in a tuple: not a submodule, so not in the checkpoint
-        self._train_bank = train_bank
         self._val_bank = val_bank
-        self._loss = create_loss(settings.loss, model.settings.outputs, ignore=train_bank.ignores)
         self._train_losses: list[Tensor] = []
         self._seen = 0
         self._overlaps: dict[int, Tensor] = {}
 
     def train_dataloader(self) -> Batches:
         """The batches of the current epoch, this process's share of them."""
-        settings, rank, world = self.settings, self.trainer.global_rank, self.trainer.world_size
-        steps = settings.steps_per_epoch
-        samples = draw_epoch(
-            self._train_bank,
-            count=None if steps is None else steps * settings.batch_size * world,
-            min_samples=settings.min_epoch_samples,
-            foreground_share=settings.foreground_share if self._for_volumes else 0.0,
-            seed=settings.seed,
-            epoch=self.current_epoch,
+        trainer = self.trainer
+        return self._step.draw_batches(
+            self.current_epoch, process=trainer.global_rank, processes=trainer.world_size
         )
-        share = len(samples) // world if world > 1 else len(samples)
-        return Batches(self._train_bank, samples[rank::world][:share], settings.batch_size)
 
     def val_dataloader(self) -> Batches | list[Any]:
         """All validation images, or all slices of the validation volumes, unaugmented, in order."""
         if self._val_bank is None:
             return []
         samples = [Sample(position, 0) for position in range(len(self._val_bank))]
-        return Batches(self._val_bank, samples, self.settings.batch_size)
+        return Batches(self._val_bank, samples, self._step.settings.batch_size)
 
     def on_train_epoch_start(self) -> None:
         """Seed what a decoder may draw while training, such as DropPath."""
-        torch.manual_seed(self.settings.seed * 1_000_003 + self.current_epoch)
+        self._step.seed_epoch(self.current_epoch)
         self._train_losses.clear()
         self._seen = 0
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """Loss of one batch at the training size."""
-        features = augment_features(
-            batch.features,
-            self.settings,
-            epoch=self.current_epoch,
-            step=index,
-            process=self.trainer.global_rank,
+        loss = self._step.train_loss(
+            batch, epoch=self.current_epoch, index=index, process=self.trainer.global_rank
         )
-        loss = self._judge(self.decoder.decode_all(features, batch.pixels), batch.label)
         # Logged once an epoch: Lightning's bookkeeping of a logged step costs as much as a tenth of the step.
         self._train_losses.append(loss.detach() * len(batch.positions))
         self._seen += len(batch.positions)
@@ -88,7 +70,7 @@ class DecoderTraining(lightning.LightningModule):
                 raise RunError(
                     f"training diverged in epoch {self.current_epoch + 1}: the loss is {float(mean)}; "
                     "start anew with --overwrite and a lower rate, for example "
-                    f"--set train.lr={self.settings.lr / 10:g}"
+                    f"--set train.lr={self._step.settings.lr / 10:g}"
                 )
             self.log("train_loss", mean, on_step=False, on_epoch=True, batch_size=1)
         return loss
@@ -96,7 +78,7 @@ class DecoderTraining(lightning.LightningModule):
     def validation_step(self, batch: Batch, index: int) -> None:
         """Loss at the training size, overlap of every case and class at native size."""
         logits = self.decoder(batch.features, batch.pixels)
-        loss = self._loss(logits, batch.label)
+        loss = self._step.loss(logits, batch.label)
         self.log("val_loss", loss, batch_size=len(batch.positions))
         for row, position in enumerate(batch.positions):
             overlap = self._native_overlap(logits[row : row + 1], position)
@@ -112,27 +94,16 @@ class DecoderTraining(lightning.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimiser and schedule of the settings; Lightning asks for the rate after every step."""
-        optimizer = create_optimizer(self.decoder.parameters(), self.settings)
-        factor = create_schedule(self.settings, len(self.train_dataloader()))
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        optimizer, scheduler = self._step.create_optimizer(len(self.train_dataloader()))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def configure_gradient_clipping(self, *arguments: Any, **keywords: Any) -> None:
+        """Clip as the settings say, which the trainer is not told."""
+        self._step.clip_gradients()
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Move features, labels and pixels."""
         return batch if device.type == "cpu" else batch.to(device)
-
-    def _judge(self, scales: Sequence[Tensor], label: Tensor) -> Tensor:
-        """Loss over the scales of deep supervision: each counts half of the next finer one."""
-        weights = [0.5**n for n in range(len(scales))]
-        losses = [
-            weight * self._loss(logits, label[:, :: 2**n, :: 2**n])
-            for n, (weight, logits) in enumerate(zip(weights, scales, strict=True))
-        ]
-        return torch.stack(losses).sum() / sum(weights)
-
-    @property
-    def _for_volumes(self) -> bool:
-        return self._model[0].settings.preprocessing.for_volumes
 
     def _native_overlap(self, logits: Tensor, position: int) -> Tensor:
         """Pixels in common, and of both masks, per foreground class: (classes - 1, 2), at the own size."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, Literal
 
 from dinoseg.config import (
     BackboneSettings,
@@ -15,9 +13,11 @@ from dinoseg.config import (
     WindowIntensity,
     override,
 )
+from dinoseg.config.training import Training
 from dinoseg.data import Dataset
-from dinoseg.errors import ConfigError, UsageError
-from dinoseg.methods import Card, find_method
+from dinoseg.data.layouts.dataset import is_ct
+from dinoseg.errors import ConfigError
+from dinoseg.methods import find_method
 from dinoseg.methods.presets import preset as find_preset
 from dinoseg.methods.presets import preset_preprocessing, preset_scales
 from dinoseg.model.settings import ModelSettings, RunSettings
@@ -30,53 +30,32 @@ ARGUMENTS = (
 )
 
 
-def require_device(device: str) -> None:
-    """Raise `UsageError` unless training runs on this kind of device."""
-    if device.partition(":")[0] not in ("cpu", "cuda"):
-        raise UsageError(f"training runs on cpu or cuda, given {device!r}; `dinoseg predict` takes more")
-
-
-def compose_settings(
-    dataset: Dataset,
-    data: Path | str,
-    *,
-    method: str | Card,
-    backbone: str,
-    preset: Literal["paper", "default"],
-    shots: int | None,
-    shots_from: Literal["random", "first"],
-    shot_unit: Literal["case", "group"],
-    splits: Path | str | None,
-    changes: Mapping[str, Any] | None,
-    seed: int,
-) -> RunSettings:
-    """All settings of a run from the arguments of `train`.
+def compose_settings(dataset: Dataset, data: Path | str, how: Training) -> RunSettings:
+    """All settings of a run from the options of `train`.
 
     Raises:
-        ConfigError: a setting is unknown or not accepted, has an argument of its own, or no effect.
+        ConfigError: a setting is unknown or not accepted, has an option of its own, or no effect.
     """
-    card = find_method(method)
+    card = find_method(how.method)
     model_settings = ModelSettings(
         backbone=BackboneSettings(
-            name=anchor_backbone(str(backbone)), scales=preset_scales(preset, card.name)
+            name=anchor_backbone(str(how.backbone)), scales=preset_scales(how.preset, card.name)
         ),
         decoder=card.configure(),
-        preprocessing=_choose_preprocessing(dataset, preset, card.name),
+        preprocessing=_choose_preprocessing(dataset, how.preset, card.name),
         classes=dataset.classes,
     )
     arguments = override(
-        RunSettings(
-            data=Path(data).absolute(), model=model_settings, train=_recipe(preset, card.name, seed, shots)
-        ),
+        RunSettings(data=Path(data).absolute(), model=model_settings, train=_recipe(how, card.name)),
         {
-            "preset": preset,
-            "splits": anchor(Path(splits)) if splits else None,
-            "shots": shots,
-            "shots_from": shots_from,
-            "shot_unit": shot_unit,
+            "preset": how.preset,
+            "splits": anchor(Path(how.splits)) if how.splits else None,
+            "shots": how.shots,
+            "shots_from": how.shots_from,
+            "shot_unit": how.shot_unit,
         },
     )
-    settings = override(arguments, changes or {})
+    settings = override(arguments, how.changes or {})
     _require_arguments(arguments, settings)
     _refuse_idle_augmentation(arguments.train, settings.train)
     _require_intensity(dataset, settings)
@@ -119,8 +98,7 @@ def _choose_preprocessing(dataset: Dataset, preset: str, method: str) -> Preproc
     chosen = preset_preprocessing(preset, method)
     if not dataset.is_volumes:
         return chosen
-    ct = dataset.channel_names[:1] and dataset.channel_names[0].strip().lower() == "ct"
-    intensity = WindowIntensity() if ct else PercentileIntensity()
+    intensity = WindowIntensity() if is_ct(dataset) else PercentileIntensity()
     return chosen.model_copy(update={"intensity": intensity, "channels": dataset.cases[0].channel_count})
 
 
@@ -132,6 +110,6 @@ def _require_intensity(dataset: Dataset, settings: RunSettings) -> None:
     raise ConfigError(f"setting 'model.preprocessing.intensity' is {given}, and {dataset.root} holds {kind}")
 
 
-def _recipe(preset: str, method: str, seed: int, shots: int | None) -> TrainSettings:
-    changes = {"seed": seed} if shots is None else {"seed": seed, "keep": "last"}
-    return find_preset(preset, method).model_copy(update=changes)
+def _recipe(how: Training, method: str) -> TrainSettings:
+    changes = {"seed": how.seed} if how.shots is None else {"seed": how.seed, "keep": "last"}
+    return find_preset(how.preset, method).model_copy(update=changes)

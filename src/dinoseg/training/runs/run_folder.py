@@ -24,7 +24,7 @@ from dinoseg.outputs import is_temporary, write_json, write_text
 from dinoseg.training.learning.checkpoints import BEST, LAST
 from dinoseg.training.runs.locks import clear
 
-PACKAGES = ("torch", "lightning", "monai", "numpy", "scipy", "pillow", "safetensors")
+PACKAGES = ("torch", "lightning", "numpy", "scipy", "pillow", "safetensors")
 FREE_TO_CHANGE = ("cache.folder", "cache.limit_gb")  # while a run is resumed: no result depends on them
 PARTS = (
     "config.yaml",

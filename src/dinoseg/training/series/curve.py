@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from dinoseg.config.options import choose_options
+from dinoseg.config.training import ScoredSplit, Training
 from dinoseg.outputs import to_plain, write_csv, write_json
 from dinoseg.progress import Progress, Silent
-from dinoseg.training.runs.run_folder import anchor
 from dinoseg.training.series.curve_picture import draw_curve
+from dinoseg.training.series.jobs import Job
 from dinoseg.training.series.outcomes import Draw, Repeats, gather
-from dinoseg.training.series.repeats import Job, Request, Series, carry_out, prepare
+from dinoseg.training.series.repeats import Request, Series, prepare, train_and_score
 from dinoseg.training.series.tables import OF_DRAWS, OF_ONE, list_draw_rows, list_summary_rows
 
 TABLE = "curve.csv"
 SUMMARY = "summary.csv"
 DOCUMENT = "curve.json"
 PICTURE = "curve.png"
+ELSEWHERE = {"method": "is one of `methods`, which a curve takes a list of"}
 
 
 @dataclass(frozen=True)
@@ -44,24 +48,15 @@ class Curve:
 
 def learn_curve(
     data: Path | str,
-    *,
+    out: Path | str,
     methods: Sequence[str],
     shots: Sequence[int],
-    backbone: str,
-    out: Path | str,
     draws: int = 3,
-    preset: Literal["paper", "default"] = "default",
-    shots_from: Literal["random", "first"] = "random",
-    shot_unit: Literal["case", "group"] = "case",
-    split: Literal["test", "val"] | None = None,
-    splits: Path | str | None = None,
-    changes: Mapping[str, Any] | None = None,
-    seed: int = 0,
-    device: str = "cpu",
-    accept_license: bool = False,
-    resume: bool = False,
-    overwrite: bool = False,
+    *,
+    split: ScoredSplit | None = None,
+    how: Training | None = None,
     progress: Progress | None = None,
+    **options: Any,
 ) -> Curve:
     """Train several methods on growing numbers of cases and draw what they reach.
 
@@ -71,72 +66,37 @@ def learn_curve(
 
     Args:
         data: folder (or CSV) of images and masks.
+        out: folder for everything; the run folders are runs/METHOD/K-shot/draw-I.
         methods: some of `dinoseg.METHODS`.
         shots: numbers of cases or groups.
-        backbone: catalog name or local Hugging Face folder.
-        out: folder for everything; the run folders are runs/METHOD/K-shot/draw-I.
         draws: of each number of shots; draw i has the seed `seed` + i.
-        preset: "paper", the methods' published recipes, or "default", ours.
-        shots_from: draw the shots at random (seeded) or take the first of the split.
-        shot_unit: what is counted: cases, or groups (patients, videos).
         split: to score, "test" or "val"; default: test where it holds cases, else val.
-        splits: a splits.json; default: the data set's own, else one drawn by group.
-        changes: dotted settings to change for all methods, such as {"train.epochs": 20}, or for
-            one of them, such as {"segdino-v2:model.decoder.width": 128}.
-        seed: of the first draw, and of a split that must be drawn.
-        device: "cpu", "cuda" or "cuda:1".
-        accept_license: accept the licence of the backbone's weights.
-        resume: go on with an interrupted curve; what is finished is not trained again. More
-            methods, shots or draws than before are added to those that are there.
-        overwrite: delete an older curve in `out` first.
+        how: backbone and all else, see `Training`, without method. Of the `changes` a key such as
+            "segdino-v2:model.decoder.width" is for one of the methods. With `resume`, what is finished is not
+            trained again, and more methods, shots or draws than before are added to those that are there.
         progress: shows the bars and lines.
+        options: fields of `Training` by name, in place of those of `how`.
 
     Raises:
-        SplitError: fewer cases than shots, or nothing to score.
-        DataError: the data cannot be read, or the split leaks.
-        UsageError: an argument or a setting is not accepted, or a list names something twice.
-        OutputError: `out` holds something else.
-        RunError: `resume`, and the curve was started with other settings; a run diverged; or another
-            process trains in `out`.
-        WeightsError: the backbone's weights are missing.
+        UsageError: an option or a setting is not accepted, or a list names something twice.
+        DinosegError: as for `train_draws`.
     """
-    progress = progress or Silent()
-    request = Request(
-        data=Path(data),
-        out=anchor(Path(out)),
-        methods=tuple(methods),
-        shots=tuple(shots),
-        draws=draws,
-        backbone=str(backbone),
-        preset=preset,
-        shots_from=shots_from,
-        shot_unit=shot_unit,
-        split=split,
-        splits=None if splits is None else Path(splits),
-        changes=changes or {},
-        seed=seed,
-        device=device,
-        accept_license=accept_license,
-        resume=resume,
-        overwrite=overwrite,
-    )
-    series = prepare(request, "curve", progress)
-    jobs = _list_jobs(request)
-    done = carry_out(
-        series, jobs, publish=lambda found: _publish(series, found, len(jobs)), progress=progress
-    )
-    return Curve(
-        request.out,
-        series.split,
-        gather(_sort(request, done)),
-        *(request.out / name for name in (PICTURE, TABLE, SUMMARY)),
-    )
+    progress, how = progress or Silent(), choose_options(Training, how, options, elsewhere=ELSEWHERE)
+    lists = {"methods": tuple(methods), "shots": tuple(shots), "draws": draws}
+    series = prepare(Request.make(data, out, split=split, how=how, **lists), "curve", progress)
+    jobs = _list_jobs(series)
+    publish = partial(_publish, series, total=len(jobs))
+    done = train_and_score(series, jobs, publish=publish, progress=progress)
+    request = series.request
+    files = [request.out / name for name in (PICTURE, TABLE, SUMMARY)]
+    return Curve(request.out, series.split, gather(_sort(request, done)), *files)
 
 
-def _list_jobs(request: Request) -> list[Job]:
+def _list_jobs(series: Series) -> list[Job]:
     """Methods innermost: the first computes the features that the others find."""
+    request = series.request
     return [
-        Job(method, shots, draw, f"runs/{method}/{shots}-shot/draw-{draw}")
+        series.job(method, shots, draw, f"runs/{method}/{shots}-shot/draw-{draw}")
         for draw in range(request.draws)
         for shots in request.shots
         for method in request.methods
@@ -148,26 +108,21 @@ def _sort(request: Request, draws: Sequence[Draw]) -> list[Draw]:
     return sorted(draws, key=lambda draw: (request.methods.index(draw.method), draw.shots, draw.draw))
 
 
-def _publish(series: Series, draws: Sequence[Draw], total: int) -> None:
+def _publish(series: Series, draws: Sequence[Draw], *, total: int) -> None:
     """Write tables and picture of the runs so far, replacing older ones."""
-    request = series.request
+    request, how = series.request, series.request.how
     draws = _sort(request, draws)
     repeats = gather(draws)
-    name = request.data.absolute().name
-    backbone = Path(request.backbone).name  # of a folder
-    parts = [f"{series.split} split of {name}", backbone, f"preset {request.preset}"]
-    parts += [f"shots: {request.shot_unit}s, {request.shots_from}"]
-    parts += [] if len(draws) == total else [f"{len(draws)} of {total} runs so far"]
-    title = "; ".join(parts)
+    name, backbone = request.data.absolute().name, Path(how.backbone).name  # of a folder
+    preset = f"preset {how.preset}"
+    so_far = [] if len(draws) == total else [f"{len(draws)} of {total} runs so far"]
+    shots = f"shots: {how.shot_unit}s, {how.shots_from}"
+    title = "; ".join([f"{series.split} split of {name}", backbone, preset, shots, *so_far])
     rows, summary = list_draw_rows(draws, request.out), list_summary_rows(repeats)
     write_csv(request.out / TABLE, rows, comments=[title, OF_ONE], overwrite=True)
     write_csv(request.out / SUMMARY, summary, comments=[title, OF_DRAWS], overwrite=True)
     document = {
-        "data": str(request.data.absolute()),
-        "backbone": request.backbone,
-        "preset": request.preset,
-        "shots_from": request.shots_from,
-        "shot_unit": request.shot_unit,
+        **request.describe(),
         "split": series.split,
         "runs": total,
         "meaning": [OF_ONE, OF_DRAWS],
@@ -178,7 +133,7 @@ def _publish(series: Series, draws: Sequence[Draw], total: int) -> None:
         repeats,
         request.out / PICTURE,
         title=f"{series.split.capitalize()} Dice with few labels: {name}",
-        subtitle=", ".join([backbone, *parts[2:3], *parts[4:]]),
+        subtitle=", ".join([backbone, preset, *so_far]),
         split=series.split,
-        unit=request.shot_unit,
+        unit=how.shot_unit,
     )

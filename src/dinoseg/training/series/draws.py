@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from dinoseg.config.options import choose_options
+from dinoseg.config.training import ScoredSplit, Training
+from dinoseg.errors import UsageError
+from dinoseg.methods import find_method
 from dinoseg.outputs import to_plain, write_csv, write_json
 from dinoseg.progress import Progress, Silent
-from dinoseg.training.runs.run_folder import anchor
 from dinoseg.training.series.outcomes import Draw, Repeats, gather
-from dinoseg.training.series.repeats import Job, Request, Series, carry_out, prepare
+from dinoseg.training.series.repeats import Request, Series, prepare, train_and_score
 from dinoseg.training.series.tables import OF_DRAWS, OF_ONE, describe_spread, list_draw_rows
 
 TABLE = "draws.csv"
@@ -35,24 +39,13 @@ class Draws:
 
 def train_draws(
     data: Path | str,
-    *,
-    method: str,
-    backbone: str,
     out: Path | str,
-    shots: int,
     draws: int = 5,
-    preset: Literal["paper", "default"] = "default",
-    shots_from: Literal["random", "first"] = "random",
-    shot_unit: Literal["case", "group"] = "case",
-    split: Literal["test", "val"] | None = None,
-    splits: Path | str | None = None,
-    changes: Mapping[str, Any] | None = None,
-    seed: int = 0,
-    device: str = "cpu",
-    accept_license: bool = False,
-    resume: bool = False,
-    overwrite: bool = False,
+    *,
+    split: ScoredSplit | None = None,
+    how: Training | None = None,
     progress: Progress | None = None,
+    **options: Any,
 ) -> Draws:
     """Train on several draws of a few cases, score each, and report the spread.
 
@@ -60,74 +53,47 @@ def train_draws(
 
     Args:
         data: folder (or CSV) of images and masks.
-        method: one of `dinoseg.METHODS`.
-        backbone: catalog name or local Hugging Face folder.
         out: folder for all; draw-0, draw-1, … are ordinary run folders, each with its report.
-        shots: cases or groups of each draw.
         draws: how many; draw i has the seed `seed` + i.
-        preset: "paper", the method's published recipe, or "default", ours.
-        shots_from: draw the shots at random (seeded) or take the first of the split.
-        shot_unit: what is counted: cases, or groups (patients, videos).
         split: to score, "test" or "val"; default: test where it holds cases, else val.
-        splits: a splits.json; default: the data set's own, else one drawn by group.
-        changes: dotted settings to change, such as {"train.lr": 1e-4}.
-        seed: of the first draw, and of a split that must be drawn.
-        device: "cpu", "cuda" or "cuda:1".
-        accept_license: accept the licence of the backbone's weights.
-        resume: go on with an interrupted series; what is finished is not trained again. More
+        how: method, shots and all else, see `Training`; `seed` is that of the first draw, and of a split
+            that must be drawn. With `resume`, what is finished is not trained again, and more
             `draws` than before are added to those that are there.
-        overwrite: delete an older series in `out` first.
         progress: shows the bars and lines.
+        options: fields of `Training` by name, in place of those of `how`.
 
     Raises:
         SplitError: fewer cases than shots, or nothing to score.
         DataError: the data cannot be read, or the split leaks.
-        UsageError: an argument or a setting is not accepted.
+        UsageError: an option or a setting is not accepted, or the number of shots is missing.
         OutputError: `out` holds something else.
         RunError: `resume`, and the series was started with other settings; a run diverged; or another
             process trains in `out`.
         WeightsError: the backbone's weights are missing.
     """
-    progress = progress or Silent()
-    request = Request(
-        data=Path(data),
-        out=anchor(Path(out)),
-        methods=(method,),
-        shots=(shots,),
-        draws=draws,
-        backbone=str(backbone),
-        preset=preset,
-        shots_from=shots_from,
-        shot_unit=shot_unit,
-        split=split,
-        splits=None if splits is None else Path(splits),
-        changes=changes or {},
-        seed=seed,
-        device=device,
-        accept_license=accept_license,
-        resume=resume,
-        overwrite=overwrite,
+    progress, how = progress or Silent(), choose_options(Training, how, options)
+    if how.shots is None:
+        raise UsageError("draws are of a few cases; say of how many with shots=K")
+    method = find_method(how.method).name
+    request = Request.make(
+        data, out, methods=(method,), shots=(how.shots,), draws=draws, split=split, how=how
     )
     series = prepare(request, "draws", progress)
-    jobs = [Job(method, shots, draw, f"draw-{draw}") for draw in range(draws)]
-    done = carry_out(series, jobs, publish=lambda found: _publish(series, found), progress=progress)
+    jobs = [series.job(method, how.shots, draw, f"draw-{draw}") for draw in range(draws)]
+    done = train_and_score(series, jobs, publish=partial(_publish, series), progress=progress)
     return Draws(request.out, series.split, gather(done)[0])
 
 
 def _publish(series: Series, draws: Sequence[Draw]) -> None:
     """Write the tables of the draws so far, replacing older ones."""
-    request, (repeats,) = series.request, gather(draws)
-    unit = f"{request.shot_unit}s, {request.shots_from}"
-    backbone = Path(request.backbone).name  # of a folder
+    request, how, (repeats,) = series.request, series.request.how, gather(draws)
+    unit = f"{how.shot_unit}s, {how.shots_from}"
+    backbone = Path(how.backbone).name  # of a folder
     what = f"{repeats.method} on {backbone}, {repeats.shots} shots ({unit}), {series.split} split"
     comments = [f"{what} of {request.data.absolute().name}", describe_spread(repeats), OF_ONE, OF_DRAWS]
     write_csv(request.out / TABLE, list_draw_rows(draws, request.out), comments=comments, overwrite=True)
     document = {
-        "data": str(request.data.absolute()),
-        "backbone": request.backbone,
-        "preset": request.preset,
-        "shots_from": request.shots_from,
-        "shot_unit": request.shot_unit,
+        **request.describe(),
         "split": series.split,
         "meaning": [OF_ONE, OF_DRAWS],
         **to_plain(repeats, relative_to=request.out),

@@ -14,6 +14,7 @@ from dinoseg.data.splits.splits import load_splits
 from dinoseg.errors import RunError
 from dinoseg.evaluation.definitions import METRICS
 from dinoseg.evaluation.statistics import Interval
+from dinoseg.model.settings import RunSettings
 from dinoseg.training.runs.run_folder import RunFolder
 from dinoseg.training.series.spread import Spread, find_spread
 
@@ -24,7 +25,7 @@ class Draw:
 
     Attributes:
         method: of the decoder.
-        shots: cases or groups that were drawn.
+        shots: cases or groups that were drawn; all training cases where none were.
         draw: number of the draw, from 0.
         seed: of the draw and of the training.
         run: its run folder.
@@ -115,10 +116,15 @@ def is_scored(run: Path, *, split: str) -> bool:
     return is_trained(run) and (report_folder(run, split=split) / "index.html").is_file()
 
 
-def read_draw(
-    run: Path, *, split: str, method: str, shots: int, draw: int, seed: int, trained_parameters: int
-) -> Draw:
+def read_draw(run: Path, settings: RunSettings, *, split: str, draw: int, trained_parameters: int) -> Draw:
     """Read what a run left behind.
+
+    Args:
+        run: its folder.
+        settings: that it was trained with.
+        split: that was scored.
+        draw: number of the draw, from 0.
+        trained_parameters: of its decoder.
 
     Raises:
         RunError: a file of the run is missing or damaged.
@@ -129,14 +135,15 @@ def read_draw(
         report = json.loads(path.read_text(encoding="utf-8"))
         rows = report["classes"]
         scores = {metric["metric"]: _number(metric["interval"]["mean"]) for metric in rows[-1]["metrics"]}
+        cases = len(load_splits(RunFolder(run).splits).train)
         interval = {name: _number(value) for name, value in _find_dice(rows[-1])["interval"].items()}
         return Draw(
-            method=method,
-            shots=shots,
+            method=settings.model.decoder.method,
+            shots=cases if settings.shots is None else settings.shots,
             draw=draw,
-            seed=seed,
+            seed=settings.train.seed,
             run=run,
-            cases=len(load_splits(RunFolder(run).splits).train),
+            cases=cases,
             scores={metric: scores[metric] for metric in METRICS},
             dice=Interval(**interval),
             classes={

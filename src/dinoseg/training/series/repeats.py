@@ -1,40 +1,44 @@
-"""Many runs that belong together: trained one after the other, scored on one split, resumable."""
+"""Many runs that repeat one another: methods, numbers of shots, draws; checked first, then done."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import torch
 
+from dinoseg.config.training import ScoredSplit, Training
 from dinoseg.data import Dataset, open_dataset
 from dinoseg.data.splits.shots import draw_shots, refuse_empty_shots, refuse_shots
 from dinoseg.data.splits.splits import Splits, check_splits, resolve_splits
-from dinoseg.errors import DinosegError, SplitError, UsageError
-from dinoseg.evaluation import evaluate
-from dinoseg.model.saved import SavedModel
+from dinoseg.errors import SplitError, UsageError
 from dinoseg.model.segmenter import Segmenter
 from dinoseg.model.settings import RunSettings
 from dinoseg.progress import Progress
-from dinoseg.training.fitting import digest_content, open_backbone, train_run
-from dinoseg.training.runs.composition import compose_settings, require_device
+from dinoseg.training.fitting import digest_content, open_backbone
+from dinoseg.training.runs.composition import compose_settings
 from dinoseg.training.runs.locks import locked, refuse_locked
-from dinoseg.training.series.outcomes import Draw, is_scored, is_trained, read_draw, report_folder
+from dinoseg.training.runs.run_folder import anchor
+from dinoseg.training.series.jobs import Job, Work, carry_out
+from dinoseg.training.series.outcomes import Draw, read_draw
 from dinoseg.training.series.plans import SPLITS, Plan, open_plan, refuse_older
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a series of runs shares; the meaning of each is that of the argument of `train`.
+    """What a series of runs shares.
 
     Attributes:
-        changes: for all methods; a key such as "linear:train.lr" is for this method alone.
+        data: folder (or CSV) of images and masks.
+        out: folder of the series, from the root.
+        methods: to train.
+        shots: numbers of cases or groups.
+        draws: trainings of each method and number of shots, with seeds from that of `how` up.
         split: to score; None is the test split where it holds cases, else the validation split.
-        draws: trainings of each method and number of shots, with seeds from `seed` up.
+        how: all else, with the first seed; method and shots are those of the lists. Of its changes a
+            key such as "linear:train.lr" is for this method alone.
     """
 
     data: Path
@@ -42,33 +46,24 @@ class Request:
     methods: tuple[str, ...]
     shots: tuple[int, ...]
     draws: int
-    backbone: str
-    preset: Literal["paper", "default"]
-    shots_from: Literal["random", "first"]
-    shot_unit: Literal["case", "group"]
-    split: Literal["test", "val"] | None
-    splits: Path | None
-    changes: Mapping[str, Any]
-    seed: int
-    device: str
-    accept_license: bool
-    resume: bool
-    overwrite: bool
+    split: ScoredSplit | None
+    how: Training
 
+    @classmethod
+    def make(cls, data: Path | str, out: Path | str, **lists: Any) -> Request:
+        """A request with its paths as they are used."""
+        return cls(Path(data), anchor(Path(out)), **lists)
 
-@dataclass(frozen=True)
-class Job:
-    """One run of a series: what is trained, and its folder within that of the series."""
-
-    method: str
-    shots: int
-    draw: int
-    folder: str
-
-    @property
-    def name(self) -> str:
-        """How the run is called in messages."""
-        return f"{self.method}, {self.shots} {'shot' if self.shots == 1 else 'shots'}, draw {self.draw}"
+    def describe(self) -> dict[str, Any]:
+        """What the document of a series says of how its runs were trained."""
+        how = self.how
+        return {
+            "data": str(self.data.absolute()),
+            "backbone": str(how.backbone),
+            "preset": how.preset,
+            "shots_from": how.shots_from,
+            "shot_unit": how.shot_unit,
+        }
 
 
 @dataclass(frozen=True)
@@ -91,6 +86,13 @@ class Series:
     split: str
     parameters: Mapping[str, int]
 
+    def job(self, method: str, shots: int, draw: int, folder: str) -> Job:
+        """One run of the series; `folder` lies within that of the series."""
+        out = self.request.out
+        settings = _compose(self.request, self.dataset, method, shots=shots, draw=draw, splits=out / SPLITS)
+        name = f"{method}, {shots} {'shot' if shots == 1 else 'shots'}, draw {draw}"
+        return Job(settings, out / folder, name)
+
 
 def prepare(request: Request, kind: Literal["draws", "curve"], progress: Progress) -> Series:
     """Check all that can be checked before the first training; nothing is written.
@@ -106,9 +108,8 @@ def prepare(request: Request, kind: Literal["draws", "curve"], progress: Progres
     """
     _refuse_lists(request)
     refuse_locked(request.out)
-    refuse_older(request.out, resume=request.resume, overwrite=request.overwrite)
-    require_device(request.device)
-    dataset = open_dataset(request.data)
+    refuse_older(request.out, resume=request.how.resume, overwrite=request.how.overwrite)
+    dataset = open_dataset(request.data, progress=progress)
     settings = {method: _try_settings(request, dataset, method) for method in request.methods}
     _refuse_own_folds(settings)
     splits = _choose_splits(request, dataset, settings[request.methods[0]])
@@ -128,7 +129,7 @@ def prepare(request: Request, kind: Literal["draws", "curve"], progress: Progres
     return Series(request, dataset, splits, plan, split, parameters)
 
 
-def carry_out(
+def train_and_score(
     series: Series,
     jobs: Sequence[Job],
     *,
@@ -139,7 +140,7 @@ def carry_out(
 
     Args:
         series: what the runs share.
-        jobs: in the order of the work.
+        jobs: of the series, in the order of the work.
         publish: called with the outcomes so far after each run, and once if there is nothing to do.
         progress: shows a bar over all runs with the time left, and a line for each.
 
@@ -150,74 +151,28 @@ def carry_out(
         RunError: the folder holds a series with other settings, or another process trains there.
         DinosegError: a run failed; the error names it.
     """
-    request = series.request
+    request, how = series.request, series.request.how
+    work = Work(
+        series.dataset,
+        series.split,
+        how,
+        find_splits=lambda _: series.splits,
+        read=lambda job: _read(series, job),
+        describe=lambda draw: draw.describe(series.split),
+    )
     with locked(request.out):
-        open_plan(request.out, series.plan, series.splits, resume=request.resume, overwrite=request.overwrite)
+        open_plan(request.out, series.plan, series.splits, resume=how.resume, overwrite=how.overwrite)
         _tell(series, progress)
-        return _carry_out_all(series, jobs, publish, progress)
-
-
-def _carry_out_all(
-    series: Series, jobs: Sequence[Job], publish: Callable[[Sequence[Draw]], None], progress: Progress
-) -> tuple[Draw, ...]:
-    out = series.request.out
-    done = {job: _read(series, job) for job in jobs if is_scored(out / job.folder, split=series.split)}
-    left = [job for job in jobs if job not in done]
-    if done:
-        progress.note(f"{len(done)} of {len(jobs)} runs are there already and stay as they are")
-    for job in progress.track(left, total=len(left), label="all runs") if left else ():
-        _carry_out_one(series, job, _Within(progress, job.name))
-        done[job] = _read(series, job)
-        progress.note(f"{job.name}: {done[job].describe(series.split)}")
-        publish([done[other] for other in jobs if other in done])
-    if not left:
-        publish([done[job] for job in jobs])
-    return tuple(done[job] for job in jobs)
-
-
-def _carry_out_one(series: Series, job: Job, progress: Progress) -> None:
-    request, run = series.request, series.request.out / job.folder
-    try:
-        if not is_trained(run):
-            settings = _compose(
-                request,
-                series.dataset,
-                job.method,
-                shots=job.shots,
-                seed=request.seed + job.draw,
-                splits=request.out / SPLITS,
-            )
-            train_run(
-                series.dataset,
-                settings,
-                series.splits,
-                out=run,
-                device=request.device,
-                accept_license=request.accept_license,
-                resume=(run / "config.yaml").is_file(),
-                progress=progress,
-            )
-        evaluate(
-            SavedModel(run, accept_license=request.accept_license, device=request.device),
-            series.dataset,
-            split=series.split,
-            out=report_folder(run, split=series.split),
-            overwrite=True,
-            progress=progress,
-        )
-    except DinosegError as error:
-        raise type(error)(f"{job.name}: {error}") from error
+        return carry_out(work, jobs, publish=publish, progress=progress)
 
 
 def _read(series: Series, job: Job) -> Draw:
     return read_draw(
-        series.request.out / job.folder,
+        job.folder,
+        job.settings,
         split=series.split,
-        method=job.method,
-        shots=job.shots,
-        draw=job.draw,
-        seed=series.request.seed + job.draw,
-        trained_parameters=series.parameters[job.method],
+        draw=job.settings.train.seed - series.request.how.seed,
+        trained_parameters=series.parameters[job.settings.model.decoder.method],
     )
 
 
@@ -233,36 +188,26 @@ def _refuse_lists(request: Request) -> None:
 
 def _try_settings(request: Request, dataset: Dataset, method: str) -> RunSettings:
     """Settings of a method with the first seed; those of the last, the largest, are accepted too."""
-    seeds = (request.seed + request.draws - 1, request.seed)
-    shots = min(request.shots)
+    shots, splits = min(request.shots), request.how.splits
     _, first = (
-        _compose(request, dataset, method, shots=shots, seed=seed, splits=request.splits) for seed in seeds
+        _compose(request, dataset, method, shots=shots, draw=draw, splits=splits)
+        for draw in (request.draws - 1, 0)
     )
     return first
 
 
 def _compose(
-    request: Request, dataset: Dataset, method: str, *, shots: int, seed: int, splits: Path | None
+    request: Request, dataset: Dataset, method: str, *, shots: int, draw: int, splits: Path | str | None
 ) -> RunSettings:
-    return compose_settings(
-        dataset,
-        request.data,
-        method=method,
-        backbone=request.backbone,
-        preset=request.preset,
-        shots=shots,
-        shots_from=request.shots_from,
-        shot_unit=request.shot_unit,
-        splits=splits,
-        changes=_changes_of(request, method),
-        seed=seed,
-    )
+    changes, seed = _changes_of(request, method), request.how.seed + draw
+    how = replace(request.how, method=method, shots=shots, seed=seed, splits=splits, changes=changes)
+    return compose_settings(dataset, request.data, how)
 
 
 def _changes_of(request: Request, method: str) -> dict[str, Any]:
     """The changes for all methods, then those for this one, whose keys begin with its name."""
     general, own = {}, {}
-    for key, value in request.changes.items():
+    for key, value in (request.how.changes or {}).items():
         name, colon, rest = key.rpartition(":")
         if not colon:
             general[key] = value
@@ -289,16 +234,16 @@ def _choose_splits(request: Request, dataset: Dataset, settings: RunSettings) ->
     splits = resolve_splits(
         dataset,
         path=settings.splits,
-        seed=request.seed,
-        keep_first=max(request.shots) if request.shots_from == "first" else None,
-        unit=request.shot_unit,
+        seed=request.how.seed,
+        keep_first=max(request.shots) if request.how.shots_from == "first" else None,
+        unit=request.how.shot_unit,
         fold=settings.fold,
     )
     check_splits(dataset, splits)
     for shots in request.shots:
-        refuse_shots(dataset, splits.train, shots, unit=request.shot_unit)
-    if request.shots_from == "first":
-        fewest = draw_shots(dataset, splits.train, min(request.shots), unit=request.shot_unit, first=True)
+        refuse_shots(dataset, splits.train, shots, unit=request.how.shot_unit)
+    if request.how.shots_from == "first":
+        fewest = draw_shots(dataset, splits.train, min(request.shots), unit=request.how.shot_unit, first=True)
         refuse_empty_shots(dataset, fewest)
     return splits
 
@@ -322,7 +267,7 @@ def _try_models(
     """Method -> digest of its backbone, and -> trained parameters; every model can be made."""
     digests, parameters = {}, {}
     for method, item in settings.items():
-        frozen = open_backbone(item, accept_license=request.accept_license, progress=progress)
+        frozen = open_backbone(item, accept_license=request.how.accept_license, progress=progress)
         with torch.random.fork_rng(devices=[]):
             model = Segmenter(item.model, frozen)
         digests[method] = frozen.digest
@@ -334,20 +279,5 @@ def _tell(series: Series, progress: Progress) -> None:
     request, cases = series.request, dict(series.splits.items())[series.split]
     which = "" if request.split else " (no --split was given; test where it holds cases, else val)"
     progress.note(f"every run is scored on the {series.split} split, {len(cases)} cases{which}")
-    if request.shots_from == "first" and request.draws > 1:
+    if request.how.shots_from == "first" and request.draws > 1:
         progress.note("the first shots are the same cases in every draw: the spread is that of the seed")
-
-
-class _Within:
-    """Progress of one of many runs: its name before every bar; no line per epoch, nothing told twice."""
-
-    def __init__(self, progress: Progress, name: str) -> None:
-        self._progress = progress
-        self._name = name
-
-    def track(self, items: Iterable[T], *, total: int, label: str) -> Iterator[T]:
-        yield from self._progress.track(items, total=total, label=f"{self._name}: {label}")
-
-    def note(self, message: str) -> None:
-        if not message.startswith("epoch "):  # metrics.csv of the run has them
-            self._progress.note(f"{self._name}: {message}")

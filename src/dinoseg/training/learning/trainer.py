@@ -1,0 +1,74 @@
+"""Lightning at work: all epochs of one run, with what is written on the way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from dinoseg.config import TrainSettings
+from dinoseg.model.segmenter import Segmenter
+from dinoseg.progress import Progress
+from dinoseg.training.features.bank import ViewBank
+from dinoseg.training.learning.callbacks import AtomicCheckpointIO, create_checkpoints
+from dinoseg.training.learning.guards import call_quietly
+from dinoseg.training.learning.history import History, Row
+from dinoseg.training.learning.module import DecoderTraining
+
+
+def learn(
+    model: Segmenter,
+    settings: TrainSettings,
+    banks: tuple[ViewBank, ViewBank | None],
+    *,
+    metrics: Path,
+    checkpoints: Path,
+    device: str,
+    resume_from: Path | None,
+    progress: Progress,
+) -> list[Row]:
+    """Train the decoder of `model` to the end of the last epoch.
+
+    Args:
+        model: its decoder learns, in place.
+        settings: of the training.
+        banks: to learn from, and to validate on where there is any.
+        metrics: the table to write; logs/ lies beside it.
+        checkpoints: folder of the checkpoints.
+        device: "cpu", "cuda" or "cuda:1".
+        resume_from: a checkpoint to go on from.
+        progress: shows the bar and a line per epoch.
+
+    Returns:
+        One row per epoch, those before `resume_from` included.
+    """
+    train_bank, val_bank = banks
+    history = History(metrics, progress)
+    module = DecoderTraining(model, settings, train_bank, val_bank)
+    saving = create_checkpoints(checkpoints, settings, validated=val_bank is not None)
+    options = _options(settings, device, metrics.parent, validated=val_bank is not None)
+    trainer = call_quietly(Trainer, callbacks=[history, *saving], **options)
+    call_quietly(trainer.fit, module, ckpt_path=resume_from)
+    return history.rows
+
+
+def _options(settings: TrainSettings, device: str, root: Path, *, validated: bool) -> dict[str, Any]:
+    cuda = device.startswith("cuda")
+    return {
+        "max_epochs": settings.epochs,
+        "accelerator": "gpu" if cuda else "cpu",
+        "devices": [int(device.partition(":")[2] or 0)] if cuda else 1,
+        "plugins": [AtomicCheckpointIO()],
+        "logger": TensorBoardLogger(root, name="", version="logs"),
+        "default_root_dir": root,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "num_sanity_val_steps": 0,
+        "limit_val_batches": None if validated else 0,
+        "log_every_n_steps": 0,
+        "check_val_every_n_epoch": settings.validate_every,
+        "reload_dataloaders_every_n_epochs": 1,
+        "use_distributed_sampler": False,
+    }
