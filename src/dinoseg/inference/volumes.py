@@ -22,12 +22,12 @@ from dinoseg.data.dicom import DicomVolume
 from dinoseg.data.volumes import LabelVolume, Plane, Volume, find_doubts, to_canonical
 from dinoseg.data.volumes.slices import plane_axis
 from dinoseg.errors import DataError, UsageError
-from dinoseg.inference.engine import Prepared, prepare, segment
+from dinoseg.inference.engine import Prepared, prepare, segment, segment_slabs
 from dinoseg.inference.masks.fusion import Fusion
 from dinoseg.inference.masks.postprocessing import clean_mask
 from dinoseg.inference.results.prediction import Prediction
 from dinoseg.inference.results.volume_prediction import VolumePrediction
-from dinoseg.model.network import Network
+from dinoseg.model.network import Network, reach_of
 from dinoseg.progress import Progress, Silent
 from dinoseg.streams import map_ahead
 
@@ -207,6 +207,10 @@ def _predict_slices(work: _Work, plane: Plane, how: Inference) -> Generator[Pred
 
     label = f"{work.volume.id}, {plane}"
     with closing(map_ahead(read, range(len(slices)), workers=_READERS, ahead=how.batch_size)) as prepared:
-        found = segment(work.model, prepared, how)
+        reach = reach_of(work.model.settings)
+        if reach:
+            found = segment_slabs(work.model, prepared, how, reach=reach)
+        else:
+            found = segment(work.model, prepared, how)
         for item in work.progress.track(found, total=len(slices), label=label):
             yield item.prediction

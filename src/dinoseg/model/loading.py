@@ -51,6 +51,7 @@ def load(
         layers=settings.backbone.layers,
         accept_license=accept_license,
         precision=settings.backbone.precision,
+        scales=settings.backbone.scales,
         progress=progress or Silent(),
     )
     if frozen.identity != described.identity:

@@ -125,6 +125,7 @@ def open_backbone(settings: RunSettings, *, accept_license: bool, progress: Prog
         settings.model.backbone.name,
         layers=settings.model.backbone.layers,
         precision=settings.model.backbone.precision,
+        scales=settings.model.backbone.scales,
         accept_license=accept_license,
         progress=progress,
     )

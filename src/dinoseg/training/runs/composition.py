@@ -19,7 +19,7 @@ from dinoseg.data.layouts.dataset import is_ct
 from dinoseg.errors import ConfigError
 from dinoseg.methods import find_method
 from dinoseg.methods.presets import preset as find_preset
-from dinoseg.methods.presets import preset_preprocessing
+from dinoseg.methods.presets import preset_preprocessing, preset_scales
 from dinoseg.model.settings import ModelSettings, RunSettings
 from dinoseg.training.runs.run_folder import anchor, anchor_backbone
 
@@ -38,7 +38,9 @@ def compose_settings(dataset: Dataset, data: Path | str, how: Training) -> RunSe
     """
     card = find_method(how.method)
     model_settings = ModelSettings(
-        backbone=BackboneSettings(name=anchor_backbone(str(how.backbone))),
+        backbone=BackboneSettings(
+            name=anchor_backbone(str(how.backbone)), scales=preset_scales(how.preset, card.name)
+        ),
         decoder=card.configure(),
         preprocessing=_choose_preprocessing(dataset, how.preset, card.name),
         classes=dataset.classes,
