@@ -120,7 +120,7 @@ def kill_often(call: Call, verb: Verb, inputs: Inputs, root: Path, times: int) -
 
 @pytest.mark.parametrize("verb", TRIED, ids=lambda verb: verb.name)
 def test_killed_at_random_moments(verb: Verb, call: Call, inputs: Inputs, tmp_path: Path) -> None:
-    kill_often(call, verb, inputs, tmp_path, 1 if verb.name == "demo" else 4)
+    kill_often(call, verb, inputs, tmp_path, 1 if verb.name == "demo" else 3)
 
 
 @pytest.mark.slow
@@ -140,7 +140,7 @@ def test_killed_while_replacing(
     """A file is the older one or the new one, never something between; a person's stays."""
     draw, whole = random.Random(verb.name), written[verb.name]
     seconds = call(*verb.words(inputs, copy(whole, tmp_path / "first")), "--overwrite").seconds
-    for number in range(4):
+    for number in range(2):
         out = copy(whole, tmp_path / str(number))
         (out / "mine.txt").write_bytes(MINE)
         call(*verb.words(inputs, out), "--overwrite", after=draw.uniform(0, seconds))
