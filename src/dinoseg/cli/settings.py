@@ -97,6 +97,8 @@ def _describe(annotation: Any) -> str:
         return " or ".join(_describe(item) for item in arguments)
     if origin is tuple:
         return "list of " + _describe(arguments[0])
+    if origin is dict:
+        return "{name: " + _describe(arguments[1]) + "}"
     if annotation is type(None):
         return "null"
     words = {int: "whole number", float: "number", bool: "true, false"}

@@ -11,6 +11,7 @@ from dinoseg.config import (
     PreprocessingSettings,
     TrainSettings,
     WindowIntensity,
+    list_weights,
     override,
 )
 from dinoseg.config.training import Training
@@ -57,6 +58,7 @@ def compose_settings(dataset: Dataset, data: Path | str, how: Training) -> RunSe
     _require_arguments(arguments, settings)
     _refuse_idle_augmentation(arguments.train, settings.train)
     _require_intensity(dataset, settings)
+    list_weights(settings.train.class_weights, dataset.classes)
     return settings
 
 
