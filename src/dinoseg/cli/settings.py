@@ -16,7 +16,7 @@ from dinoseg.model.settings import RunSettings
 
 # Those that have an option of their own, and those that the data decide.
 NOT_SETTABLE = frozenset(
-    {"data", "preset", "splits", "shots", "shots_from", "shot_unit", "train.seed"}
+    {"data", "preset", "splits", "shots", "shots_from", "shot_unit", "init", "train.seed"}
     | {"model.backbone.name", "model.decoder.method", "model.classes", "model.preprocessing.channels"}
 )
 

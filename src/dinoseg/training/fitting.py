@@ -31,6 +31,7 @@ from dinoseg.training.features.jobs import compute_on
 from dinoseg.training.learning.checkpoints import read_checkpoint
 from dinoseg.training.learning.guards import importing, interruptible, isolated
 from dinoseg.training.learning.learning_curve import draw_learning_curve
+from dinoseg.training.runs.beginning import begin_with, refuse_seen
 from dinoseg.training.runs.composition import compose_settings, describe_intensity
 from dinoseg.training.runs.locks import locked, refuse_locked
 from dinoseg.training.runs.run_folder import RunFolder
@@ -91,6 +92,9 @@ def train_run(
     _tell_volumes(dataset, settings, chosen, progress)
     frozen = open_backbone(settings, accept_license=how.accept_license, progress=progress)
     model = _fresh_model(settings, frozen, how.device)
+    if settings.init is not None and not (how.resume and folder.last.is_file()):
+        refuse_seen(settings, chosen.splits)
+        begin_with(model, settings.init, progress)
     with locked(folder.root), isolated(how.device), interruptible():
         planned = folder.open(settings, resume=how.resume, overwrite=how.overwrite)
         _tell_longer(planned, settings.train, progress)
