@@ -125,6 +125,12 @@ Splits = Annotated[
     Path | None,
     typer.Option(help="A splits.json to use instead of the data's own split.", metavar="FILE"),
 ]
+Init = Annotated[
+    Path | None,
+    typer.Option(
+        "--init", help="A run whose decoder this one begins with, instead of random weights.", metavar="RUN"
+    ),
+]
 RunFolder = Annotated[Path, typer.Argument(help="A run folder made by `dinoseg train`.", metavar="RUN")]
 DataFolder = Annotated[Path, typer.Argument(help="A folder of images and masks, or a CSV.", metavar="DATA")]
 

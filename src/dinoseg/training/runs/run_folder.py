@@ -25,6 +25,7 @@ from dinoseg.training.learning.checkpoints import BEST, LAST
 
 PACKAGES = ("torch", "lightning", "numpy", "scipy", "pillow", "safetensors")
 FREE_TO_CHANGE = ("cache.folder", "cache.limit_gb")  # while a run is resumed: no result depends on them
+MAY_GROW = "train.epochs"
 
 
 @dataclass(frozen=True)
@@ -73,22 +74,25 @@ class RunFolder:
         """Picture of the learning curves."""
         return self.root / "report" / "learning_curve.png"
 
-    def open(self, settings: RunSettings, *, resume: bool, overwrite: bool) -> None:
+    def open(self, settings: RunSettings, *, resume: bool, overwrite: bool) -> int:
         """Make the folder ready for a run with these settings.
+
+        Returns:
+            How many epochs the run was to have so far; fewer than now where it shall go on for longer.
 
         Raises:
             OutputError: it holds something already and neither flag was given, or `overwrite`, and
                 it holds a file that is not ours.
-            RunError: `resume`, and the folder holds a run with other settings.
+            RunError: `resume`, and the folder holds a run with other settings, or with more epochs.
         """
         if resume and self.config.is_file():
-            self._require_same(settings)
             claim(self.root)
-            return
+            return self._go_on(settings)
         self.refuse_older(resume=resume, overwrite=overwrite)
         remove_ours(self.root)
         claim(self.root)
         write_text(self.config, to_yaml(settings), overwrite=True)
+        return settings.train.epochs
 
     def refuse_older(self, *, resume: bool, overwrite: bool) -> None:
         """Raise `OutputError` if the folder holds something and no flag says what to do with it.
@@ -145,8 +149,18 @@ class RunFolder:
         described = {**describe_environment(backbone, device), "data": {"digest": content}}
         write_json(path, described, overwrite=True)
 
-    def _require_same(self, settings: RunSettings) -> None:
-        before = flatten(_anchor_settings(self._read_config()).model_dump(mode="json"))
+    def _go_on(self, settings: RunSettings) -> int:
+        """Let an older run have the epochs that are wanted now; how many it was to have before."""
+        recorded = self._read_config()
+        before, wanted = recorded.train.epochs, settings.train.epochs
+        longer = override(recorded, {MAY_GROW: wanted}) if wanted > before else recorded
+        self._require_same(longer, settings)
+        if wanted > before:
+            write_text(self.config, to_yaml(longer), overwrite=True)
+        return before
+
+    def _require_same(self, recorded: RunSettings, settings: RunSettings) -> None:
+        before = flatten(_anchor_settings(recorded).model_dump(mode="json"))
         now = flatten(_anchor_settings(settings).model_dump(mode="json"))
         keys = {*before, *now} - {*FREE_TO_CHANGE}
         different = [key for key in sorted(keys) if before.get(key) != now.get(key)]
