@@ -62,6 +62,7 @@ EFFECTS: dict[str, tuple[Any, str]] = {
     "model.preprocessing.size": (32, BYTES),
     "model.backbone.layers": ([1, 2, 3, 4], MODEL),
     "model.backbone.precision": ("bfloat16", MODEL),
+    "model.backbone.scales": ([1.0, 0.5], MODEL),
     "cache.dtype": ("float32", BYTES),
     "cache.limit_gb": (1e-6, ENTRIES),
 }
