@@ -34,14 +34,21 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _create_once(
-    name: str, *, layers: tuple[int, ...] | None, precision: Precision, **keywords: Any
+    name: str,
+    *,
+    layers: tuple[int, ...] | None,
+    precision: Precision,
+    scales: tuple[float, ...] = (1.0,),
+    **keywords: Any,
 ) -> Backbone:
-    return _create(name, layers, precision)
+    return _create(name, layers, precision, scales)
 
 
 @lru_cache
-def _create(name: str, layers: tuple[int, ...] | None, precision: Precision) -> Backbone:
-    return create_backbone(name, layers=layers, precision=precision)
+def _create(
+    name: str, layers: tuple[int, ...] | None, precision: Precision, scales: tuple[float, ...]
+) -> Backbone:
+    return create_backbone(name, layers=layers, precision=precision, scales=scales)
 
 
 @pytest.fixture(scope="session")
