@@ -50,7 +50,7 @@ class Disk:
 
     def close(self) -> None:
         gc.collect()
-        subprocess.run(["umount", str(self.folder)], check=True)
+        subprocess.run(["umount", "--lazy", str(self.folder)], check=True)
 
     def _mount(self, *words: str) -> None:
         subprocess.run(["mount", *words], check=True, capture_output=True)

@@ -671,7 +671,7 @@ def test_a_damaged_checkpoint_is_no_start(
     run = tmp_path / "run"
     shutil.copytree(finished.root, run)
     (run / "checkpoints" / "last.ckpt").write_bytes(b"half")
-    with pytest.raises(RunError, match=r"last\.ckpt is damaged; restore it, or start anew"):
+    with pytest.raises(RunError, match=r"last\.ckpt is damaged; restore it, or choose another"):
         train_small(data, run, cache, resume=True)
 
 

@@ -42,7 +42,7 @@ class Training:
         device: "cpu", "cuda" or "cuda:1".
         accept_license: accept the licence of the backbone's weights.
         resume: continue what was interrupted; the result equals an uninterrupted one.
-        overwrite: delete what an older call wrote first.
+        overwrite: delete what an older call wrote first, where nobody added or changed a file.
 
     Raises:
         ConfigError: a word is none of those that are accepted.

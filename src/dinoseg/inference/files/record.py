@@ -17,7 +17,7 @@ from dinoseg.outputs import claim, write_json
 
 PARTS = ("masks", "overlays", "probabilities")  # folders of the outputs
 
-_PAUSE = 1.0  # seconds between two writings at least,
+_PAUSE = 5.0  # seconds between two writings at least,
 _SHARE = 20  # and so many times as long as one takes
 
 
