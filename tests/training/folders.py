@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,12 @@ def make_data(root: Path, *, count: int = 15, seed: int = 0) -> Path:
 
 
 def train_small(
-    data: Path, out: Path, cache: Path, *, changes: Mapping[str, Any] | None = None, **arguments: Any
+    data: Path | Sequence[Path],
+    out: Path,
+    cache: Path,
+    *,
+    changes: Mapping[str, Any] | None = None,
+    **arguments: Any,
 ) -> Segmenter:
     """A run of two epochs of a narrow segdino-v2 on the untrained ViT; features lie in `cache`."""
     arguments = {"method": "segdino-v2", "backbone": "untrained-vitt16", **arguments}

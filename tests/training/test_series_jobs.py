@@ -31,7 +31,7 @@ def test_folds_are_jobs(data: Path, cache: Path, tmp_path: Path, monkeypatch: py
 
     def make_job(fold: int) -> Job:
         chosen = Training(**{**vars(how), "changes": {**changes, "fold": fold}})
-        return Job(compose_settings(dataset, data, chosen), tmp_path / f"fold-{fold}", f"fold {fold}")
+        return Job(compose_settings(dataset, [data], chosen), tmp_path / f"fold-{fold}", f"fold {fold}")
 
     def read(job: Job) -> Draw:
         return read_draw(job.folder, job.settings, split="val", draw=job.settings.fold, trained_parameters=1)

@@ -132,6 +132,12 @@ Init = Annotated[
     ),
 ]
 RunFolder = Annotated[Path, typer.Argument(help="A run folder made by `dinoseg train`.", metavar="RUN")]
+DataFolders = Annotated[
+    list[Path],
+    typer.Argument(
+        help="A folder of images and masks, or a CSV; several are one data set.", metavar="DATA..."
+    ),
+]
 DataFolder = Annotated[Path, typer.Argument(help="A folder of images and masks, or a CSV.", metavar="DATA")]
 
 

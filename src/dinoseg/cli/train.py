@@ -12,7 +12,7 @@ from dinoseg.cli.options import (
     AcceptLicense,
     Assignments,
     Backbone,
-    DataFolder,
+    DataFolders,
     Debug,
     Draws,
     DrawsSplit,
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 
 def train(
-    data: DataFolder,
+    data: DataFolders,
     out: Annotated[Path, typer.Option(help="The run folder to make.", metavar="RUN")],
     method: Method,
     backbone: Backbone,
@@ -79,19 +79,21 @@ def train(
         if draws is None:
             _train_once(output, data, out, how)
             return
+        if len(data) > 1:
+            raise UsageError("--draws takes one data folder; join the folders in one to repeat over draws")
         from dinoseg.training import train_draws
 
-        found = train_draws(data, out, draws, split=split, how=how, progress=output.progress)
+        found = train_draws(data[0], out, draws, split=split, how=how, progress=output.progress)
         output.facts = {"out": out, "split": found.split, "repeats": found.repeats}
         tell_draws(output, found)
 
 
-def _train_once(output: Output, data: Path, out: Path, how: Training) -> None:
+def _train_once(output: Output, data: list[Path], out: Path, how: Training) -> None:
     from dinoseg.training import train
 
     model = train(data, out, how=how, progress=output.progress)
     output.facts = {"run": out, **describe_model(model)}
-    _tell(output, data, out)
+    _tell(output, data[0], out)
 
 
 def _refuse_lone_options(shots: int | None, draws: int | None, split: str | None) -> None:

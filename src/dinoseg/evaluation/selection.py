@@ -7,7 +7,15 @@ from pathlib import Path
 
 from dinoseg.data.cases.files import CaseFiles, shorten
 from dinoseg.data.layouts.dataset import Dataset
-from dinoseg.data.splits.splits import FILE_NAME, NAMES, Splits, find_split_file, load_splits, resolve_splits
+from dinoseg.data.splits.splits import (
+    FILE_NAME,
+    NAMES,
+    PARTS,
+    Splits,
+    find_split_file,
+    load_splits,
+    resolve_splits,
+)
 from dinoseg.data.volumes import Plane
 from dinoseg.errors import DataError, LabelError, SplitError, UsageError
 from dinoseg.model.network import Network
@@ -37,7 +45,7 @@ def select_cases(
     """
     if split not in (*NAMES, ALL):
         raise UsageError(f"split {split!r} is not accepted; choose {', '.join(NAMES)} or {ALL}")
-    trained = _trained_with(dataset, run)
+    trained = _trained_with(dataset, run, splits)
     if split == ALL:
         chosen = tuple(case.id for case in dataset.cases)
     else:
@@ -91,9 +99,25 @@ def refuse_other_kind(
         raise UsageError(f"planes are for volumes, and {dataset.root} holds images; leave them out")
 
 
-def _trained_with(dataset: Dataset, run: Path | None) -> Splits | None:
+def _find_record(dataset: Dataset, run: Path, given: Path | None) -> Path:
+    """The file of a run's splits; of several data folders that of the one that was given."""
+    several = sorted((run / PARTS).glob("*.json"))
+    known = {case.id for case in dataset.cases}
+    fitting = [path for path in several if known.issuperset(load_splits(path).find_split())]
+    chosen = [path for path in fitting if given is not None and given.absolute() == path.absolute()]
+    place = "-".join(dataset.root.resolve().parts)
+    named = chosen or [path for path in fitting if place.endswith(f"-{path.stem}")]
+    if len(fitting) > 1 and len(named) != 1:
+        raise SplitError(
+            f"{dataset.root} may be any of the {len(fitting)} folders that {run} was trained on; name the "
+            f"splits of this one: --splits {fitting[0]}"
+        )
+    return (named or fitting or [run / FILE_NAME])[0]
+
+
+def _trained_with(dataset: Dataset, run: Path | None, given: Path | None) -> Splits | None:
     """Return the splits of the run if this is the data set that it was trained on."""
-    path = None if run is None else run / FILE_NAME
+    path = None if run is None else _find_record(dataset, run, given)
     if path is None or not path.is_file():
         return None
     splits = load_splits(path)

@@ -51,7 +51,7 @@ class ModelSettings(Settings):
 class RunSettings(Settings):
     """Everything that defines a training run; written to config.yaml of the run folder."""
 
-    data: Path
+    data: Path | tuple[Path, ...] = Field(description="a folder, or several")
     preset: Preset = "default"
     splits: Path | None = None
     fold: int = Field(0, ge=0, description="of splits_final.json")
@@ -64,3 +64,8 @@ class RunSettings(Settings):
     model: ModelSettings
     train: TrainSettings = TrainSettings()
     cache: CacheSettings = CacheSettings()
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """The data folders, one or several."""
+        return (self.data,) if isinstance(self.data, Path) else self.data

@@ -19,9 +19,11 @@ from dinoseg.config.options import choose_options
 from dinoseg.config.training import Training
 from dinoseg.data import CaseFiles, Dataset, open_dataset
 from dinoseg.data.cases.volumes import note_channels, note_doubts
+from dinoseg.data.layouts.joined import JoinedDataset, open_joined
+from dinoseg.data.splits.joined import resolve_joined, take_part
 from dinoseg.data.splits.shots import draw_shots, refuse_empty_shots, require_foreground, tell_absent_classes
 from dinoseg.data.splits.splits import Splits, check_splits, resolve_splits
-from dinoseg.errors import SplitError
+from dinoseg.errors import SplitError, UsageError
 from dinoseg.model.segmenter import Segmenter
 from dinoseg.model.settings import RunSettings
 from dinoseg.progress import Progress, Silent
@@ -38,7 +40,7 @@ from dinoseg.training.runs.run_folder import RunFolder
 
 
 def train(
-    data: Path | str,
+    data: Path | str | Sequence[Path | str],
     out: Path | str,
     *,
     how: Training | None = None,
@@ -48,7 +50,8 @@ def train(
     """Train a decoder on a frozen backbone and write a run folder.
 
     Args:
-        data: folder (or CSV) of images and masks.
+        data: folder (or CSV) of images and masks, or several that have the same classes; each keeps
+            its own splits.
         out: the run folder.
         how: method, backbone, recipe, shots and all else, see `Training`.
         progress: shows the bars and lines.
@@ -71,8 +74,9 @@ def train(
     refuse_locked(folder.root)
     folder.refuse_older(resume=how.resume, overwrite=how.overwrite)
     progress = progress or Silent()
-    dataset = open_dataset(data, progress=progress)
-    settings = compose_settings(dataset, data, how)
+    folders = [data] if isinstance(data, Path | str) else list(data)
+    dataset = _open_data(folders, how, progress)
+    settings = compose_settings(dataset, folders, how)
     splits = find_splits(dataset, settings)
     return train_run(dataset, settings, splits, Path(out), how=how, progress=progress)
 
@@ -93,18 +97,30 @@ def train_run(
     frozen = open_backbone(settings, accept_license=how.accept_license, progress=progress)
     model = _fresh_model(settings, frozen, how.device)
     if settings.init is not None and not (how.resume and folder.last.is_file()):
-        refuse_seen(settings, chosen.splits)
+        refuse_seen(settings, dataset, chosen.splits)
         begin_with(model, settings.init, progress)
     with locked(folder.root), isolated(how.device), interruptible():
         planned = folder.open(settings, resume=how.resume, overwrite=how.overwrite)
         _tell_longer(planned, settings.train, progress)
         folder.record_splits(chosen.splits)
+        if isinstance(dataset, JoinedDataset):
+            folder.record_parts({part.name: take_part(chosen.splits, part) for part in dataset.parts})
         folder.record_environment(frozen, how.device, digest_content(chosen.cases, chosen.digests))
         _fit(folder, settings, chosen, model, how, progress)
         model = model.to(how.device).eval()
         model.save(folder.model, overwrite=True)
     model.run = folder.root
     return model
+
+
+def _open_data(folders: Sequence[Path | str], how: Training, progress: Progress) -> Dataset:
+    if len(folders) == 1:
+        return open_dataset(folders[0], progress=progress)
+    if not folders:
+        raise UsageError("data names no folder; name one at least")
+    if how.shots_from == "first":
+        raise UsageError("shots_from 'first' takes the first of one list; several data folders have several")
+    return open_joined([Path(folder) for folder in folders], progress)
 
 
 def find_splits(dataset: Dataset, settings: RunSettings) -> Splits:
@@ -114,6 +130,12 @@ def find_splits(dataset: Dataset, settings: RunSettings) -> Splits:
         SplitError: a split is missing or leaks.
     """
     first = settings.shots if settings.shots_from == "first" else None
+    if isinstance(dataset, JoinedDataset) and settings.splits is None:
+        splits = resolve_joined(
+            dataset, seed=settings.train.seed, unit=settings.shot_unit, fold=settings.fold
+        )
+        check_splits(dataset, splits)
+        return splits
     splits = resolve_splits(
         dataset,
         path=settings.splits,

@@ -33,6 +33,7 @@ __all__ = [
 ]
 
 FILE_NAME = "splits.json"
+PARTS = "splits"  # in a run: a file for each of several data folders
 FOLDS = "splits_final.json"  # nnU-Net's
 NAMES = ("train", "val", "test")
 FRACTIONS = (0.7, 0.1, 0.2)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from dinoseg.config import from_yaml
+from dinoseg.data import Dataset
+from dinoseg.data.layouts.joined import JoinedDataset, name_folders
 from dinoseg.data.splits.splits import Splits, load_splits
 from dinoseg.errors import ConfigError, RunError, SplitError
 from dinoseg.model.folder import Description, find_model_folder, find_run_folder, read_description
@@ -41,27 +43,44 @@ def begin_with(model: Segmenter, run: Path, progress: Progress) -> None:
     progress.note(text)
 
 
-def refuse_seen(settings: RunSettings, splits: Splits) -> None:
+def refuse_seen(settings: RunSettings, dataset: Dataset, splits: Splits) -> None:
     """Refuse to validate on or test cases that the decoder, where it begins, was trained on.
 
     Args:
         settings: of the run; asked are the run that it begins with, what that began with, and so on, as
-            far as they were trained on the same data folder.
+            far as they were trained on the same data folders.
+        dataset: of the run.
         splits: of the run.
 
     Raises:
         SplitError: there are such cases.
     """
+    parts = _list_parts(settings, dataset)
     for folder, earlier in _list_beginnings(settings):
-        if anchor(earlier.data) != anchor(settings.data) or not folder.splits.is_file():
-            continue
-        trained = load_splits(folder.splits).train
-        seen = [id_ for id_ in (*splits.val, *splits.test) if id_ in trained]
-        if seen:
-            raise SplitError(
-                f"{folder.root} was trained on {len(seen)} of the cases of the val and test splits, such as "
-                f"{seen[0]!r}; use its splits: --splits {folder.splits}"
-            )
+        for path, recorded in _list_records(folder, earlier):
+            if path not in parts or not recorded.is_file():
+                continue
+            trained = {parts[path].get(id_, id_) for id_ in load_splits(recorded).train}
+            seen = [id_ for id_ in (*splits.val, *splits.test) if id_ in trained]
+            if seen:
+                raise SplitError(
+                    f"{folder.root} was trained on {len(seen)} of the cases of the val and test splits, such "
+                    f"as {seen[0]!r}; use its splits: --splits {folder.splits}"
+                )
+
+
+def _list_parts(settings: RunSettings, dataset: Dataset) -> dict[Path, Mapping[str, str]]:
+    """Data folder -> what its cases are called in the run, where that is another name."""
+    ids = [part.ids for part in dataset.parts] if isinstance(dataset, JoinedDataset) else [{}]
+    return dict(zip(map(anchor, settings.folders), ids, strict=True))
+
+
+def _list_records(folder: RunFolder, settings: RunSettings) -> list[tuple[Path, Path]]:
+    """Data folder and the file of its splits, for each that a run was trained on."""
+    if len(settings.folders) == 1:
+        return [(anchor(settings.folders[0]), folder.splits)]
+    names = name_folders(settings.folders)
+    return [(anchor(path), folder.part(name)) for path, name in zip(settings.folders, names, strict=True)]
 
 
 def _refuse_other(described: Description, model: Segmenter, run: Path) -> None:

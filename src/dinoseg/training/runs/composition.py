@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from operator import attrgetter
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from dinoseg.methods import find_method
 from dinoseg.methods.presets import preset as find_preset
 from dinoseg.methods.presets import preset_preprocessing, preset_scales
 from dinoseg.model.settings import ModelSettings, RunSettings
-from dinoseg.training.runs.run_folder import anchor, anchor_backbone
+from dinoseg.training.runs.run_folder import anchor, anchor_backbone, anchor_data
 
 ARGUMENTS = (
     *("data", "preset", "splits", "shots", "shots_from", "shot_unit", "init"),
@@ -31,8 +32,8 @@ ARGUMENTS = (
 )
 
 
-def compose_settings(dataset: Dataset, data: Path | str, how: Training) -> RunSettings:
-    """All settings of a run from the options of `train`.
+def compose_settings(dataset: Dataset, folders: Sequence[Path | str], how: Training) -> RunSettings:
+    """All settings of a run from the options of `train`, with data in one folder or several.
 
     Raises:
         ConfigError: a setting is unknown or not accepted, has an option of its own, or no effect.
@@ -47,7 +48,7 @@ def compose_settings(dataset: Dataset, data: Path | str, how: Training) -> RunSe
         classes=dataset.classes,
     )
     arguments = override(
-        RunSettings(data=Path(data).absolute(), model=model_settings, train=_recipe(how, card.name)),
+        RunSettings(data=anchor_data(folders), model=model_settings, train=_recipe(how, card.name)),
         {
             "preset": how.preset,
             "splits": anchor(Path(how.splits)) if how.splits else None,

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from dinoseg import __version__
 from dinoseg.backbones.catalog import BACKBONES
 from dinoseg.backbones.extractors import Backbone
 from dinoseg.config import from_yaml, override, to_yaml
+from dinoseg.data.splits.splits import PARTS as SPLITS_OF_FOLDERS
 from dinoseg.data.splits.splits import Splits, load_splits, save_splits
 from dinoseg.errors import ConfigError, OutputError, RunError
 from dinoseg.model.settings import RunSettings
@@ -43,6 +45,10 @@ class RunFolder:
     def splits(self) -> Path:
         """The cases that were used for what."""
         return self.root / "splits.json"
+
+    def part(self, name: str) -> Path:
+        """The splits of one of several data folders."""
+        return self.root / SPLITS_OF_FOLDERS / f"{name}.json"
 
     @property
     def metrics(self) -> Path:
@@ -122,6 +128,11 @@ class RunFolder:
             )
         save_splits(self.splits, splits, overwrite=True)
 
+    def record_parts(self, parts: Mapping[str, Splits]) -> None:
+        """Write the splits of each of several data folders into splits/, under its name."""
+        for name, splits in parts.items():
+            save_splits(self.part(name), splits, overwrite=True)
+
     def record_environment(self, backbone: Backbone, device: str, content: str) -> None:
         """Write environment.json, replacing what held when an interrupted run began.
 
@@ -186,6 +197,12 @@ def anchor(path: Path) -> Path:
     return Path(os.path.normpath(path.absolute()))
 
 
+def anchor_data(folders: Sequence[Path | str]) -> Path | tuple[Path, ...]:
+    """Data folders from the root; one of them is no list."""
+    paths = tuple(anchor(Path(folder)) for folder in folders)
+    return paths[0] if len(paths) == 1 else paths
+
+
 def anchor_backbone(name: str) -> str:
     """A catalog name as it is, a folder from the root."""
     return str(anchor(Path(name))) if name not in BACKBONES and Path(name).is_dir() else name
@@ -194,7 +211,7 @@ def anchor_backbone(name: str) -> str:
 def _anchor_settings(settings: RunSettings) -> RunSettings:
     """The same with paths from the root, which runs of older versions may lack."""
     changes = {
-        "data": anchor(settings.data),
+        "data": anchor_data(settings.folders),
         "splits": settings.splits and anchor(settings.splits),
         "model.backbone.name": anchor_backbone(settings.model.backbone.name),
     }

@@ -52,7 +52,15 @@ class Request:
 
     @classmethod
     def make(cls, data: Path | str, out: Path | str, **lists: Any) -> Request:
-        """A request with its paths as they are used."""
+        """A request with its paths as they are used.
+
+        Raises:
+            UsageError: several data folders.
+        """
+        if not isinstance(data, Path | str):
+            raise UsageError(
+                "draws and curves take one data folder; join several in one to repeat over draws"
+            )
         return cls(Path(data), anchor(Path(out)), **lists)
 
     def describe(self) -> dict[str, Any]:
@@ -202,7 +210,7 @@ def _compose(
 ) -> RunSettings:
     changes, seed = _changes_of(request, method), request.how.seed + draw
     how = replace(request.how, method=method, shots=shots, seed=seed, splits=splits, changes=changes)
-    return compose_settings(dataset, request.data, how)
+    return compose_settings(dataset, [request.data], how)
 
 
 def _changes_of(request: Request, method: str) -> dict[str, Any]:
