@@ -17,7 +17,14 @@ from dinoseg.evaluation.examples import Picture, choose_examples, describe
 from dinoseg.evaluation.metrics import DEFAULT_TOLERANCE, ClassScore, Unit, score_case
 from dinoseg.evaluation.report import refuse_report, write_report
 from dinoseg.evaluation.selection import ALL
-from dinoseg.evaluation.summary import ClassSummary, Protocol, headline, refuse_mixed_units, summarise
+from dinoseg.evaluation.summary import (
+    ClassSummary,
+    Protocol,
+    headline,
+    refuse_mixed_units,
+    summarise,
+    tell_undecided,
+)
 from dinoseg.evaluation.tasks import Task, open_task
 from dinoseg.evaluation.views import View
 from dinoseg.evaluation.volume_views import VolumeView
@@ -130,6 +137,7 @@ def _score(task: Task, scoring: _Scoring, progress: Progress) -> Evaluation:
         progress.note(f"{failure.case} failed and is in no mean: {failure.message}")
     if not scores:
         raise DataError(f"no case could be scored: {shorten(failure.message for failure in failures)}")
+    tell_undecided(scores, task.dataset.root, progress)
     if task.dataset.is_volumes and scores[0].unit == "px":
         progress.note("the files say nothing of the size of a voxel: distances are in voxels (px), not mm")
     return Evaluation(
@@ -152,6 +160,7 @@ def _score_view(task: Task, scoring: _Scoring, view: View | VolumeView) -> list[
         case=view.case.id,
         group=view.case.group,
         regions=task.dataset.regions,
+        decided=view.decided,
     )
 
 

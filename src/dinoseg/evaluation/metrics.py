@@ -10,10 +10,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from dinoseg.data.case import IGNORE_ID
 from dinoseg.errors import LabelError, UsageError
 from dinoseg.evaluation.surfaces import Mask, bounding_box, measure_surfaces
 
-Outcome = Literal["scored", "both_empty", "missed", "false_alarm"]
+Outcome = Literal["scored", "both_empty", "missed", "false_alarm", "undecided"]
 Unit = Literal["mm", "px"]
 Kind = Literal["class", "region", "class and region"]
 
@@ -30,13 +31,14 @@ class ClassScore:
         group: patient or video of the case.
         class_id: id of the class in the masks; None for a region of several.
         class_name: name of the class or region.
-        dice: 0 to 1.
+        dice: 0 to 1; this and the next four are NaN where nothing is decided.
         iou: 0 to 1.
         hd95: in `unit`.
         assd: in `unit`.
         nsd: 0 to 1.
         outcome: "scored" where both masks hold the class, "both_empty", "missed" (only the
-            target holds it) or "false_alarm" (only the prediction holds it).
+            target holds it), "false_alarm" (only the prediction holds it) or "undecided" (nobody
+            decided a pixel of the case, so that there is nothing to score).
         target_size: pixels of the class in the target.
         prediction_size: pixels of the class in the prediction.
         unit: "mm" where the spacing is known, else "px".
@@ -92,6 +94,10 @@ class _Values:
     prediction_size: int
 
 
+_NONE = float("nan")
+_UNDECIDED = _Values(_NONE, _NONE, _NONE, _NONE, _NONE, "undecided", 0, 0)
+
+
 def score_case(
     prediction: NDArray[np.uint8],
     target: NDArray[np.uint8],
@@ -102,6 +108,7 @@ def score_case(
     case: str,
     group: str,
     regions: Mapping[str, Sequence[int]] | None = None,
+    decided: bool = True,
 ) -> list[ClassScore]:
     """Score every foreground class of one case, and every region as the union of its classes.
 
@@ -115,6 +122,7 @@ def score_case(
         group: patient or video of the case.
         regions: name -> ids of the classes whose union it is. A region of one class is that class, and
             of two names for one union the first counts.
+        decided: whether the target decides any pixel, as `leave_out` returns it.
 
     Returns:
         One score per foreground class, in the order of `classes`, then one per region of several classes.
@@ -129,9 +137,27 @@ def score_case(
     unit: Unit = "px" if spacing is None else "mm"
     scores = []
     for part in _list_parts(classes, regions or {}):
-        values = _score_class(part.mask(prediction), part.mask(target), sizes, tolerance)
+        masks = part.mask(prediction), part.mask(target)
+        values = _score_class(*masks, sizes, tolerance) if decided else _UNDECIDED
         scores.append(ClassScore(case=case, group=group, unit=unit, **vars(part), **vars(values)))
     return scores
+
+
+def leave_out(prediction: NDArray[np.uint8], target: NDArray[np.uint8]) -> bool:
+    """Make background of both masks, in place, where the target says that nobody decided.
+
+    Returns:
+        Whether any pixel is decided: a case without one has no score.
+    """
+    planes = ((prediction, target),) if target.ndim == 2 else zip(prediction, target, strict=True)
+    decided = False
+    for predicted, wanted in planes:
+        undecided = wanted == IGNORE_ID
+        decided = decided or not undecided.all()
+        if undecided.any():
+            predicted[undecided] = 0
+            wanted[undecided] = 0
+    return decided
 
 
 def of_headline(scores: Sequence[ClassScore]) -> list[ClassScore]:

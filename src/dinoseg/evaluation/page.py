@@ -60,33 +60,41 @@ def _warnings(protocol: Protocol, failed: Sequence[str]) -> str:
 
 
 def _tiles(row: ClassSummary) -> str:
-    tiles = [_metric_tile(row.metric(name), row.unit) for name in ("dice", "iou", "nsd", "hd95", "assd")]
+    names = ("dice", "iou", "nsd", "hd95", "assd")
+    tiles = [_metric_tile(row.metric(name), row.unit, present_first=row.empty > 0) for name in names]
     alarms = f"{row.false_alarms} false alarm" + ("" if row.false_alarms == 1 else "s")
+    undecided = f", {row.undecided} undecided" if row.undecided else ""
     tiles.append(
         _tile(
             "Missed",
             f"{row.missed}<small> of {row.with_target}</small>",
-            f"{alarms}, {row.both_empty} both empty",
+            f"{row.empty} empty: {alarms}, {row.both_empty} left empty{undecided}",
             alarming=row.missed > 0,
         )
     )
     people = f" of {row.groups} groups" if row.groups != row.cases else ""
     what = row.class_name.capitalize() if row.kind == "mean" else row.title
     note = f"{what}: mean of {row.cases} cases{people}, with the 95% interval below it."
+    if row.empty:
+        note = f"{what}: mean where the target shows it; below it that of all {row.cases} cases{people}."
     return (
         f'<section aria-labelledby="head"><h2 id="head">At a glance</h2><p>{escape(note)}</p>'
         f'<div class="tiles">{"".join(tiles)}</div></section>'
     )
 
 
-def _metric_tile(metric: MetricSummary, unit: str) -> str:
+def _metric_tile(metric: MetricSummary, unit: str, *, present_first: bool) -> str:
+    """One score; with empty targets the mean over the others comes first, which empty ones cannot raise."""
     distance = metric.metric in DISTANCES
     interval = metric.interval
-    value = _number(interval.mean, distance) + (f"<small> {unit}</small>" if distance else "")
+    shown = metric.mean_with_target if present_first else interval.mean
+    value = _number(shown, distance) + (f"<small> {unit}</small>" if distance else "")
     if math.isnan(interval.low):
         between = "no interval: a single group" if metric.cases else "no case left"
     else:
         between = f"{_number(interval.low, distance)} to {_number(interval.high, distance)}"
+    if present_first:
+        between = f"all cases {_number(interval.mean, distance)}: {between}"
     return _tile(TITLES[metric.metric], value, between)
 
 
@@ -100,10 +108,12 @@ def _tile(name: str, value: str, below: str, *, alarming: bool = False) -> str:
 def _table(summaries: Sequence[ClassSummary]) -> str:
     unit = summaries[0].unit
     names = [TITLES[name] + (f" ({unit})" if name in DISTANCES else "") for name in METRICS]
-    head = [*names, "Dice, target present", "Dice, median", "Missed", "False alarms", "Both empty"]
+    head = ["Dice, target present", *names, "Dice, median", "Missed", "False alarms", "Both empty"]
+    if any(row.undecided for row in summaries):
+        head.append("Undecided")
     cells = "".join(f'<th scope="col">{escape(name)}</th>' for name in ["Class", *head])
     classes = {row.class_id: row.class_name for row in summaries if row.class_id is not None}
-    rows = "".join(_table_row(row, classes) for row in summaries)
+    rows = "".join(_table_row(row, classes, undecided="Undecided" in head) for row in summaries)
     heading = "By class and region" if any(row.region for row in summaries) else "By class"
     return (
         f'<section aria-labelledby="classes"><h2 id="classes">{heading}</h2>'
@@ -113,16 +123,16 @@ def _table(summaries: Sequence[ClassSummary]) -> str:
     )
 
 
-def _table_row(row: ClassSummary, classes: Mapping[int, str]) -> str:
-    cells = []
+def _table_row(row: ClassSummary, classes: Mapping[int, str], *, undecided: bool) -> str:
+    dice = row.metric("dice")
+    cells = [_number(dice.mean_with_target, False)]
     for metric in row.metrics:
         distance = metric.metric in DISTANCES
         low, high = _number(metric.interval.low, distance), _number(metric.interval.high, distance)
         between = "" if math.isnan(metric.interval.low) else f"<small>{low}–{high}</small>"
         cells.append(f"{_number(metric.interval.mean, distance)}{between}")
-    dice = row.metric("dice")
-    cells += [_number(dice.mean_with_target, False), _number(dice.median, False)]
-    cells += [f"{row.missed}<small>of {row.with_target}</small>", str(row.false_alarms), str(row.both_empty)]
+    cells += [_number(dice.median, False), f"{row.missed}<small>of {row.with_target}</small>"]
+    cells += [str(row.false_alarms), str(row.both_empty), *([str(row.undecided)] if undecided else [])]
     kind = ' class="total"' if row.kind == "mean" else ""
     inside = "".join(f"<td>{cell}</td>" for cell in cells)
     return f'<tr{kind}><th scope="row">{escape(row.class_name)}{_parts(row, classes)}</th>{inside}</tr>'

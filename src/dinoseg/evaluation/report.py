@@ -87,6 +87,7 @@ def _summary_rows(summaries: Sequence[ClassSummary]) -> list[dict[str, Any]]:
                 "missed": row.missed,
                 "false_alarms": row.false_alarms,
                 "both_empty": row.both_empty,
+                "undecided": row.undecided,
             }
             rows.append({key: _shorten(value) for key, value in values.items()})
     return rows

@@ -13,6 +13,7 @@ from dinoseg.errors import DataError, UsageError
 from dinoseg.evaluation.definitions import DISTANCES, METRICS
 from dinoseg.evaluation.metrics import ClassScore, Kind, Outcome, Unit, add_kind
 from dinoseg.evaluation.statistics import Interval, bootstrap_interval
+from dinoseg.progress import Progress
 
 Protocol = Literal["native", "paper"]
 
@@ -50,8 +51,8 @@ class ClassSummary:
     Attributes:
         class_id: id of the class; None for a region of several, and for a mean.
         class_name: name of the class, the region or the mean.
-        cases: number of cases.
-        groups: number of groups (patients, videos).
+        cases: number of cases with scores.
+        groups: number of groups (patients, videos) of those.
         with_target: masks whose target holds the class.
         missed: of those, how many had an empty prediction.
         false_alarms: predictions of the class where the target is empty.
@@ -60,6 +61,7 @@ class ClassSummary:
         metrics: one summary per score, in the order of `METRICS`.
         kind: "class", "region", "class and region" (a region that is one class), or "mean".
         region: the class ids whose union a region is; empty for other rows.
+        undecided: cases of which nobody decided a pixel; in no mean and no other count.
 
     In the row of a mean over classes or regions the four counts are sums over them.
     """
@@ -76,6 +78,12 @@ class ClassSummary:
     metrics: tuple[MetricSummary, ...]
     kind: RowKind = "class"
     region: tuple[int, ...] = ()
+    undecided: int = 0
+
+    @property
+    def empty(self) -> int:
+        """Targets without the class, of one or several columns."""
+        return self.both_empty + self.false_alarms
 
     @property
     def title(self) -> str:
@@ -122,7 +130,7 @@ def summarise(
 
     def row(*members: Sequence[ClassScore], mean: str = "") -> ClassSummary:
         table = _tabulate(members, protocol)
-        return _row(members, table, _summarise_metrics(table, seed, draws), mean)
+        return _row(members, _summarise_metrics(table, seed, draws), mean)
 
     classes = [column for column in columns if column[0].class_id is not None]
     regions = [column for column in columns if column[0].region]
@@ -139,6 +147,27 @@ def headline(summaries: Sequence[ClassSummary]) -> ClassSummary:
     """Return the row that stands for all: the only region or the mean over regions, else so for classes."""
     regions = [row for row in summaries if row.region]
     return regions[0] if len(regions) == 1 else summaries[-1]
+
+
+def tell_undecided(scores: Sequence[ClassScore], source: object, progress: Progress) -> None:
+    """Say how many cases have no score because nobody decided a pixel of them.
+
+    Raises:
+        DataError: all of them, which leaves nothing to score.
+    """
+    undecided = {score.case for score in scores if score.outcome == "undecided"}
+    if not undecided:
+        return
+    cases = len({score.case for score in scores})
+    if len(undecided) == cases:
+        raise DataError(
+            f"{source}: nobody decided a pixel of any of the {cases} cases (all are labelled to be ignored); "
+            "score cases that are annotated"
+        )
+    progress.note(
+        f"{len(undecided)} of {cases} cases have no decided pixel (all are labelled to be ignored): "
+        "they are in no mean"
+    )
 
 
 def refuse_mixed_units(scores: Iterable[ClassScore]) -> None:
@@ -220,16 +249,17 @@ def _row_means(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _row(
-    columns: Sequence[Sequence[ClassScore]], table: _Table, metrics: tuple[MetricSummary, ...], mean: str
+    columns: Sequence[Sequence[ClassScore]], metrics: tuple[MetricSummary, ...], mean: str
 ) -> ClassSummary:
     """The row of one column, or of the mean of that name over several."""
     first = columns[0][0]
-    members = [score for column in columns for score in column]
+    members = [score for column in columns for score in column if score.outcome != "undecided"]
+    groups = [score.group for score in columns[0] if score.outcome != "undecided"]
     return ClassSummary(
         class_id=None if mean else first.class_id,
         class_name=mean or first.class_name,
-        cases=len(table.groups),
-        groups=len(set(table.groups)),
+        cases=len(groups),
+        groups=len(set(groups)),
         with_target=sum(score.target_size > 0 for score in members),
         missed=_count(members, "missed"),
         false_alarms=_count(members, "false_alarm"),
@@ -238,6 +268,7 @@ def _row(
         metrics=metrics,
         kind="mean" if mean else first.kind,
         region=() if mean else first.region,
+        undecided=len(columns[0]) - len(groups),
     )
 
 

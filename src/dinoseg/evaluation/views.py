@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dinoseg.config import Inference
-from dinoseg.data.case import IGNORE_ID, Case
+from dinoseg.data.case import Case
 from dinoseg.data.cases.files import CaseFiles
 from dinoseg.data.cases.images import read_case
 from dinoseg.data.labels.mapping import LabelMapping
@@ -19,6 +19,7 @@ from dinoseg.data.tensors.transforms import resize_image, resize_label
 from dinoseg.errors import DataError, LabelError, UsageError
 from dinoseg.evaluation.contents import Failure
 from dinoseg.evaluation.examples import draw_example
+from dinoseg.evaluation.metrics import leave_out
 from dinoseg.evaluation.summary import Protocol
 from dinoseg.inference.engine import Prepared, answer_whole, prepare, segment
 from dinoseg.model.network import Network, input_size
@@ -36,12 +37,18 @@ class View:
         prediction: (H, W) class ids; at the model's size under the paper protocol.
         target: class ids on the same grid.
         spacing: of that grid in mm; None where it is not known, or under the paper protocol.
+        decided: whether the target decides any pixel.
     """
 
     case: Case
     prediction: NDArray[np.uint8]
     target: NDArray[np.uint8]
     spacing: tuple[float, ...] | None
+    decided: bool = True
+
+    def leave_out(self) -> View:
+        """The view with background in both masks where nobody decided, which changes them in place."""
+        return replace(self, decided=leave_out(self.prediction, self.target))
 
     def image(self) -> NDArray[np.float32]:
         """Return the intensities (C, H, W) on the grid of the masks."""
@@ -68,6 +75,7 @@ def stream_views(
     protocol: Protocol,
     how: Inference,
     failures: list[Failure],
+    raw: bool = False,
 ) -> Iterator[View]:
     """Yield a view of each case in order, reading ahead while the model computes.
 
@@ -78,6 +86,7 @@ def stream_views(
         protocol: "native", or "paper" for the grid of the model.
         how: the model is applied.
         failures: cases that cannot be read are appended here.
+        raw: masks as predicted and `IGNORE_ID` in the targets, which are not to be scored as they are.
     """
 
     def read(item: CaseFiles) -> Prepared | Failure:
@@ -90,19 +99,7 @@ def stream_views(
         prepared = _set_aside(found, failures)
         make_views = _views_of_paper if protocol == "paper" else _views_at_native_size
         for view in make_views(model, prepared, how):
-            if mapping.ignore is not None:
-                leave_out(view.prediction, view.target)
-            yield view
-
-
-def leave_out(prediction: NDArray[np.uint8], target: NDArray[np.uint8]) -> None:
-    """Make background of both masks, in place, where the target says that nobody decided."""
-    planes = ((prediction, target),) if target.ndim == 2 else zip(prediction, target, strict=True)
-    for predicted, wanted in planes:
-        undecided = wanted == IGNORE_ID
-        if undecided.any():
-            predicted[undecided] = 0
-            wanted[undecided] = 0
+            yield view if raw or mapping.ignore is None else view.leave_out()
 
 
 def _read_labelled(files: CaseFiles, mapping: LabelMapping) -> Case:
