@@ -43,9 +43,7 @@ PAPER_EMPTY_TEXT = (
     "ASSD of a case with an empty side are dropped from the means, so that a miss improves them."
 )
 
-NATIVE_TEXT = (
-    "Protocol native: scored at the size of the original image; every decided case counts."
-)
+NATIVE_TEXT = "Protocol native: scored at the size of the original image; every decided case counts."
 
 PAPER_TEXT = (
     "Protocol paper: NOT COMPARABLE with the native protocol. Scored at the model's training size, in pixels "

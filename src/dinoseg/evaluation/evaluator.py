@@ -31,6 +31,7 @@ from dinoseg.evaluation.volume_views import VolumeView
 from dinoseg.inference.results.report import describe_settings, word_settings
 from dinoseg.model.saved import Model
 from dinoseg.progress import Progress, Silent
+from dinoseg.streams import keeping_filters
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ class Evaluation:
         return protocol_lines(self.protocol, tolerance=self.tolerance, unit=self.unit, regions=regions)
 
 
+@keeping_filters()
 def evaluate(
     model: Model,
     data: Dataset | Path | str,

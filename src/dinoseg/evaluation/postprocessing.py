@@ -27,6 +27,7 @@ from dinoseg.inference.masks.postprocessing import Ids, clean_mask
 from dinoseg.model.folder import store_postprocessing
 from dinoseg.model.saved import Model
 from dinoseg.progress import Progress, Silent
+from dinoseg.streams import keeping_filters
 
 SPLIT = "val"
 
@@ -70,6 +71,7 @@ class PostprocessingChoice:
     failures: tuple[Failure, ...]
 
 
+@keeping_filters()
 def choose_postprocessing(
     run: Model,
     data: Dataset | Path | str,

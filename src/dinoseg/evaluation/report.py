@@ -17,7 +17,7 @@ from dinoseg.outputs import refuse_existing, write_csv, write_json, write_text
 FILES = ("cases.csv", "summary.csv", "summary.json", "index.html")
 
 
-def write_report(report: Report, out: Path, *, overwrite: bool = False) -> Path:
+def write_report(report: Report, out: Path | str, *, overwrite: bool = False) -> Path:
     """Write the four files of a report into `out` and return the path of its page.
 
     Args:
@@ -28,6 +28,7 @@ def write_report(report: Report, out: Path, *, overwrite: bool = False) -> Path:
     Raises:
         OutputError: a file exists already or cannot be written; existing ones are checked first.
     """
+    out = Path(out)
     refuse_report(out, overwrite=overwrite)
     comments = _list_comments(report)
     write_csv(out / "cases.csv", _case_rows(report.scores), comments=comments, overwrite=overwrite)

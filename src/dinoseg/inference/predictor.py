@@ -26,11 +26,12 @@ from dinoseg.inference.volumes import (
 from dinoseg.model.network import Network
 from dinoseg.model.saved import Model, open_model
 from dinoseg.progress import Progress, Silent
-from dinoseg.streams import map_ahead
+from dinoseg.streams import keeping_filters, map_ahead
 
 _READERS = 2
 
 
+@keeping_filters()
 def predict(
     model: Model,
     source: Source | Sequence[Source],

@@ -15,8 +15,10 @@ from dinoseg.methods.decoder import Decoder
 from dinoseg.model.folder import find_model_folder, find_run_folder, locate_backbone, read_description
 from dinoseg.model.segmenter import Segmenter
 from dinoseg.progress import Progress, Silent
+from dinoseg.streams import keeping_filters
 
 
+@keeping_filters()
 def load(
     run: Path | str,
     *,
@@ -70,8 +72,9 @@ def load(
     return model.to(device).eval()
 
 
-def load_decoder(decoder: Decoder, path: Path) -> None:
+def load_decoder(decoder: Decoder, path: Path | str) -> None:
     """Load all of a decoder's tensors, or raise `RunError` naming what does not fit."""
+    path = Path(path)
     try:
         state = load_file(path)
         decoder.load_state_dict(state)

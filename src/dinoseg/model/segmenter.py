@@ -159,12 +159,13 @@ class Segmenter(nn.Module):
             "size": list(self.size),
         }
 
-    def save(self, folder: Path, *, overwrite: bool = False) -> None:
+    def save(self, folder: Path | str, *, overwrite: bool = False) -> None:
         """Write decoder.safetensors, config.json and README.md; the backbone stays where it is.
 
         Raises:
             OutputError: a file exists (without `overwrite`) or cannot be written.
         """
+        folder = Path(folder)
         state = {key: value.detach().cpu().contiguous() for key, value in self.decoder.state_dict().items()}
         with atomic_path(folder / "decoder.safetensors", overwrite=overwrite) as temporary:
             # One entry: several have no order, and equal models should be equal files. Written as bytes,

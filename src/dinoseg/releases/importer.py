@@ -25,6 +25,7 @@ from dinoseg.releases.backbone import describe_backbone, place_backbone
 from dinoseg.releases.checkpoints import State, read_checkpoint
 from dinoseg.releases.misfits import find_misfits
 from dinoseg.releases.names import Parts, guess_method, sort_tensors
+from dinoseg.streams import keeping_filters
 
 DECODER = "model.decoder."
 
@@ -35,6 +36,7 @@ class _Changed(Settings):
     model: ModelSettings
 
 
+@keeping_filters()
 def import_checkpoint(
     checkpoint: Path | str,
     *,

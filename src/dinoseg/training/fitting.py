@@ -18,12 +18,19 @@ from dinoseg.config.options import choose_options
 from dinoseg.config.training import Training
 from dinoseg.data import CaseFiles, Dataset, open_dataset
 from dinoseg.data.cases.volumes import note_channels
-from dinoseg.data.splits.shots import draw_shots, refuse_empty_shots, require_foreground, tell_absent_classes
+from dinoseg.data.splits.shots import (
+    draw_shots,
+    refuse_empty_shots,
+    require_foreground,
+    tell_absent_classes,
+    tell_empty_validation,
+)
 from dinoseg.data.splits.splits import Splits, check_splits, resolve_splits
 from dinoseg.errors import SplitError
 from dinoseg.model.segmenter import Segmenter
 from dinoseg.model.settings import RunSettings
 from dinoseg.progress import Progress, Silent
+from dinoseg.streams import keeping_filters
 from dinoseg.training.features.bank import ViewBank
 from dinoseg.training.features.items import read_digests
 from dinoseg.training.features.jobs import compute_on
@@ -35,6 +42,7 @@ from dinoseg.training.runs.locks import locked, refuse_locked
 from dinoseg.training.runs.run_folder import RunFolder
 
 
+@keeping_filters()
 def train(
     data: Path | str,
     out: Path | str,
@@ -85,6 +93,7 @@ def train_run(
     folder.refuse_older(resume=how.resume, overwrite=how.overwrite)
     chosen = _choose_cases(dataset, splits, settings)
     tell_absent_classes(dataset, chosen.splits.train, progress)
+    choosing = bool(chosen.val) and tell_empty_validation(dataset, chosen.splits.val, progress)
     _tell_volumes(dataset, settings, chosen, progress)
     frozen = open_backbone(settings, accept_license=how.accept_license, progress=progress)
     model = _fresh_model(settings, frozen, how.device)
@@ -92,7 +101,7 @@ def train_run(
         folder.open(settings, resume=how.resume, overwrite=how.overwrite)
         folder.record_splits(chosen.splits)
         folder.record_environment(frozen, how.device, digest_content(chosen.cases, chosen.digests))
-        _fit(folder, settings, chosen, model, how, progress)
+        _fit(folder, settings, chosen, model, how, progress, choosing=choosing)
         model = model.to(how.device).eval()
         model.save(folder.model, overwrite=True)
     model.run = folder.root
@@ -210,8 +219,10 @@ def _fit(
     model: Segmenter,
     how: Training,
     progress: Progress,
+    *,
+    choosing: bool,
 ) -> None:
-    """Train the decoder and load the epoch that is kept."""
+    """Train the decoder and load the epoch that is kept: the best one where validation can tell."""
     banks = _build_banks(settings, chosen, model, progress)
     with importing():  # it takes seconds, which a run that is refused need not wait for
         from dinoseg.training.learning.trainer import learn
@@ -224,8 +235,9 @@ def _fit(
         device=how.device,
         resume_from=folder.last if how.resume and folder.last.is_file() else None,
         progress=progress,
+        choosing=choosing,
     )
-    _restore(model, folder, keep_best=settings.train.keep == "best")
+    _restore(model, folder, keep_best=choosing and settings.train.keep == "best")
     draw_learning_curve(rows, folder.curve, title=f"{settings.model.decoder.method} on {model.backbone.name}")
 
 
@@ -253,11 +265,13 @@ def _build_banks(
             f"no view is augmented: train.views is 1, and the bank holds {len(train_bank)} without more "
             f"(train.min_bank={recipe.min_bank})"
         )
+    val_bank = create(chosen.val, labels, model, cache, augmentation=None, views=1) if chosen.val else None
+    if val_bank is not None:
+        val_bank.claim()  # before room is made for the first bank
     train_bank.build(progress)
-    if not chosen.val:
+    if val_bank is None:
         progress.note("no validation cases: the last epoch is kept and nothing can stop early")
         return train_bank, None
-    val_bank = create(chosen.val, labels, model, cache, augmentation=None, views=1)
     val_bank.build(progress)
     return train_bank, val_bank
 

@@ -33,7 +33,7 @@ class DicomVolume(Volume):
     reference: SeriesReference
 
 
-def read_series(place: Path, *, series: str | None = None) -> DicomVolume:
+def read_series(place: Path | str, *, series: str | None = None) -> DicomVolume:
     """Read a series of a folder or zip as a volume (1, D, H, W), slices sorted by their position.
 
     D runs along the normal of the slices (row direction × column direction), H counts rows, W columns.
@@ -51,6 +51,7 @@ def read_series(place: Path, *, series: str | None = None) -> DicomVolume:
         FileFormatError: nothing to read, damaged files, no decoder, colour, or slices that make no
             volume: `stack_planes` lists the reasons.
     """
+    place = Path(place)
     with open_place(place) as entries:
         found = sort_headers(place, entries)
         uid = choose_series(place, found, series=series)

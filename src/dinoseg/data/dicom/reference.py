@@ -56,7 +56,7 @@ class SeriesReference:
     datasets: tuple[Any, ...] = field(repr=False)
 
 
-def read_reference(place: Path, *, series: str | None = None) -> SeriesReference:
+def read_reference(place: Path | str, *, series: str | None = None) -> SeriesReference:
     """Read the headers of a series, so that labels can be put on its grid.
 
     Args:
@@ -67,6 +67,7 @@ def read_reference(place: Path, *, series: str | None = None) -> SeriesReference
         FileFormatError: as for `read_series`, except for pixels.
         UsageError: several series and no choice, or no such series.
     """
+    place = Path(place)
     with open_place(place) as entries:
         found = sort_headers(place, entries)
         uid = choose_series(place, found, series=series)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
@@ -23,6 +22,7 @@ from dinoseg.data.volumes.geometry import CORNER_TOLERANCE, refuse_other_geometr
 from dinoseg.data.volumes.volume import LabelVolume
 from dinoseg.errors import DinosegError, LabelError, OutputError, UsageError
 from dinoseg.outputs import atomic_path, refuse_existing
+from dinoseg.streams import ignoring_warnings
 
 SUFFIX = ".dcm"
 MAX_NAME = 64  # characters of a segment's label
@@ -61,7 +61,7 @@ class WrittenSegmentation:
 
 
 def write_segmentation(
-    path: Path,
+    path: Path | str,
     label: LabelVolume,
     *,
     reference: SeriesReference,
@@ -95,6 +95,7 @@ def write_segmentation(
             whose identifiers were removed.
         OutputError: the file exists, cannot be written, or does not read back as what was written.
     """
+    path = Path(path)
     if path.suffix.lower() != SUFFIX:
         raise UsageError(f"{path} cannot hold a DICOM SEG; accepted is the extension {SUFFIX}")
     refuse_existing(path, overwrite=overwrite)
@@ -129,8 +130,7 @@ def write_segmentation(
 def _building(path: Path) -> Iterator[None]:
     """Hide what the libraries warn of; what they refuse becomes one line."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with ignoring_warnings():
             yield
     except (DinosegError, OSError):
         raise

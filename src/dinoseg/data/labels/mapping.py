@@ -86,13 +86,14 @@ class LabelMapping:
         """Number of classes with the background; every id is below it."""
         return max((*(id_ for raw, id_ in self.table.items() if raw != self.ignore), 1)) + 1
 
-    def read(self, path: Path) -> NDArray[np.uint8]:
+    def read(self, path: Path | str) -> NDArray[np.uint8]:
         """Class ids of a mask (H, W), or of a label volume (D, H, W) in the orientation of its file.
 
         Raises:
             FileFormatError: it cannot be read.
             LabelError: a value without a class.
         """
+        path = Path(path)
         if volume_suffix(path):
             ids: NDArray[np.uint8] = self.apply_volume(read_label_volume(path)).array
             return ids

@@ -38,13 +38,14 @@ from dinoseg.model.network import Network
 from dinoseg.model.saved import Model, open_model
 from dinoseg.outputs import write_json
 from dinoseg.progress import Progress, Silent
-from dinoseg.streams import map_ahead
+from dinoseg.streams import keeping_filters, map_ahead
 
 
+@keeping_filters()
 def predict_files(
     model: Model,
-    sources: Sequence[Path],
-    out: Path,
+    sources: Path | str | Sequence[Path | str],
+    out: Path | str,
     *,
     how: Inference | None = None,
     overlays: bool = True,
@@ -62,8 +63,8 @@ def predict_files(
 
     Args:
         model: a loaded model, or a run folder; as in `predict`, like `how` and `options`.
-        sources: images, volumes, DICOM series (a folder or zip) and folders of them; folders are
-            searched with their sub-folders, which the outputs keep.
+        sources: images, volumes, DICOM series (a folder or zip) and folders of them, one or several;
+            folders are searched with their sub-folders, which the outputs keep.
         out: folder of the outputs.
         how: `probabilities` of images are written (float16).
         overlays: also write pictures of the masks on the images.
@@ -81,9 +82,11 @@ def predict_files(
         OutputError: an output exists already or cannot be written; nothing is half written.
         RunError: the run folder cannot be used.
     """
-    how, progress = Inference.choose(how, options), progress or Silent()
+    how, progress, out = Inference.choose(how, options), progress or Silent(), Path(out)
     replacing = _Replacing(overwrite, resume, workers)
-    plan = _plan(sources, out, how, replacing, overlays=overlays, volume_format=volume_format)
+    given = [sources] if isinstance(sources, str | Path) else sources
+    paths = [Path(source) for source in given]
+    plan = _plan(paths, out, how, replacing, overlays=overlays, volume_format=volume_format)
     return _run_plan(open_model(model, progress), plan, out, how, replacing, progress)
 
 

@@ -132,13 +132,17 @@ class ViewBank:
         views = {position: self._list_wanted(position, listed) for position in range(len(self))}
         return [FeatureJob(position, wanted) for position, wanted in views.items() if wanted]
 
+    def claim(self) -> None:
+        """Keep the store from making room out of what this bank will use, before others are built."""
+        self._store.claim(key for sample in self._list_samples() for key in self._want(sample).keys)
+        self._store.claim(self._native_key(position) for position in range(len(self)))
+
     def build(self, progress: Progress) -> None:
         """Compute what is not remembered yet, image by image, one in each thread; a volume is read once."""
         jobs = self.list_jobs()
         if jobs:
             self._fill(jobs, progress)
-        samples = (Sample(position, view) for position in range(len(self)) for view in range(self.views))
-        self._store.open_ahead(key for sample in samples for key in self._want(sample).keys)
+        self._store.open_ahead(key for sample in self._list_samples() for key in self._want(sample).keys)
 
     def _fill(self, jobs: Sequence[FeatureJob], progress: Progress) -> None:
         label = f"features of {len(jobs)} {self._items.unit} × {self.views} views"
@@ -154,9 +158,9 @@ class ViewBank:
         """The views of one image that lack an entry; what is `listed` already is left to others."""
         found = []
         for view in range(self.views):
-            wanted = self._want(Sample(position, view)).only(
-                lambda key: key not in listed and self._lacks(key)
-            )
+            whole = self._want(Sample(position, view))
+            self._store.claim(whole.keys)
+            wanted = whole.only(lambda key: key not in listed and self._lacks(key))
             listed.update(wanted.keys)
             if wanted.keys:
                 found.append(wanted)
@@ -174,8 +178,14 @@ class ViewBank:
 
     def native_label(self, position: int) -> Tensor:
         """Class ids (H, W), uint8, at the own size of the image or slice."""
-        key = entry_key("native label", self._labels[position], self._table)
+        key = self._native_key(position)
         return self._remember(key, lambda: torch.from_numpy(label_of(self._read(position)).array))
+
+    def _native_key(self, position: int) -> str:
+        return entry_key("native label", self._labels[position], self._table)
+
+    def _list_samples(self) -> Iterator[Sample]:
+        return (Sample(position, view) for position in range(len(self)) for view in range(self.views))
 
     def _find_foreground(self, subject: int, labels: Sequence[str]) -> Tensor:
         key = entry_key("foreground", *labels, self._table)
