@@ -27,6 +27,7 @@ from dinoseg.data.splits.shots import (
 )
 from dinoseg.data.splits.splits import Splits, check_splits, resolve_splits
 from dinoseg.errors import SplitError
+from dinoseg.model.acceptance import refuse_size
 from dinoseg.model.segmenter import Segmenter
 from dinoseg.model.settings import RunSettings
 from dinoseg.progress import Progress, Silent
@@ -97,6 +98,7 @@ def train_run(
     _tell_volumes(dataset, settings, chosen, progress)
     frozen = open_backbone(settings, accept_license=how.accept_license, progress=progress)
     model = _fresh_model(settings, frozen, how.device)
+    refuse_size(model)
     with locked(folder.root), isolated(how.device), interruptible():
         folder.open(settings, resume=how.resume, overwrite=how.overwrite)
         folder.record_splits(chosen.splits)

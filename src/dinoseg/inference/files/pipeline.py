@@ -84,8 +84,7 @@ def predict_files(
     """
     how, progress, out = Inference.choose(how, options), progress or Silent(), Path(out)
     replacing = _Replacing(overwrite, resume, workers)
-    given = [sources] if isinstance(sources, str | Path) else sources
-    paths = [Path(source) for source in given]
+    paths = _list_paths(sources)
     plan = _plan(paths, out, how, replacing, overlays=overlays, volume_format=volume_format)
     return _run_plan(open_model(model, progress), plan, out, how, replacing, progress)
 
@@ -103,6 +102,11 @@ class _Replacing:
             raise UsageError("overwrite replaces everything and resume keeps what is finished; choose one")
         if self.workers < 1:
             raise UsageError(f"workers is at least 1, given {self.workers}")
+
+
+def _list_paths(sources: Path | str | Sequence[Path | str]) -> list[Path]:
+    given = [sources] if isinstance(sources, str | Path) else sources
+    return [Path(source) for source in given]
 
 
 def _plan(
