@@ -68,6 +68,7 @@ def load(
     model = Segmenter(settings, frozen)
     load_decoder(model.decoder, folder / "decoder.safetensors")
     model.postprocessing = described.postprocessing
+    model.seen = described.seen
     model.run = find_run_folder(Path(run))
     return model.to(device).eval()
 

@@ -15,9 +15,11 @@ from dinoseg.backbones.cache import EntryStore, FeatureCache, entry_key
 from dinoseg.backbones.extractors import Backbone
 from dinoseg.backbones.weights_settings import read_settings
 from dinoseg.config.options import choose_options
+from dinoseg.config.settings import PercentileIntensity
 from dinoseg.config.training import Training
 from dinoseg.data import CaseFiles, Dataset, open_dataset
 from dinoseg.data.cases.volumes import note_channels
+from dinoseg.data.likeness import Profile
 from dinoseg.data.splits.shots import (
     draw_shots,
     refuse_empty_shots,
@@ -226,6 +228,7 @@ def _fit(
 ) -> None:
     """Train the decoder and load the epoch that is kept: the best one where validation can tell."""
     banks = _build_banks(settings, chosen, model, progress)
+    model.seen = _profile(settings, banks, progress)
     with importing():  # it takes seconds, which a run that is refused need not wait for
         from dinoseg.training.learning.trainer import learn
     rows = learn(
@@ -276,6 +279,20 @@ def _build_banks(
         return train_bank, None
     val_bank.build(progress)
     return train_bank, val_bank
+
+
+def _profile(settings: RunSettings, banks: tuple[ViewBank, ViewBank | None], progress: Progress) -> Profile:
+    """What the training cases show; validation cases that are far from all of them are told."""
+    train_bank, val_bank = banks
+    relative = isinstance(settings.model.preprocessing.intensity, PercentileIntensity)
+    seen = Profile.of(train_bank.find_facts(), relative=relative)
+    facts = val_bank.find_facts() if val_bank is not None else []
+    odd = [difference for difference in map(seen.find_differences, facts) if difference]
+    if odd:
+        progress.note(
+            f"{len(odd)} of {len(facts)} validation cases are not like the training cases: of one, {odd[0]}"
+        )
+    return seen
 
 
 def _restore(model: Segmenter, folder: RunFolder, *, keep_best: bool) -> None:

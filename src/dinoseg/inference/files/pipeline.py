@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from dinoseg.inference.files.plan import (
     refuse_outputs,
 )
 from dinoseg.inference.files.volume_pipeline import VolumePipeline, read_back
+from dinoseg.inference.likeness import find_differences, summarise_differences
 from dinoseg.inference.results.report import (
     SUMMARY,
     Failure,
@@ -145,9 +146,13 @@ def _run_plan(
     images, volumes = _Pipeline(model, how, progress), VolumePipeline(model, how, out, progress)
     outcomes = _run_jobs(images, volumes, plan, resume=replacing.resume, workers=replacing.workers)
     done = list(progress.track(outcomes, total=len(plan.jobs) + len(plan.failures), label="predict"))
+    files = _in_order(plan, done)
+    odd = [(str(file.source), file.warnings[0]) for file in files if file.warnings]
+    for line in summarise_differences(odd, len(files)):
+        progress.note(line)
     report = PredictionReport(
         out=out,
-        files=_in_order(plan, done),
+        files=files,
         failures=tuple(item for item in done if isinstance(item, Failure)),
         classes=dict(model.settings.classes),
         **origin,
@@ -172,7 +177,9 @@ class _Pipeline:
         by_source = {job.source: job for job in jobs}
 
         def write(item: Segmented) -> PredictedFile:
-            return _write(item, by_source[item.case.source])
+            written = _write(item, by_source[item.case.source])
+            difference = find_differences(self.model, item.case.image)
+            return replace(written, warnings=(difference,)) if difference else written
 
         with (
             closing(map_ahead(self.read, jobs, workers=workers, ahead=ahead)) as loaded,

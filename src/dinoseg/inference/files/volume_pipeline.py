@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dinoseg.config import Inference
@@ -12,6 +12,7 @@ from dinoseg.data.sources.source import open_volume
 from dinoseg.data.volumes import Volume
 from dinoseg.errors import DataError, LabelError, OutputError, UsageError
 from dinoseg.inference.files.plan import Job
+from dinoseg.inference.likeness import find_differences
 from dinoseg.inference.results.report import Failure, PredictedFile
 from dinoseg.inference.results.volume_prediction import VolumePrediction
 from dinoseg.inference.volumes import segment_volume
@@ -53,9 +54,11 @@ class VolumePipeline:
         except (DataError, UsageError) as error:  # of this volume; what holds for all was checked before
             return Failure(job.source, str(error))
         try:
-            return _write(prediction, volume, job)
+            written = _write(prediction, volume, job)
         except LabelError as error:  # a DICOM SEG of nothing
             return Failure(job.source, str(error))
+        difference = find_differences(self.model, volume)
+        return replace(written, warnings=(difference,)) if difference else written
 
 
 def read_back(job: Job) -> PredictedFile:

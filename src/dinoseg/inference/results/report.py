@@ -30,6 +30,7 @@ class PredictedFile:
         skipped: it was there already and was not computed again.
         description: JSON with the volumes in ml; None for images.
         volumes_ml: class id -> ml; None for images, and where a voxel's size is not known.
+        warnings: how the input is not like what the model was trained on; empty where it is.
     """
 
     source: Path
@@ -41,6 +42,7 @@ class PredictedFile:
     skipped: bool = False
     description: Path | None = None
     volumes_ml: Mapping[int, float] | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,8 @@ class PredictionReport:
             "size": list(file.size),
             "pixels": {str(index): count for index, count in file.pixels.items()},
         }
+        if file.warnings:
+            described["warnings"] = list(file.warnings)
         if file.volumes_ml is not None:
             described["volumes_ml"] = {str(index): round(ml, 6) for index, ml in file.volumes_ml.items()}
         return described

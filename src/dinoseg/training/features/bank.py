@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
@@ -18,6 +18,7 @@ from dinoseg.backbones.features import Features
 from dinoseg.config import AugmentationSettings
 from dinoseg.data import CaseFiles, LabelMapping
 from dinoseg.data.case import Case
+from dinoseg.data.likeness import Facts
 from dinoseg.data.tensors.augmentation import View, draw_view
 from dinoseg.data.tensors.transforms import PREPARATION
 from dinoseg.model.segmenter import Segmenter
@@ -121,6 +122,31 @@ class ViewBank:
             owned.setdefault(subject, []).append(label)
         return torch.cat([self._find_foreground(subject, labels) for subject, labels in owned.items()])
 
+    def find_facts(self) -> list[Facts]:
+        """What each image or volume shows, measured when it was read for its features."""
+        firsts = (position for position in range(len(self)) if self._is_first(position))
+        found = (self._remember(self._facts_key(each), partial(self._measure, each)) for each in firsts)
+        return [Facts.from_array(values.numpy()) for values in found]
+
+    def _is_first(self, position: int) -> bool:
+        """Whether it is an image, or the first slice of a volume."""
+        subjects = self._items.subjects
+        return position == 0 or subjects[position] != subjects[position - 1]
+
+    def _measure(self, position: int) -> Tensor:
+        return torch.from_numpy(self._items.describe(position, self._read(position)).to_array())
+
+    def _facts_key(self, position: int) -> str:
+        return entry_key("facts", self._images[position])
+
+    def _lacks_facts(self, position: int, listed: set[str]) -> str | None:
+        """Key of the facts that are to be measured with an image, or the first slice of a volume."""
+        key = self._facts_key(position)
+        if not self._is_first(position) or key in listed or not self._lacks(key):
+            return None
+        listed.add(key)
+        return key
+
     @property
     def work(self) -> FeatureWork:
         """What computes the jobs of this bank; can be pickled."""
@@ -129,8 +155,11 @@ class ViewBank:
     def list_jobs(self) -> list[FeatureJob]:
         """What the store lacks, image by image; nothing twice, also where images are equal."""
         listed: set[str] = set()
-        views = {position: self._list_wanted(position, listed) for position in range(len(self))}
-        return [FeatureJob(position, wanted) for position, wanted in views.items() if wanted]
+        jobs = (
+            FeatureJob(position, self._list_wanted(position, listed), self._lacks_facts(position, listed))
+            for position in range(len(self))
+        )
+        return [job for job in jobs if job.views or job.facts]
 
     def claim(self) -> None:
         """Keep the store from making room out of what this bank will use, before others are built."""
