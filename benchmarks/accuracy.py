@@ -1,10 +1,13 @@
 """Accuracy on real images with the frozen features of a small ViT, on a CPU: the tables of the README.
 
-    python benchmarks/accuracy.py [NAME ...] [--runs runs/accuracy] [--threads 2]
+    python benchmarks/accuracy.py [NAME ...] [--backbone NAME] [--data DIR] [--runs DIR] [--threads 2]
 
 Each experiment trains, evaluates its test split at native size and adds its row to
 benchmarks/results/accuracy.csv. Interrupted ones are resumed, finished ones only evaluated.
-The backbone is vit-tiny-in1k, which is no DINO model: the figures compare methods, not papers.
+The backbone is vit-tiny-in1k, which is no DINO model: the figures compare methods, not papers. With
+`--backbone dinov3_vits16` the same rows are made with DINOv3, where its weights can be had (`dinoseg weights
+get dinov3_vits16 --accept-license` first), and go to benchmarks/results/accuracy-dinov3_vits16.csv.
+`--data` is a folder with the data sets under the names that the rows give.
 """
 
 from __future__ import annotations
@@ -35,7 +38,7 @@ from dinoseg.training import train
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT / "../shared"
 BACKBONE = SHARED / "weights/vit-tiny-in1k"
-RESULTS = ROOT / "benchmarks/results/accuracy.csv"
+RESULTS = ROOT / "benchmarks/results"
 T = TypeVar("T")
 
 
@@ -121,28 +124,32 @@ def main() -> None:
     experiments = {experiment.name: experiment for experiment in list_experiments()}
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(experiments)}")
-    parser.add_argument("--runs", type=Path, default=ROOT / "runs/accuracy")
+    parser.add_argument("--backbone", default=str(BACKBONE), help="catalog name or local folder")
+    parser.add_argument("--data", type=Path, default=SHARED / "data")
+    parser.add_argument("--runs", type=Path)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     arguments = parser.parse_args()
-    if not BACKBONE.is_dir():
-        print(f"skipped: needs real images and weights in {SHARED}, which is not there")
+    if not arguments.data.is_dir() or (arguments.backbone == str(BACKBONE) and not BACKBONE.is_dir()):
+        print(f"skipped: needs real images in {arguments.data} and weights, which are not there")
         return
+    suffix = "" if arguments.backbone == str(BACKBONE) else f"-{Path(arguments.backbone).name}"
+    runs = arguments.runs or ROOT / f"runs/accuracy{suffix}"
     torch.set_num_threads(arguments.threads)
     keep_freed_memory()
     for name in arguments.names or experiments:
-        row = run(experiments[name], arguments.runs)
-        add_row(row)
+        row = run(experiments[name], arguments.data, arguments.backbone, runs)
+        add_row(row, RESULTS / f"accuracy{suffix}.csv")
         print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
 
 
-def run(experiment: Experiment, runs: Path) -> dict[str, Any]:
-    data, out = SHARED / "data" / experiment.data, runs / experiment.name
+def run(experiment: Experiment, folder: Path, backbone: str, runs: Path) -> dict[str, Any]:
+    data, out = folder / experiment.data, runs / experiment.name
     started = time.perf_counter()
     progress = Lines(experiment.name)
     model = train(
         data,
         method=experiment.method,
-        backbone=str(BACKBONE),
+        backbone=backbone,
         out=out,
         preset=experiment.preset,  # type: ignore[arg-type]
         shots=experiment.shots,
@@ -239,14 +246,14 @@ def draw_split(data: Path, seed: int, runs: Path) -> Path:
     return path
 
 
-def add_row(row: dict[str, Any]) -> None:
+def add_row(row: dict[str, Any], path: Path) -> None:
     """Replace the experiment's row in the table, or add it."""
     rows: list[dict[str, Any]] = []
-    if RESULTS.is_file():
-        with RESULTS.open(encoding="utf-8") as file:
+    if path.is_file():
+        with path.open(encoding="utf-8") as file:
             rows = [{key: old.get(key, "") for key in row}
                     for old in csv.DictReader(file) if old["name"] != row["name"]]  # fmt: skip
-    write_csv(RESULTS, [*rows, row], overwrite=True)
+    write_csv(path, [*rows, row], overwrite=True)
 
 
 class Lines:

@@ -1,15 +1,17 @@
 """Few labels: every method, and a U-Net of MONAI as the peer, on the same draws of a few real cases.
 
-    python benchmarks/few_labels.py [NAME ...] [--methods linear dino-unet unet] [--draws 3] [--threads 1]
+    python benchmarks/few_labels.py [NAME ...] [--methods linear dino-unet unet] [--draws 3] [--size 320]
 
 Each setting (data set, shots) trains as `dinoseg curve` does, with the `default` preset cut to 200 steps of
 four images at 160 px: what a laptop does in minutes. segdino-v2 has width 128, dino-augseg its wavelet
-augmentation. The features are those of vit-tiny-in1k (no DINO model: the figures compare methods, not
-papers). The U-Net is trained from scratch for as many steps (`unet`), or five times as many (`unet-long`),
-on exactly the cases of each draw, and scored with our metrics on the same test split. ACDC is read as
-volumes: seven of them are slices to learn from, Dice is taken in 3D.
-Resumable; rows go to benchmarks/results/few_labels.csv. Two processes with different --methods may share
-the folder of runs; all settings take hours.
+augmentation. `guided` has its own recipe: 448 and 224 px side by side, larger turns and zooms, 320 steps.
+`--size` feeds the others at another size too; such rows say so. The features are those of vit-tiny-in1k
+(no DINO model: the figures compare methods, not papers). The U-Net is trained from scratch for as many steps
+(`unet`), or five times as many (`unet-long`), on exactly the cases of each draw, and scored with our metrics
+on the same test split. ACDC is read as volumes: seven of them are slices to learn from, Dice is taken in 3D.
+Besides the six settings there are an optic disc (drions-10) and thin drawn lines (vessels-10).
+Resumable; rows go to benchmarks/results/few_labels.csv, of which docs/images/few_labels.png is drawn. Two
+processes with different --methods may share the folder of runs; all settings take hours.
 """
 
 from __future__ import annotations
@@ -40,26 +42,32 @@ from dinoseg.model.settings import RunSettings
 from dinoseg.outputs import write_csv, write_json
 from dinoseg.training import learn_curve
 from dinoseg.training.series.outcomes import Repeats
+from drawn_vessels import draw_vessels_once
+from few_labels_picture import draw_picture
 from peer_unet import score_peer, train_unet
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT / "../shared"
 BACKBONE = SHARED / "weights/vit-tiny-in1k"
 RESULTS = ROOT / "benchmarks/results/few_labels.csv"
+PICTURE = ROOT / "docs/images/few_labels.png"
 LOCK = ROOT / "runs/few_labels.lock"  # two processes write one table
-METHODS = ("linear", "segdino-v1", "segdino-v2", "dino-unet", "dino-augseg")
+METHODS = ("linear", "segdino-v1", "segdino-v2", "dino-unet", "dino-augseg", "guided")
+SIZE = 160  # px, of all but guided
 STEPS = 200
+DRAWN = "drawn vessels"
 PEERS = {"unet": STEPS, "unet-long": 5 * STEPS}
 CHANGES = {
     "train.epochs": 8,
     "train.steps_per_epoch": STEPS // 8,
     "train.validate_every": 8,
     "train.warmup_epochs": 1,
-    "model.preprocessing.size": 160,
+    "model.preprocessing.size": SIZE,
 }
 OF_METHOD: dict[str, dict[str, Any]] = {
     "segdino-v2": {"segdino-v2:model.decoder.width": 128},
     "dino-augseg": {"dino-augseg:train.feature_augmentation": "wavelet"},
+    "guided": {"guided:train.steps_per_epoch": 40, "guided:model.preprocessing.size": 448},
 }
 
 
@@ -70,6 +78,7 @@ class Setting:
     name: str
     data: str
     shots: int
+    guided: tuple[tuple[str, Any], ...] = ()  # what our method is told about the data
 
 
 SETTINGS = (
@@ -78,7 +87,9 @@ SETTINGS = (
     Setting("isic-5", "isic2017-256", 5),
     Setting("isic-25", "isic2017-256", 25),
     Setting("tg3k-25", "tg3k", 25),
-    Setting("acdc-7", "acdc", 7),
+    Setting("acdc-7", "acdc", 7, guided=(("guided:model.preprocessing.context", 3),)),
+    Setting("drions-10", "drions-db", 10),
+    Setting("vessels-10", DRAWN, 10),
 )
 
 
@@ -90,7 +101,12 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=[*METHODS, "unet"], choices=[*METHODS, *PEERS])
     parser.add_argument("--runs", type=Path, default=ROOT / "runs/few_labels")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--picture", action="store_true", help=f"only draw {PICTURE.name} from the table")
+    parser.add_argument("--size", type=int, default=SIZE, help="px, of the published methods")
     arguments = parser.parse_args()
+    if arguments.picture:
+        draw_picture(RESULTS, PICTURE)
+        return
     if not BACKBONE.is_dir():
         print(f"skipped: needs real images and weights in {SHARED}, which is not there")
         return
@@ -98,18 +114,23 @@ def main() -> None:
     keep_freed_memory()
     for name in arguments.names or known:
         for method in arguments.methods:
-            add_row(run(known[name], method, arguments.runs / name, arguments.draws))
+            add_row(run(known[name], method, arguments.runs / name, arguments.draws, arguments.size))
+            draw_picture(RESULTS, PICTURE)
 
 
-def run(setting: Setting, method: str, out: Path, draws: int) -> dict[str, Any]:
+def run(setting: Setting, method: str, out: Path, draws: int, size: int) -> dict[str, Any]:
     """One row of the table; a peer trains on the draws of the baseline, which are those of every method."""
-    data = SHARED / "data" / setting.data
-    ours = train_ours(setting, "linear" if method in PEERS else method, data, out, draws)
+    data = (
+        draw_vessels_once(ROOT / "runs/vessels") if setting.data == DRAWN else SHARED / "data" / setting.data
+    )
+    if method in PEERS or method == "guided":
+        size = SIZE  # theirs is fixed, ours on its card
+    ours = train_ours(setting, "linear" if method in PEERS else method, data, out, draws, size)
     if method in PEERS:
         return run_peer(setting, method, ours, data, out / method)
     return row(
         setting,
-        method,
+        method if size == SIZE else f"{method}, {size} px",
         dice=[draw.scores["dice"] for draw in ours.draws],
         missed=[draw.missed for draw in ours.draws],
         seconds=[draw.train_seconds for draw in ours.draws],
@@ -117,15 +138,16 @@ def run(setting: Setting, method: str, out: Path, draws: int) -> dict[str, Any]:
     )
 
 
-def train_ours(setting: Setting, method: str, data: Path, out: Path, draws: int) -> Repeats:
+def train_ours(setting: Setting, method: str, data: Path, out: Path, draws: int, size: int) -> Repeats:
+    changes = {**CHANGES, "model.preprocessing.size": size, **OF_METHOD.get(method, {})}
     curve = learn_curve(
         data,
         methods=[method],
         shots=[setting.shots],
         backbone=str(BACKBONE),
-        out=out / method,
+        out=out / (method if size == SIZE else f"{method}-{size}"),
         draws=draws,
-        changes={**CHANGES, **OF_METHOD.get(method, {})},
+        changes={**changes, **(dict(setting.guided) if method == "guided" else {})},
         resume=True,
         progress=Lines(setting.name),
     )

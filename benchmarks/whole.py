@@ -3,11 +3,12 @@
     python benchmarks/whole.py [--threads 2] [--rounds 5] [--only NAME ...]
     python benchmarks/whole.py --device cuda [--compile]
 
-Random weights of the published sizes. "plain" is the same backbone in float32 and the decoder as its
-program writes it (tests/methods/plain.py). A training step is AdamW on a batch of four at 256 px: plain
-computes the features of the frozen backbone anew, ours reads them from the cache. Also the peak memory of
-one forward pass, each in a process of its own, and the backbone's share of the machine's ceiling, which
-is the rate of a large matrix product. Writes benchmarks/results/whole.csv, or gpu.csv with --device cuda.
+Random weights of the published sizes. "plain" is the backbone as transformers runs it, in float32, and the
+decoder as its program writes it (tests/methods/plain.py). A training step is AdamW on a batch of four at
+256 px: plain computes the features of the frozen backbone anew, ours reads them from the cache. Also the
+peak memory of one forward pass, each in a process of its own, and the backbone's share of the machine's
+ceiling, which is the rate of a large matrix product. Writes benchmarks/results/whole.csv, or gpu.csv with
+--device cuda.
 """
 
 from __future__ import annotations
@@ -30,10 +31,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from tests.backbones.oracle import build_oracle, run_oracle
 from tests.methods.plain import plain_dino_augseg, plain_dino_unet, plain_v1, plain_v2
 
 from dinoseg.backbones.cache import EntryStore, FeatureCache
-from dinoseg.backbones.extractors import Backbone
+from dinoseg.backbones.extractors import Backbone, Extractor
 from dinoseg.backbones.features import Features
 from dinoseg.cli.devices import keep_freed_memory
 from dinoseg.methods import decoder_settings
@@ -171,29 +173,43 @@ def time_backbone(name: str, size: int, batch: int, rates: dict[str, float], rou
     """The backbone alone: how much of the machine it uses."""
     pixels = torch.randn(batch, 3, size, size)
     pair = {key: random_backbone(name, precision=key) for key in list_precisions()}
+    runs: dict[str, Callable[[Tensor], object]] = {"plain": plain_backbone(pair["float32"]), **pair}
     with torch.inference_mode():
-        work = count_gflop(pair["float32"], pixels)
-        taken = measure({key: lambda each=each: each(pixels) for key, each in pair.items()}, rounds=rounds)
+        work = count_gflop(runs["plain"], pixels)
+        taken = measure({key: lambda each=each: each(pixels) for key, each in runs.items()}, rounds=rounds)
     more: Row = {"share": work / rates["float32"] / taken["float32"]}
     if "bfloat16" in pair:
-        more |= {"bfloat16": taken["bfloat16"], "bfloat16_ratio": taken["float32"] / taken["bfloat16"]}
+        more |= {"bfloat16": taken["bfloat16"], "bfloat16_ratio": taken["plain"] / taken["bfloat16"]}
         more |= {"bfloat16_share": work / rates["bfloat16"] / taken["bfloat16"]}
-    return make_row("backbone alone", name, size, batch, taken["float32"], taken["float32"], **more)
+    return make_row("backbone alone", name, size, batch, taken["plain"], taken["float32"], **more)
+
+
+def plain_backbone(backbone: Extractor) -> Callable[[Tensor], Features]:
+    """The same network as transformers runs it; its weights are others, which takes as long."""
+    oracle = build_oracle(backbone.spec)
+
+    def run(pixels: Tensor) -> Features:
+        maps, _ = run_oracle(oracle, backbone.spec, pixels)
+        size = (int(pixels.shape[-2]), int(pixels.shape[-1]))
+        return Features(tuple(maps), backbone.strides, size, size)
+
+    return run
 
 
 def time_forward(setup: Setup, rates: dict[str, float], rounds: int) -> Row:
     """One image from pixels to logits."""
     exact = random_backbone(setup.backbone)
+    plain = plain_backbone(exact)
     has_bfloat16 = "bfloat16" in list_precisions()
     decoder = make_decoder(setup, exact).eval()
     pixels = torch.randn(1, 3, setup.size, setup.size)
     image = [pixels] if decoder.needs_image else []
     with torch.inference_mode():
-        work = count_gflop(exact, pixels)
+        work = count_gflop(plain, pixels)
         features = exact(pixels)
         difference = (decoder(features, *image) - setup.plain(decoder, features, *image)).abs().max()
         parts: dict[str, Callable[[], object]] = {
-            "plain": lambda: setup.plain(decoder, exact(pixels), *image),
+            "plain": lambda: setup.plain(decoder, plain(pixels), *image),
             "ours": lambda: decoder(exact(pixels), *image),
             "backbone": lambda: exact(pixels),
         }
@@ -214,6 +230,7 @@ def time_forward(setup: Setup, rates: dict[str, float], rounds: int) -> Row:
 def time_step(setup: Setup, rounds: int) -> Row:
     """One step of training on a frozen backbone: with the backbone in it, and with remembered features."""
     backbone = random_backbone(setup.backbone)
+    plain = plain_backbone(backbone)
     decoders = [make_decoder(setup, backbone).train() for _ in range(2)]
     optimizers = [torch.optim.AdamW(decoder.parameters(), lr=1e-4) for decoder in decoders]
     pixels = torch.randn(STEP_BATCH, 3, setup.size, setup.size)
@@ -233,7 +250,7 @@ def time_step(setup: Setup, rounds: int) -> Row:
 
         taken = measure(
             {
-                "plain": lambda: step(0, setup.plain(decoders[0], backbone(pixels))),
+                "plain": lambda: step(0, setup.plain(decoders[0], plain(pixels))),
                 "ours": lambda: step(1, decoders[1](remembered())),
             },
             rounds=rounds,
@@ -250,7 +267,7 @@ def make_decoder(setup: Setup, backbone: Backbone) -> Decoder:
     return decoder
 
 
-def count_gflop(backbone: Backbone, pixels: Tensor) -> float:
+def count_gflop(backbone: Callable[[Tensor], object], pixels: Tensor) -> float:
     with FlopCounterMode(display=False) as counter:
         backbone(pixels)
     return float(counter.get_total_flops()) / 1e9

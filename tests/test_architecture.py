@@ -450,7 +450,8 @@ def test_unknown_name_is_an_attribute_error() -> None:
 
 LIGHT = ["dinoseg", "dinoseg.config", "dinoseg.backbones.catalog", "dinoseg.methods", "dinoseg.cli"]
 LIGHT += ["dinoseg.model.settings", "dinoseg.model.folder", "dinoseg.model.saved", "dinoseg.methods.presets"]
-LIGHT += ["dinoseg.inference", "dinoseg.evaluation.evaluator"]
+LIGHT += ["dinoseg.inference", "dinoseg.evaluation.evaluator", "dinoseg.evaluation.scoring.scorer"]
+LIGHT += ["dinoseg.evaluation.scoring.observers", "dinoseg.evaluation.comparison.comparing"]
 
 
 @pytest.mark.parametrize("name", LIGHT)

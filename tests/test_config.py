@@ -24,7 +24,7 @@ from dinoseg.config import (
 from dinoseg.errors import ConfigError
 from dinoseg.methods import METHODS, decoder_settings
 from dinoseg.methods.dino_unet.card import DinoUNetSettings
-from dinoseg.methods.presets import preset, preset_preprocessing
+from dinoseg.methods.presets import preset, preset_preprocessing, preset_scales
 from dinoseg.model.settings import ModelSettings, RunSettings
 
 PRESETS = get_args(Preset)
@@ -108,7 +108,15 @@ def test_recipe_of_dino_augseg() -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_paper_has_the_published_size_and_default_has_one(method: str) -> None:
     assert preset_preprocessing("paper", method).size == METHODS[method].size
-    assert preset_preprocessing("default", method).size == 256
+    card = METHODS[method]
+    assert preset_preprocessing("default", method).size == (256 if card.published else card.size)
+
+
+def test_what_was_never_published_has_one_recipe_in_both_presets() -> None:
+    (ours,) = (name for name in METHODS.ours if not METHODS[name].published)
+    assert preset("default", ours) == preset("paper", ours) == METHODS[ours].recipe
+    assert preset_scales("default", ours) == preset_scales("paper", ours) == METHODS[ours].scales != (1.0,)
+    assert preset_scales("default", "segdino-v1") == preset_scales("paper", "segdino-v1") == (1.0,)
 
 
 def test_published_sizes_are_those_of_the_papers() -> None:

@@ -239,7 +239,8 @@ def test_the_same_weights_with_another_normalisation_are_refused(tmp_path: Path)
 def test_a_method_says_how_many_layers_it_reads(method: str) -> None:
     settings, levels = decoder_settings(method), METHODS[method].load_decoder().levels
     if levels is None:  # any number
-        assert create_decoder(settings, [8, 8], 1)(make_features(8, 2)).shape == (1, 1, 32, 32)
+        image = torch.zeros(1, 3, 32, 32)  # for those that look at it
+        assert create_decoder(settings, [8, 8], 1)(make_features(8, 2), image).shape == (1, 1, 32, 32)
         return
     reads = f"{method} reads {levels} layers"
     with pytest.raises(ConfigError, match=rf"{reads} .* given 2; .*model.backbone.layers"):
@@ -371,6 +372,11 @@ def test_fresh_weights_come_from_the_seed(vit: Backbone) -> None:
         ("dino-unet", "deep_supervision", False),
         ("dino-augseg", "final_width", 12),
         ("dino-augseg", "heads", 2),
+        ("guided", "width", 12),
+        ("guided", "blocks", 2),
+        ("guided", "drop", 0.0),
+        ("guided", "reach", 0),
+        ("guided", "image_widths", [4, 6, 12]),
     ],
 )
 def test_every_decoder_setting_changes_the_decoder(method: str, key: str, value: Any, vit: Backbone) -> None:

@@ -45,11 +45,13 @@ def save_pretrained(folder: Path, oracle: Any, **options: Any) -> None:
 
 
 def run_oracle(oracle: Any, spec: BackboneSpec, image: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-    """Maps (B, C, h, w) and class tokens (B, C) of every block or stage; a ViT's after the final norm."""
+    """Maps (B, C, h, w) and class tokens (B, C) of the spec's layers; a ViT's after the final norm."""
     if spec.family == "dinov3_convnext":
-        return list(oracle.model(image, output_hidden_states=True).hidden_states[1:]), []
+        stages = oracle.model(image, output_hidden_states=True).hidden_states[1:]
+        return [stages[layer] for layer in spec.layers], []
     norm = oracle.norm if spec.family == "dinov3_vit" else oracle.layernorm
-    tokens = [norm(block) for block in oracle(image, output_hidden_states=True).hidden_states[1:]]
+    blocks = oracle(image, output_hidden_states=True).hidden_states[1:]
+    tokens = [norm(blocks[layer]) for layer in spec.layers]
     special = 1 + getattr(oracle.config, "num_register_tokens", 0)
     rows = image.shape[-2] // spec.patch
     # (B, special + N, C) -> (B, N, C) -> (B, C, N) -> (B, C, h, w)

@@ -114,8 +114,9 @@ def test_train_says_nothing_but_json_on_stdout(run: Run, data: Path, tmp_path: P
 def test_evaluate_shows_intervals_and_misses(run: Run, data: Path, trained: Path, tmp_path: Path) -> None:
     ended = run("evaluate", trained, data, "--out", tmp_path / "report")
     assert ended.code == 0
-    (header,) = [line for line in ended.out.splitlines() if "95 % interval" in line]
+    header, *others = [line for line in ended.out.splitlines() if "95 % interval" in line]
     assert header.split()[-5:] == ["with", "target", "missed", "false", "alarms"]
+    assert others[0].split()[-3:] == ["lesions", "predicted", "matched"]
     assert str(tmp_path / "report" / "index.html") in ended.out
     assert (tmp_path / "report" / "cases.csv").is_file()
 

@@ -158,6 +158,7 @@ def _mask_of_other_size(folder: Path) -> object:
 
 def _turned_mask_of_other_size(folder: Path) -> object:
     make_dataset(folder)
+    save(folder / "masks" / "c2.png", blob((30, 32)))
     exif = PillowImage.Exif()
     exif[274] = 6
     save(folder / "images" / "c2.png", picture(2), exif=exif)
@@ -339,7 +340,10 @@ LABELS = [
         ("c2.png has 30×32", "24×32", "export the mask"),
     ),
     BadInput(
-        "mask of the unturned size", _turned_mask_of_other_size, LabelError, ("32×24 after its EXIF orient",)
+        "mask that fits neither upright nor stored",
+        _turned_mask_of_other_size,
+        LabelError,
+        ("32×24 after its EXIF orient",),
     ),
     BadInput(
         "mask of 37 values", _in_dataset(_many_values), LabelError, ("37 values (0, 1, 7,", "dataset.yaml")
@@ -420,7 +424,7 @@ LAYOUTS = [
         "masks of one name with different suffixes",
         _in_dataset(lambda f: save(f / "masks/c3_mask.png", blob())),
         LayoutError,
-        ("c3.png: several masks", "c3_mask.png"),
+        ("several masks for", "c3.png, c3_mask.png", "merge: union"),
     ),
     BadInput(
         "many unpaired files",

@@ -9,7 +9,8 @@ import pytest
 
 from dinoseg.data import LabelMapping, open_dataset, read_case
 from dinoseg.data.images import read_label
-from dinoseg.data.labels.mapping import infer_mapping, name_classes, scan_labels
+from dinoseg.data.labels.inference import infer_mapping, scan_labels
+from dinoseg.data.labels.mapping import name_classes
 from dinoseg.data.splits.shots import require_foreground
 from dinoseg.errors import LabelError
 from tests.data.samples import SIZE, blob, make_dataset, save, write_lines

@@ -18,7 +18,7 @@ from dinoseg.backbones.weights_settings import read_settings
 from dinoseg.data.cases.files import CaseFiles
 from dinoseg.data.digests import remember_digests
 from dinoseg.data.images import content_digest
-from dinoseg.data.labels.histograms import scan_labels
+from dinoseg.data.labels.inference import scan_labels
 from dinoseg.data.memory import FOLDER, FileMemory
 from dinoseg.data.splits.duplicates import read_fingerprints
 

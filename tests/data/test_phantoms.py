@@ -11,7 +11,7 @@ import pytest
 
 from dinoseg.data import open_dataset, read_case
 from dinoseg.data.checks.dataset import check_dataset
-from dinoseg.data.checks.inspection import measure_lesions
+from dinoseg.data.checks.regions import measure_lesions
 from dinoseg.data.phantoms.phantoms import PhantomKind, draw_phantom, write_phantoms
 from dinoseg.data.splits.splits import check_splits, resolve_splits
 from dinoseg.errors import OutputError, UsageError

@@ -163,7 +163,7 @@ def test_what_is_to_be_ignored(tmp_path: Path) -> None:
     labels = {"background": 0, "organ": 1, "ignore": 2}
     dataset = open_dataset(make_raw(tmp_path, 1, labels=labels))
     assert dataset.classes == {0: "background", 1: "organ"}
-    assert dataset.labels.ignore == 2
+    assert dataset.labels.ignore == (2,)
     assert dataset.labels.describe() == "0 -> 0, 1 -> 1, 2 -> ignored"
     case = read_volume_case(dataset.cases[0], dataset.labels)
     assert case.label is not None
@@ -323,10 +323,20 @@ def test_names_alone_declare_ids_of_volumes(tmp_path: Path) -> None:
     assert dataset.classes[3] == "LV"
 
 
+def test_dataset_json_may_ignore_several_values(tmp_path: Path) -> None:
+    labels = {"background": 0, "organ": 1, "ignore": [2, 7]}
+    dataset = open_dataset(make_raw(tmp_path, 1, labels=labels))
+    assert dataset.labels.ignore == (2, 7)
+    assert dataset.classes == {0: "background", 1: "organ"}
+    label = dataset.cases[0].label
+    assert label is not None
+    assert set(np.unique(dataset.labels.read(label))) == {0, 1, IGNORE_ID}
+
+
 def test_dataset_yaml_may_name_what_is_ignored(tmp_path: Path) -> None:
     write_lines(make_acdc(tmp_path) / "dataset.yaml", ["classes: {0: background, 1: heart}", "ignore: 2"])
     dataset = open_dataset(tmp_path)
-    assert dataset.labels.ignore == 2
+    assert dataset.labels.ignore == (2,)
     assert set(np.unique(dataset.labels.read(tmp_path / "patient001_ED.h5"))) == {0, 1, IGNORE_ID}
 
 

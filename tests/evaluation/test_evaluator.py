@@ -247,3 +247,22 @@ def test_wrong_arguments(
 ) -> None:
     with pytest.raises(UsageError, match=message):
         evaluate(model, data, splits=splits, **arguments)  # type: ignore[arg-type]
+
+
+def test_metadata_beside_the_data_divides_the_cases(
+    model: Segmenter, data: Path, splits: Path, tmp_path: Path
+) -> None:
+    rows = [f"{name},{'north' if number < 5 else 'south'}" for number, name in enumerate(CASES)]
+    (data / "metadata.csv").write_text("\n".join(["case,site", *rows]) + "\n")
+    found = evaluate(model, data, splits=splits, out=tmp_path / "report")
+    site = found.strata[0]
+    assert [(row.name, row.cases) for row in site.strata] == [("north", 2), ("south", 2)]
+    stored = json.loads((tmp_path / "report" / "summary.json").read_text(encoding="utf-8"))
+    assert stored["strata"][0]["column"] == "site"
+
+
+def test_metadata_of_others_is_noted(model: Segmenter, data: Path, splits: Path) -> None:
+    (data / "metadata.csv").write_text("image_id,site\nx,north\n")
+    progress = Listening()
+    assert evaluate(model, data, splits=splits, progress=progress).scores
+    assert any("no strata but size" in note and "needed are case or group" in note for note in progress.notes)

@@ -17,9 +17,12 @@ SMALL: dict[str, dict[str, Any]] = {
     },
     "dino-augseg": {"final_width": 8},
     "linear": {},
+    "guided": {"width": 8, "blocks": 1, "image_widths": (4, 6, 8)},
 }
 # A bias whose output is normalised per image and channel has no effect, hence no gradient.
+# Images have no slices around them.
 INERT = {
+    "guided": r"depth\..+",
     "dino-unet": r"unet\.stages\..+\.conv\.bias|fapm\.scales\.\d\.project\.bias"
-    r"|fapm\.scales\.\d\.separable\.(depthwise|pointwise)\.bias"
+    r"|fapm\.scales\.\d\.separable\.(depthwise|pointwise)\.bias",
 }

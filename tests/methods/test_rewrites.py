@@ -9,11 +9,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dinoseg.backbones.features import Features
+from dinoseg.methods.blocks.norms import InstanceNorm
 from dinoseg.methods.blocks.rewrites import conv3x3_after_doubling, conv3x3_after_resize
 from dinoseg.methods.decoder import Decoder
 from dinoseg.methods.dino_augseg.decoder import DinoAugSeg
 from dinoseg.methods.dino_unet.decoder import DinoUNet
-from dinoseg.methods.dino_unet.norms import InstanceNorm
 from dinoseg.methods.segdino_v1.decoder import SegDINOv1
 from dinoseg.methods.segdino_v2.decoder import SegDINOv2
 from tests.methods.plain import plain_dino_augseg, plain_dino_unet, plain_v1, plain_v2

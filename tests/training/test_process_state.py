@@ -18,6 +18,9 @@ import json, os, signal, sys, threading, warnings
 import numpy, random, torch
 from dinoseg.training import train
 
+# Set once by the imports of Lightning and torch's compiler: how torch looks for devices, a folder.
+SET_BY_IMPORTS = ("PYTORCH_NVML_BASED_CUDA_CHECK", "TORCHINDUCTOR_CACHE_DIR")
+
 def state():
     mode = torch.utils.deterministic
     return {
@@ -33,8 +36,7 @@ def state():
         "python": repr(random.getstate()),
         "grad": torch.is_grad_enabled(),
         "dtype": str(torch.get_default_dtype()),
-        # Lightning's import sets this one, once: torch then asks the driver for the devices, not CUDA.
-        "environment": {key: os.environ[key] for key in os.environ if key != "PYTORCH_NVML_BASED_CUDA_CHECK"},
+        "environment": {key: os.environ[key] for key in os.environ if key not in SET_BY_IMPORTS},
         "hooks": [str(sys.excepthook), str(threading.excepthook)],
     }
 

@@ -23,6 +23,7 @@ def create_backbone(
     accept_license: bool = False,
     weights: str | Path | None = None,
     precision: Literal["float32", "bfloat16"] = "float32",
+    scales: tuple[float, ...] = (1.0,),
     progress: Progress | None = None,
 ) -> Backbone:
     """Build a frozen backbone with its weights.
@@ -36,6 +37,8 @@ def create_backbone(
         weights: a file to load instead of looking for one: Meta's .pth, or the .safetensors of
             timm or Hugging Face. For catalog names only.
         precision: what the network computes in; features are float32 either way.
+        scales: sizes in which it looks at an image, relative to the image; the first is 1. Each level
+            then holds the channels of all, on the grid of the first.
         progress: shows source, checksum, licence and downloads.
 
     Raises:
@@ -45,7 +48,7 @@ def create_backbone(
     """
     from dinoseg.backbones.assembly import assemble
 
-    return assemble(
+    backbone = assemble(
         name_or_path,
         layers=layers,
         accept_license=accept_license,
@@ -53,3 +56,8 @@ def create_backbone(
         precision=precision,
         progress=progress if progress is not None else Silent(),
     )
+    if tuple(scales) == (1.0,):
+        return backbone
+    from dinoseg.backbones.scales import ScaledBackbone
+
+    return ScaledBackbone(backbone, scales)

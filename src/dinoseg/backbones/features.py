@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,8 @@ class Features:
             out the last rows and columns where these fill no whole cell, as the published
             network does; convolutions of the levels above have looked at them.
         cls: class tokens (B, C) of the same layers, where the backbone has them.
+        around: of slices, for methods that read their neighbours: maps (B, 2r, C_i, h_i, w_i) of the r
+            slices before, then of the r behind; zeros where the volume ends.
     """
 
     levels: tuple[Tensor, ...]
@@ -30,6 +34,7 @@ class Features:
     size: tuple[int, int]
     padded: tuple[int, int]
     cls: tuple[Tensor, ...] | None = None
+    around: tuple[Tensor, ...] | None = None
 
     @property
     def channels(self) -> tuple[int, ...]:
@@ -37,6 +42,22 @@ class Features:
         return tuple(int(level.shape[1]) for level in self.levels)
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Features:
-        """Apply `function` to every level (and class token), keeping the geometry."""
+        """Apply `function` to every level (and class token, and neighbour), keeping the geometry."""
         cls = None if self.cls is None else tuple(function(token) for token in self.cls)
-        return replace(self, levels=tuple(function(level) for level in self.levels), cls=cls)
+        around = None if self.around is None else tuple(function(maps) for maps in self.around)
+        levels = tuple(function(level) for level in self.levels)
+        return replace(self, levels=levels, cls=cls, around=around)
+
+    def with_neighbours(self, reach: int) -> Features:
+        """The maps of B consecutive slices, each with those of its neighbours among them.
+
+        Args:
+            reach: how many slices on either side.
+        """
+        places = [*range(reach), *range(reach + 1, 2 * reach + 1)]
+
+        def collect(level: Tensor) -> Tensor:
+            padded = F.pad(level, (0, 0) * (level.ndim - 1) + (reach, reach))  # (B + 2r, C, h, w)
+            return torch.stack([padded[place : place + len(level)] for place in places], dim=1)
+
+        return replace(self, around=tuple(collect(level) for level in self.levels))

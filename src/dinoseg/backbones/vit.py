@@ -99,12 +99,11 @@ class Attention(nn.Module):
 
     def forward(self, tokens: Tensor, rotation: Turn | None) -> Tensor:
         """(B, N, C) -> (B, N, C)."""
-        split = torch.unflatten(
-            self.qkv(tokens), -1, (3, self.heads, -1)
-        )  # (B, N, 3C) -> (B, N, 3, heads, d)
-        if rotation is not None:
-            rotate(split[:, :, :2], rotation)
-        query, key, value = split.permute(2, 0, 3, 1, 4)  # (B, heads, N, d) each
+        # (B, N, 3C) -> (B, N, 3, heads, d)
+        split = torch.unflatten(self.qkv(tokens), -1, (3, self.heads, -1))
+        asking = split[:, :, :2] if rotation is None else rotate(split[:, :, :2], rotation)
+        query, key = asking.permute(2, 0, 3, 1, 4)  # (B, heads, N, d) each
+        value = split[:, :, 2].transpose(1, 2)  # (B, N, heads, d) -> (B, heads, N, d)
         attended = attend(query, key, value)
         projected: Tensor = self.project(attended.transpose(1, 2).flatten(2))  # (B, heads, N, d) -> (B, N, C)
         return projected
@@ -191,11 +190,14 @@ class Rotation(nn.Module):
         return angles.cos().to(image.dtype), angles.sin().to(image.dtype)
 
 
-def rotate(heads: Tensor, rotation: Turn) -> None:
-    """Turn the pairs (i, i + d/2) of (B, N, 2, heads, d) by their angles, in place."""
+def rotate(heads: Tensor, rotation: Turn) -> Tensor:
+    """Turn the pairs (i, i + d/2) of (B, N, 2, heads, d) by their angles; what is given is used up."""
     cos, sin = rotation
     half = heads.shape[-1] // 2
     first, second = heads[..., :half], heads[..., half:]
+    if torch.compiler.is_compiling():  # recorded for another program, which changes nothing in place
+        return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
     turned = first * sin
     first.mul_(cos).addcmul_(second, sin, value=-1)
     second.mul_(cos).add_(turned)
+    return heads

@@ -11,7 +11,21 @@ from typing import Annotated
 
 import typer
 
-from dinoseg.cli import convert, curve, data, demo, doctor, evaluate, importing, info, predict, train, weights
+from dinoseg.cli import (
+    compare,
+    convert,
+    curve,
+    data,
+    demo,
+    doctor,
+    evaluate,
+    importing,
+    info,
+    predict,
+    score,
+    train,
+    weights,
+)
 from dinoseg.cli.output import one_line, report_error
 
 # A --help that was not given is None, which typer would turn into a bool by importing pydantic, which takes
@@ -33,6 +47,8 @@ app.command("demo")(demo.demo)
 app.command("train")(train.train)
 app.command("curve")(curve.curve)
 app.command("evaluate")(evaluate.evaluate)
+app.command("score")(score.score)
+app.command("compare")(compare.compare)
 app.command("predict")(predict.predict)
 app.add_typer(data.app, name="data")
 app.command("convert")(convert.convert)

@@ -1,4 +1,4 @@
-"""`dinoseg data`: look at a data folder before training on it, split it, and list DICOM series."""
+"""`dinoseg data`: look at a data folder before training on it, split and group it, and list DICOM series."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from dinoseg.cli.options import DataFolder, Debug, Json, Overwrite, Splits
 from dinoseg.cli.output import Output, session
 
 if TYPE_CHECKING:
+    from dinoseg.data.checks.findings import DataReport
     from dinoseg.data.dicom import Series
+
+MOST_GROUPS = 20
 
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Check a data folder, split it by group, or list DICOM series.",
+    help="Check a data folder, split it by group, propose groups, or list DICOM series.",
 )
 
 
@@ -29,6 +32,10 @@ def check(
         int, typer.Option(help="Side in px that training will resize images to.", min=1, metavar="N")
     ] = 256,
     splits: Splits = None,
+    pictures: Annotated[
+        Path | None,
+        typer.Option(help="Where to draw the pairs of images that look alike.", metavar="DIR"),
+    ] = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -44,6 +51,8 @@ def check(
         output.facts = report.to_dict()
         for line in report.lines():
             output.line(line)
+        if pictures is not None:
+            draw_alike(output, report, pictures)
         output.exit_code = report.exit_code
         if report.exit_code:
             output.problem(f"{len(report.select('error'))} problems of {data} would stop a training")
@@ -70,17 +79,66 @@ def split(
     with session(as_json=as_json, debug=debug, resume="run the same command again") as output:
         from dinoseg.data import open_dataset
         from dinoseg.data.splits.splits import check_splits, make_splits, save_splits
+        from dinoseg.outputs import claim, refuse_taken
 
         shares = read_fractions(fractions)
         dataset = open_dataset(data)
         path = out or dataset.root / "splits.json"
+        refuse_taken([path], overwrite=overwrite)
         splits = make_splits(dataset, fractions=shares, seed=seed)
         check_splits(dataset, splits, progress=output.progress)
+        claim(path.parent, parts=())
         save_splits(path, splits, overwrite=overwrite)
         counts = {"train": len(splits.train), "val": len(splits.val), "test": len(splits.test)}
         output.facts = {"splits": path, "seed": seed, "cases": counts}
         output.line(f"{path}: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
         output.line(f"next: dinoseg data check {shlex.quote(str(data))} --splits {shlex.quote(str(path))}")
+
+
+@app.command("groups")
+def groups(
+    data: DataFolder,
+    suggest: Annotated[
+        bool,
+        typer.Option("--suggest", help="Write a proposal for groups.csv, by names and by likeness."),
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The proposal; DATA/groups_suggested.csv if not given.", metavar="FILE"),
+    ] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Show which cases are of one patient or video, or propose it.
+
+    A proposal is for you to look at: it is never used, and an existing groups.csv is never changed.
+    Example: dinoseg data groups data/kvasir --suggest
+    """
+    with session(as_json=as_json, debug=debug, resume="run the same command again") as output:
+        from collections import Counter
+
+        from dinoseg.data import open_dataset
+        from dinoseg.data.checks.grouping import suggest_groups, write_proposal
+        from dinoseg.errors import UsageError
+
+        if out is not None and not suggest:
+            raise UsageError("--out names the proposal that --suggest writes; add --suggest")
+        dataset = open_dataset(data, scan_labels=False, progress=output.progress)
+        sizes = Counter(case.group for case in dataset.cases)
+        output.facts = {"cases": len(dataset.cases), "groups": dict(sizes)}
+        output.line(f"{data}: {len(dataset.cases)} cases in {len(sizes)} groups")
+        for name, count in sizes.most_common(MOST_GROUPS):
+            if count > 1:
+                output.line(f"{name}: {count} cases")
+        if not suggest:
+            return
+        proposal = suggest_groups(dataset, progress=output.progress)
+        path = write_proposal(dataset, proposal, path=out)
+        output.facts.update(proposal=path, proposed_groups=proposal.count, joined_cases=proposal.joined)
+        output.line(f"{path}: {proposal.count} groups; {proposal.joined} cases do not stand alone")
+        output.line(
+            "look at it, correct it, and save it as groups.csv beside the images: nothing reads it before"
+        )
 
 
 @app.command("series")
@@ -110,6 +168,15 @@ def series(
         if not survey.series:
             output.problem(f"{place} holds no DICOM file")
         output.exit_code = 3 if survey.damaged or not survey.series else 0
+
+
+def draw_alike(output: Output, report: DataReport, folder: Path) -> None:
+    """Draw the pairs that a check found, and say where; volumes are not drawn."""
+    from dinoseg.data.checks.pictures import draw_copies
+
+    sheets = draw_copies(report.copies, folder) if report.volumes is None else ()
+    output.facts["pictures"] = sheets
+    output.line(f"pictures: {', '.join(map(str, sheets))}" if sheets else "pictures: no images look alike")
 
 
 def show_series(output: Output, found: Sequence[Series]) -> None:

@@ -30,6 +30,7 @@ from dinoseg.cli.options import (
     parse_planes,
 )
 from dinoseg.cli.output import Output, session
+from dinoseg.cli.parts import tell_lesions, tell_strata
 from dinoseg.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -143,6 +144,7 @@ def describe_evaluation(evaluation: Evaluation) -> dict[str, Any]:
         "tolerance": evaluation.tolerance,
         "unit": evaluation.unit,
         "classes": evaluation.summaries,
+        "strata": evaluation.strata,
         "failures": evaluation.failures,
         "report": evaluation.report,
     }
@@ -171,6 +173,8 @@ def tell_scores(output: Output, evaluation: Evaluation, *, title: str) -> None:
 
     columns, rows = _tabulate(evaluation.summaries)
     output.table(columns, rows, title=title)
+    tell_lesions(output, evaluation.summaries)
+    tell_strata(output, evaluation.strata)
     lines = evaluation.policy
     # The definitions of the five scores are on the page of the report.
     wanted = {REGIONS_TEXT, *((UNDECIDED_TEXT,) if evaluation.headline.undecided else ())}

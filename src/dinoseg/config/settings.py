@@ -7,15 +7,24 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from dinoseg.config.class_weights import ClassWeights
+
 Preset = Literal["paper", "default"]
 LossName = Literal["cross_entropy", "dice_cross_entropy", "half_dice_half_cross_entropy", "focal"]
 Probability = Annotated[float, Field(ge=0, le=1)]
+Scale = Annotated[float, Field(gt=0, le=4)]
 
 
 def _require_numbering(classes: dict[int, str]) -> dict[int, str]:
     if len(classes) < 2 or sorted(classes) != list(range(len(classes))):
         raise ValueError("ids go from 0 (background) up without a hole, and there are two at least")
     return dict(sorted(classes.items()))
+
+
+def _require_whole_first(scales: tuple[float, ...]) -> tuple[float, ...]:
+    if not scales or scales[0] != 1 or len(set(scales)) < len(scales):
+        raise ValueError("give 1.0 first, then different ones, for example [1.0, 0.5]")
+    return scales
 
 
 Classes = Annotated[dict[int, str], AfterValidator(_require_numbering)]
@@ -153,6 +162,10 @@ class TrainSettings(Settings):
     loss: LossName = Field(
         "dice_cross_entropy", description="binary cross-entropy where there is one foreground class"
     )
+    class_weights: ClassWeights | None = Field(
+        None,
+        description="of the classes in the loss: a list, background first, or {name: weight}",
+    )
     schedule: Literal["constant", "cosine", "poly"] = "cosine"
     warmup_epochs: int = Field(0, ge=0)
     foreground_share: Probability = Field(
@@ -204,4 +217,8 @@ class BackboneSettings(Settings):
     layers: tuple[int, ...] | None = Field(None, description="0-based; default: the published layers")
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="what it computes in; bfloat16 is faster where the processor has it"
+    )
+    scales: Annotated[tuple[Scale, ...], AfterValidator(_require_whole_first)] = Field(
+        (1.0,),
+        description="input sizes relative to model.preprocessing.size, side by side; the first is 1.0",
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from dinoseg.evaluation.examples import Picture
 from dinoseg.evaluation.metrics import ClassScore
+from dinoseg.evaluation.strata import Strata
 from dinoseg.evaluation.summary import ClassSummary, Protocol
 
 
@@ -28,7 +29,7 @@ class Report:
     """The content of a report.
 
     Attributes:
-        scores: of all classes and regions of all cases.
+        scores: of all classes and regions of all cases, with their lesions.
         summaries: of the same scores.
         title: heading of the page.
         policy: lines that say what the scores mean; they open every CSV and close the page.
@@ -37,6 +38,7 @@ class Report:
         classes: name of each id, for the colours of the gallery.
         pictures: of the gallery, in order.
         failures: cases without scores; shown beside the means.
+        strata: the cases by metadata and size.
     """
 
     scores: Sequence[ClassScore]
@@ -48,6 +50,7 @@ class Report:
     classes: Mapping[int, str] = field(default_factory=dict)
     pictures: Sequence[Picture] = ()
     failures: Sequence[Failure] = ()
+    strata: Sequence[Strata] = ()
 
     @property
     def failed(self) -> list[str]:

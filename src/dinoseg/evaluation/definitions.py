@@ -26,6 +26,15 @@ SURFACE_TEXT = (
     "the spacing is known, else in pixels (px)."
 )
 
+LESIONS_TEXT = (
+    "Lesions: the connected components of a mask (joined across an edge in 2D, a face in 3D), those of the "
+    "prediction matched one to one with those of the target where their IoU is above {match_iou:g}, the "
+    "highest first; a second piece of a lesion, or a second lesion under one piece, has no partner. Over "
+    "many cases: precision = matched / predicted, recall = matched / lesions of the target, F1 = 2 matched "
+    "/ both, false positives per case = predicted without a partner, lesion Dice = mean over the target's "
+    "lesions, 0 for a missed one; all lesions of all cases pooled, with intervals over groups."
+)
+
 EMPTY_TEXT = (
     "Empty masks: if prediction and target are both empty, Dice, IoU and NSD are 1 and the distances 0. If "
     "only one is empty, Dice, IoU and NSD are 0 and the distances are the diagonal of the image; an empty "
@@ -63,7 +72,9 @@ INTERVAL_TEXT = (
 )
 
 
-def protocol_lines(protocol: str, *, tolerance: float, unit: str, regions: bool = False) -> tuple[str, ...]:
+def protocol_lines(
+    protocol: str, *, tolerance: float, unit: str, regions: bool = False, match_iou: float = 0.0
+) -> tuple[str, ...]:
     """Return the lines that a table of scores must carry to be understood on its own.
 
     Args:
@@ -71,6 +82,7 @@ def protocol_lines(protocol: str, *, tolerance: float, unit: str, regions: bool 
         tolerance: of the NSD, in `unit`.
         unit: "mm" or "px".
         regions: whether there are regions among the scores.
+        match_iou: what the IoU of two lesions must exceed to match.
     """
     scores = (f"{TITLES[name]}: {SCORES_TEXT[name]}" for name in METRICS)
     return (
@@ -79,6 +91,7 @@ def protocol_lines(protocol: str, *, tolerance: float, unit: str, regions: bool 
         f"NSD tolerance: {tolerance:g} {unit}.",
         SURFACE_TEXT,
         *((REGIONS_TEXT,) if regions else ()),
+        LESIONS_TEXT.format(match_iou=match_iou),
         UNDECIDED_TEXT,
         PAPER_EMPTY_TEXT if protocol == "paper" else EMPTY_TEXT,
         INTERVAL_TEXT,

@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from dinoseg.config import Inference
-from dinoseg.data.cases.files import shorten
 from dinoseg.data.layouts.dataset import Dataset
-from dinoseg.errors import DataError
 from dinoseg.evaluation.contents import Failure, Report
-from dinoseg.evaluation.definitions import protocol_lines
 from dinoseg.evaluation.examples import Picture, choose_examples, describe
-from dinoseg.evaluation.metrics import DEFAULT_TOLERANCE, ClassScore, Unit, score_case
+from dinoseg.evaluation.metrics import ClassScore, score_case
 from dinoseg.evaluation.report import refuse_report, write_report
+from dinoseg.evaluation.results import Evaluation, Scoring, conclude
 from dinoseg.evaluation.selection import ALL
-from dinoseg.evaluation.summary import (
-    ClassSummary,
-    Protocol,
-    headline,
-    refuse_mixed_units,
-    summarise,
-    tell_undecided,
-)
+from dinoseg.evaluation.summary import Protocol, refuse_mixed_units
 from dinoseg.evaluation.tasks import Task, open_task
 from dinoseg.evaluation.views import View
 from dinoseg.evaluation.volume_views import VolumeView
@@ -33,43 +24,6 @@ from dinoseg.inference.results.report import describe_settings, word_settings
 from dinoseg.model.saved import Model
 from dinoseg.progress import Progress, Silent
 from dinoseg.streams import keeping_filters
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Scores of a model.
-
-    Attributes:
-        scores: one per class and case, and one per region where the data set declares regions.
-        summaries: one per class, then the mean over classes where there are several; then the same
-            for regions.
-        protocol: "native" or "paper".
-        failures: cases that could not be read; in no mean.
-        tolerance: of the NSD, in `unit`.
-        unit: of distances, "mm" or "px".
-        report: the page that was written, or None.
-        unlike: cases that are not like what the model was trained on, and how they differ.
-    """
-
-    scores: tuple[ClassScore, ...]
-    summaries: tuple[ClassSummary, ...]
-    protocol: Protocol
-    failures: tuple[Failure, ...]
-    tolerance: float
-    unit: Unit
-    report: Path | None = None
-    unlike: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def headline(self) -> ClassSummary:
-        """The row that stands for all: the mean over regions where there are any, else over classes."""
-        return headline(self.summaries)
-
-    @property
-    def policy(self) -> tuple[str, ...]:
-        """What the scores mean, line by line."""
-        regions = any(row.region for row in self.summaries)
-        return protocol_lines(self.protocol, tolerance=self.tolerance, unit=self.unit, regions=regions)
 
 
 @keeping_filters()
@@ -115,22 +69,11 @@ def evaluate(
     task = open_task(
         model, data, split=split, protocol=protocol, splits=splits, how=chosen, progress=progress
     )
-    found = _score(task, _Scoring(tolerance, seed), progress)
+    found = _score(task, Scoring(tolerance, seed, protocol), progress)
     return found if place is None else _with_report(task, found, place, seed=seed, overwrite=overwrite)
 
 
-@dataclass(frozen=True)
-class _Scoring:
-    """Tolerance of the NSD, where one was given, and the seed of the bootstrap."""
-
-    tolerance: float | None
-    seed: int
-
-    def tolerance_in(self, unit: Unit) -> float:
-        return DEFAULT_TOLERANCE[unit] if self.tolerance is None else self.tolerance
-
-
-def _score(task: Task, scoring: _Scoring, progress: Progress) -> Evaluation:
+def _score(task: Task, scoring: Scoring, progress: Progress) -> Evaluation:
     failures: list[Failure] = []
     scores: list[ClassScore] = []
     unlike: list[tuple[str, str]] = []
@@ -142,22 +85,9 @@ def _score(task: Task, scoring: _Scoring, progress: Progress) -> Evaluation:
         del view  # of volumes, before the next one is read
     for line in summarise_differences(unlike, len(task.files)):
         progress.note(line)
-    for failure in failures:
-        progress.note(f"{failure.case} failed and is in no mean: {failure.message}")
-    if not scores:
-        raise DataError(f"no case could be scored: {shorten(failure.message for failure in failures)}")
-    tell_undecided(scores, task.dataset.root, progress)
-    if task.dataset.is_volumes and scores[0].unit == "px":
-        progress.note("the files say nothing of the size of a voxel: distances are in voxels (px), not mm")
-    return Evaluation(
-        scores=tuple(scores),
-        summaries=tuple(summarise(scores, seed=scoring.seed, protocol=task.protocol)),
-        protocol=task.protocol,
-        failures=tuple(failures),
-        tolerance=scoring.tolerance_in(scores[0].unit),
-        unit=scores[0].unit,
-        unlike=tuple(unlike),
-    )
+    data = task.dataset
+    found = conclude(scores, failures, scoring, root=data.root, is_volumes=data.is_volumes, progress=progress)
+    return replace(found, unlike=tuple(unlike))
 
 
 def _find_unlike(task: Task, view: View | VolumeView) -> list[tuple[str, str]]:
@@ -165,7 +95,7 @@ def _find_unlike(task: Task, view: View | VolumeView) -> list[tuple[str, str]]:
     return [(view.case.id, difference)] if difference else []
 
 
-def _score_view(task: Task, scoring: _Scoring, view: View | VolumeView) -> list[ClassScore]:
+def _score_view(task: Task, scoring: Scoring, view: View | VolumeView) -> list[ClassScore]:
     return score_case(
         view.prediction,
         view.target,
@@ -191,6 +121,7 @@ def _with_report(task: Task, found: Evaluation, out: Path, *, seed: int, overwri
         classes=task.model.settings.classes,
         pictures=_draw_pictures(task, found.scores),
         failures=found.failures,
+        strata=found.strata,
     )
     return replace(found, report=write_report(report, out, overwrite=overwrite))
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from dinoseg.data.case import IGNORE_ID
 from dinoseg.errors import LabelError, UsageError
+from dinoseg.evaluation.lesions import DEFAULT_IOU, LesionScore, score_lesions
 from dinoseg.evaluation.surfaces import Mask, bounding_box, measure_surfaces
 
 Outcome = Literal["scored", "both_empty", "missed", "false_alarm", "undecided"]
@@ -44,6 +45,7 @@ class ClassScore:
         unit: "mm" where the spacing is known, else "px".
         kind: "class", "region", or "class and region" where a region is one class.
         region: the class ids whose union a region is; empty for what is a class only.
+        lesions: its connected components and how they were matched; None where that is not known.
     """
 
     case: str
@@ -61,6 +63,7 @@ class ClassScore:
     unit: Unit
     kind: Kind = "class"
     region: tuple[int, ...] = ()
+    lesions: LesionScore | None = None
 
 
 @dataclass(frozen=True)
@@ -92,10 +95,23 @@ class _Values:
     outcome: Outcome
     target_size: int
     prediction_size: int
+    lesions: LesionScore | None
+
+
+@dataclass(frozen=True)
+class _Rules:
+    """How the masks of one case are measured."""
+
+    spacing: tuple[float, ...] | None
+    tolerance: float
+    match_iou: float
+
+    def cells(self, ndim: int) -> tuple[float, ...]:
+        return self.spacing or (1.0,) * ndim
 
 
 _NONE = float("nan")
-_UNDECIDED = _Values(_NONE, _NONE, _NONE, _NONE, _NONE, "undecided", 0, 0)
+_UNDECIDED = _Values(_NONE, _NONE, _NONE, _NONE, _NONE, "undecided", 0, 0, None)
 
 
 def score_case(
@@ -108,6 +124,7 @@ def score_case(
     case: str,
     group: str,
     regions: Mapping[str, Sequence[int]] | None = None,
+    match_iou: float = DEFAULT_IOU,
     decided: bool = True,
 ) -> list[ClassScore]:
     """Score every foreground class of one case, and every region as the union of its classes.
@@ -122,6 +139,7 @@ def score_case(
         group: patient or video of the case.
         regions: name -> ids of the classes whose union it is. A region of one class is that class, and
             of two names for one union the first counts.
+        match_iou: two lesions match where their IoU is above it.
         decided: whether the target decides any pixel, as `leave_out` returns it.
 
     Returns:
@@ -130,15 +148,15 @@ def score_case(
     Raises:
         LabelError: the shapes differ, a mask holds an id that is not in `classes`, or a region the
             background or such an id.
-        UsageError: `tolerance` or `spacing` makes no sense.
+        UsageError: `tolerance`, `spacing` or `match_iou` makes no sense.
     """
     _check(prediction, target, classes, spacing, tolerance, case)
-    sizes = spacing or (1.0,) * target.ndim
+    rules = _Rules(spacing, tolerance, match_iou)
     unit: Unit = "px" if spacing is None else "mm"
     scores = []
     for part in _list_parts(classes, regions or {}):
         masks = part.mask(prediction), part.mask(target)
-        values = _score_class(*masks, sizes, tolerance) if decided else _UNDECIDED
+        values = _score_class(*masks, rules) if decided else _UNDECIDED
         scores.append(ClassScore(case=case, group=group, unit=unit, **vars(part), **vars(values)))
     return scores
 
@@ -199,34 +217,36 @@ def _find_unions(
     return unions
 
 
-def _score_class(prediction: Mask, target: Mask, spacing: tuple[float, ...], tolerance: float) -> _Values:
+def _score_class(prediction: Mask, target: Mask, rules: _Rules) -> _Values:
     box_p, box_t = bounding_box(prediction), bounding_box(target)
     if box_p is None or box_t is None:
-        return _score_empty(prediction, target, spacing)
+        return _score_empty(prediction, target, rules)
     box = tuple(slice(min(p.start, t.start), max(p.stop, t.stop)) for p, t in zip(box_p, box_t, strict=True))
     prediction, target = prediction[box], target[box]
     common = int(np.count_nonzero(prediction & target))
     predicted, wanted = int(np.count_nonzero(prediction)), int(np.count_nonzero(target))
-    distances = measure_surfaces(prediction, target, spacing)
+    distances = measure_surfaces(prediction, target, rules.cells(target.ndim))
     return _Values(
         dice=2 * common / (predicted + wanted),
         iou=common / (predicted + wanted - common),
         hd95=distances.hausdorff(95),
         assd=distances.mean(),
-        nsd=distances.share_within(tolerance),
+        nsd=distances.share_within(rules.tolerance),
         outcome="scored",
         target_size=wanted,
         prediction_size=predicted,
+        lesions=score_lesions(prediction, target, spacing=rules.spacing, match_iou=rules.match_iou),
     )
 
 
-def _score_empty(prediction: Mask, target: Mask, spacing: tuple[float, ...]) -> _Values:
+def _score_empty(prediction: Mask, target: Mask, rules: _Rules) -> _Values:
     predicted, wanted = int(np.count_nonzero(prediction)), int(np.count_nonzero(target))
     agreed = predicted == wanted
     overlap = 1.0 if agreed else 0.0
-    distance = 0.0 if agreed else image_diagonal(target.shape, spacing)
+    distance = 0.0 if agreed else image_diagonal(target.shape, rules.cells(target.ndim))
     outcome: Outcome = "both_empty" if agreed else "missed" if wanted else "false_alarm"
-    return _Values(overlap, overlap, distance, distance, overlap, outcome, wanted, predicted)
+    lesions = score_lesions(prediction, target, spacing=rules.spacing, match_iou=rules.match_iou)
+    return _Values(overlap, overlap, distance, distance, overlap, outcome, wanted, predicted, lesions)
 
 
 def _check(

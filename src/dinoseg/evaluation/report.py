@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from dinoseg.evaluation.contents import Report
+from dinoseg.evaluation.definitions import DISTANCES
+from dinoseg.evaluation.lesions import LesionScore
 from dinoseg.evaluation.metrics import ClassScore
 from dinoseg.evaluation.page import build_page
 from dinoseg.evaluation.summary import ClassSummary
-from dinoseg.outputs import refuse_existing, write_csv, write_json, write_text
+from dinoseg.outputs import atomic_files, claim, refuse_taken, write_csv, write_json, write_text
 
 FILES = ("cases.csv", "summary.csv", "summary.json", "index.html")
 
@@ -26,13 +28,20 @@ def write_report(report: Report, out: Path | str, *, overwrite: bool = False) ->
         overwrite: replace the files of an older report.
 
     Raises:
-        OutputError: a file exists already or cannot be written; existing ones are checked first.
+        OutputError: a file exists already, or cannot be written; then all older ones are as they were.
     """
     out = Path(out)
     refuse_report(out, overwrite=overwrite)
+    claim(out, parts=())
+    with atomic_files([out / name for name in FILES], overwrite=overwrite) as folder:
+        _write_files(report, folder)
+    return out / "index.html"
+
+
+def _write_files(report: Report, out: Path) -> None:
     comments = _list_comments(report)
-    write_csv(out / "cases.csv", _case_rows(report.scores), comments=comments, overwrite=overwrite)
-    write_csv(out / "summary.csv", _summary_rows(report.summaries), comments=comments, overwrite=overwrite)
+    write_csv(out / "cases.csv", _case_rows(report.scores), comments=comments)
+    write_csv(out / "summary.csv", _summary_rows(report.summaries), comments=comments)
     document = {
         "title": report.title,
         "protocol": report.protocol,
@@ -40,11 +49,11 @@ def write_report(report: Report, out: Path | str, *, overwrite: bool = False) ->
         "facts": dict(report.facts),
         "policy": list(report.policy),
         "classes": [asdict(row) for row in report.summaries],
+        "strata": [asdict(row) for row in report.strata],
         "failures": [asdict(failure) for failure in report.failures],
     }
-    write_json(out / "summary.json", document, overwrite=overwrite)
-    write_text(out / "index.html", build_page(report), overwrite=overwrite)
-    return out / "index.html"
+    write_json(out / "summary.json", document)
+    write_text(out / "index.html", build_page(report))
 
 
 def _list_comments(report: Report) -> list[str]:
@@ -54,44 +63,72 @@ def _list_comments(report: Report) -> list[str]:
 
 
 def refuse_report(out: Path, *, overwrite: bool) -> Path:
-    """Return `out`; raise `OutputError` if it holds a file of a report and `overwrite` is false."""
-    for name in FILES:
-        refuse_existing(out / name, overwrite=overwrite)
+    """Return `out`; raise `OutputError` if it holds a file of a report that is not to be replaced."""
+    refuse_taken((out / name for name in FILES), overwrite=overwrite)
     return out
 
 
 def _case_rows(scores: Sequence[ClassScore]) -> list[dict[str, Any]]:
-    return [{key: _shorten(value) for key, value in asdict(score).items()} for score in scores]
+    rows = [{key: _shorten(value) for key, value in _list_values(score).items()} for score in scores]
+    columns = max(rows, key=len, default={})  # an undecided case has no lesions
+    return [{key: row.get(key) for key in columns} for row in rows]
+
+
+def _list_values(score: ClassScore) -> dict[str, Any]:
+    values = {key: value for key, value in vars(score).items() if key != "lesions"}
+    return values if score.lesions is None else {**values, **_list_lesions(score.lesions)}
+
+
+def _list_lesions(found: LesionScore) -> dict[str, Any]:
+    return {
+        "lesions": len(found.lesions),
+        "lesions_predicted": found.predicted,
+        "lesions_matched": found.matched,
+        "lesion_precision": found.precision,
+        "lesion_recall": found.recall,
+        "lesion_f1": found.f1,
+        "lesion_dice": found.dice,
+        "lesion_size": found.size,
+        "lesion_size_unit": found.unit,
+    }
 
 
 def _summary_rows(summaries: Sequence[ClassSummary]) -> list[dict[str, Any]]:
-    rows = []
-    for row in summaries:
-        for metric in row.metrics:
-            values: dict[str, Any] = {
-                "class_id": "all" if row.kind == "mean" else row.class_id,
-                "class_name": row.class_name,
-                "kind": row.kind,
-                "region": row.region,
-                "metric": metric.metric,
-                "unit": row.unit if metric.metric in ("hd95", "assd") else "",
-                "mean": metric.interval.mean,
-                "low": metric.interval.low,
-                "high": metric.interval.high,
-                "sd": metric.sd,
-                "median": metric.median,
-                "mean_with_target": metric.mean_with_target,
-                "cases_in_mean": metric.cases,
-                "cases": row.cases,
-                "groups": row.groups,
-                "with_target": row.with_target,
-                "missed": row.missed,
-                "false_alarms": row.false_alarms,
-                "both_empty": row.both_empty,
-                "undecided": row.undecided,
-            }
-            rows.append({key: _shorten(value) for key, value in values.items()})
-    return rows
+    return [
+        {key: _shorten(value) for key, value in {**_name_row(row), **values, **_count_row(row)}.items()}
+        for row in summaries
+        for values in _list_means(row)
+    ]
+
+
+def _name_row(row: ClassSummary) -> dict[str, Any]:
+    return {
+        "class_id": "all" if row.kind == "mean" else row.class_id,
+        "class_name": row.class_name,
+        "kind": row.kind,
+        "region": row.region,
+    }
+
+
+def _list_means(row: ClassSummary) -> Iterator[dict[str, Any]]:
+    for metric in row.metrics:
+        yield {
+            "metric": metric.metric,
+            "unit": row.unit if metric.metric in DISTANCES else "",
+            **asdict(metric.interval),
+            "sd": metric.sd,
+            "median": metric.median,
+            "mean_with_target": metric.mean_with_target,
+            "cases_in_mean": metric.cases,
+        }
+    for name, interval in (row.lesions.means if row.lesions else {}).items():
+        unknown = {"sd": None, "median": None, "mean_with_target": None}
+        yield {"metric": name, "unit": "", **asdict(interval), **unknown, "cases_in_mean": row.cases}
+
+
+def _count_row(row: ClassSummary) -> dict[str, Any]:
+    names = ("cases", "groups", "with_target", "missed", "false_alarms", "both_empty", "undecided")
+    return {name: getattr(row, name) for name in names}
 
 
 def _shorten(value: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,14 +50,6 @@ class PairedTest:
     groups: int
 
 
-@dataclass(frozen=True)
-class _GroupSums:
-    """Sum and number of the values of each group."""
-
-    totals: Floats
-    counts: Floats
-
-
 def bootstrap_interval(
     values: ArrayLike, groups: Sequence[str], *, seed: int, draws: int = 2000, level: float = 0.95
 ) -> Interval:
@@ -83,13 +75,76 @@ def bootstrap_interval(
     if not 0 < level < 1 or draws < 1:
         raise UsageError(f"level {level} must lie between 0 and 1 and draws {draws} be at least 1")
     array = _as_scores(values, groups)
-    sums = _sum_groups(array, groups)
-    mean = float(array.mean())
-    if len(sums.counts) == 1:
+    (found,) = bootstrap_ratios(
+        array[:, None], np.ones((len(array), 1)), groups, seed=seed, draws=draws, level=level
+    )
+    return Interval(float(array.mean()), found.low, found.high)
+
+
+def bootstrap_ratios(
+    numerators: ArrayLike,
+    denominators: ArrayLike,
+    groups: Sequence[str],
+    *,
+    seed: int,
+    draws: int = 2000,
+    level: float = 0.95,
+) -> list[Interval]:
+    """Return ratios of sums over the cases, such as matched of all lesions, with intervals over groups.
+
+    Args:
+        numerators: (N, K) of each case, for K ratios that are drawn together.
+        denominators: (N, K), at least 0. Resamples without any of a ratio's are left out.
+        groups: (N,) patient or video of each case; resampled as in `bootstrap_interval`.
+        seed: of the draws.
+        draws: number of resamples.
+        level: share of the resampled ratios within each interval.
+
+    Returns:
+        K intervals; all NaN where a denominator is 0 in every case, no ends for a single group.
+    """
+    above, below = _sum_groups(numerators, groups), _sum_groups(denominators, groups)
+    samples = _resampled_ratios(above, below, np.random.default_rng(seed), draws)
+    count = len(above)
+    tail = (1 - level) / 2 if count == 1 else _widened_tail((1 - level) / 2, count)
+    found = []
+    for total, size, sample in zip(above.sum(axis=0), below.sum(axis=0), samples.T, strict=True):
+        known = sample[np.isfinite(sample)]
+        mean = float(total / size) if size > 0 else float("nan")
+        ends = np.quantile(known, [tail, 1 - tail]) if count > 1 and known.size else (np.nan, np.nan)
+        found.append(Interval(mean, float(ends[0]), float(ends[1])))
+    return found
+
+
+def bootstrap_contrast(
+    values: ArrayLike,
+    inside: ArrayLike,
+    groups: Sequence[str],
+    *,
+    seed: int,
+    draws: int = 2000,
+    level: float = 0.95,
+) -> Interval:
+    """Return the mean of some cases minus that of all others, with its interval over groups.
+
+    Args:
+        values: (N,) finite scores of cases.
+        inside: (N,) whether a case is one of them; a group may lie on both sides.
+        groups: (N,) patient or video of each case; resampled as in `bootstrap_interval`.
+        seed: of the draws.
+        draws: number of resamples; those without a case on one side are left out.
+        level: share of the resampled differences within the interval.
+    """
+    array, chosen = _as_scores(values, groups), np.asarray(inside, dtype=bool)
+    sides = np.stack([chosen, ~chosen], axis=1).astype(np.float64)  # (N, 2)
+    above, below = _sum_groups(array[:, None] * sides, groups), _sum_groups(sides, groups)
+    samples = _resampled_ratios(above, below, np.random.default_rng(seed), draws)
+    known = (samples[:, 0] - samples[:, 1])[np.isfinite(samples).all(axis=1)]
+    mean = float(array[chosen].mean() - array[~chosen].mean())
+    if len(above) == 1 or not known.size:
         return Interval(mean, float("nan"), float("nan"))
-    means = _resampled_means(sums, np.random.default_rng(seed), draws)
-    tail = _widened_tail((1 - level) / 2, len(sums.counts))
-    low, high = np.quantile(means, [tail, 1 - tail])
+    tail = _widened_tail((1 - level) / 2, len(above))
+    low, high = np.quantile(known, [tail, 1 - tail])
     return Interval(mean, float(low), float(high))
 
 
@@ -113,14 +168,14 @@ def paired_test(
     """
     first, second = _as_scores(a, groups), _as_scores(b, groups)
     difference = first - second
-    sums = _sum_groups(difference, groups)
+    totals = _sum_groups(difference[:, None], groups)[:, 0]
     interval = bootstrap_interval(difference, groups, seed=seed)
     return PairedTest(
         difference=interval.mean,
         low=interval.low,
         high=interval.high,
-        p=_sign_flip_p(sums.totals, np.random.default_rng(seed), draws),
-        groups=len(sums.totals),
+        p=_sign_flip_p(totals, np.random.default_rng(seed), draws),
+        groups=len(totals),
     )
 
 
@@ -135,23 +190,29 @@ def _as_scores(values: ArrayLike, groups: Sequence[str]) -> Floats:
     return array
 
 
-def _sum_groups(values: Floats, groups: Sequence[str]) -> _GroupSums:
-    _, index = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
-    return _GroupSums(
-        totals=np.bincount(index, weights=values).astype(np.float64),
-        counts=np.bincount(index).astype(np.float64),
-    )
+def _sum_groups(values: ArrayLike, groups: Sequence[str]) -> Floats:
+    """(N, K) -> (G, K), groups in the order of their names."""
+    table = np.asarray(values, dtype=np.float64)
+    names, index = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
+    columns = [np.bincount(index, weights=column, minlength=len(names)) for column in table.T]
+    return np.stack(columns, axis=1).astype(np.float64)
 
 
-def _resampled_means(sums: _GroupSums, rng: np.random.Generator, draws: int) -> Floats:
-    # A resample is how often each group was drawn: its mean is one weighted sum over another.
-    groups = len(sums.counts)
+def draw_groups(rng: np.random.Generator, draws: int, groups: int) -> Iterator[Floats]:
+    """Yield how often each group is drawn, (size, groups) at a time, so that memory stays flat."""
     chances = np.full(groups, 1 / groups)
-    means: list[Floats] = []
     for size in _chunks(draws, groups):
-        drawn = rng.multinomial(groups, chances, size=size)  # (size, groups)
-        means.append((drawn @ sums.totals) / (drawn @ sums.counts))
-    return np.concatenate(means)
+        yield rng.multinomial(groups, chances, size=size).astype(np.float64)
+
+
+def _resampled_ratios(above: Floats, below: Floats, rng: np.random.Generator, draws: int) -> Floats:
+    # A resample is how often each group was drawn: its ratio is one weighted sum over another.
+    found = []
+    for drawn in draw_groups(rng, draws, len(above)):
+        sums, sizes = drawn @ above, drawn @ below  # (size, K)
+        ratios = np.full(sums.shape, np.nan)
+        found.append(np.divide(sums, sizes, out=ratios, where=sizes > 0))
+    return np.concatenate(found)
 
 
 def _widened_tail(tail: float, groups: int) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from dinoseg.errors import DataError, UsageError
 from dinoseg.evaluation.definitions import DISTANCES, METRICS
+from dinoseg.evaluation.lesion_summary import LesionSummary, summarise_lesions
 from dinoseg.evaluation.metrics import ClassScore, Kind, Outcome, Unit, add_kind
 from dinoseg.evaluation.statistics import Interval, bootstrap_interval
 from dinoseg.progress import Progress
@@ -61,6 +62,7 @@ class ClassSummary:
         metrics: one summary per score, in the order of `METRICS`.
         kind: "class", "region", "class and region" (a region that is one class), or "mean".
         region: the class ids whose union a region is; empty for other rows.
+        lesions: the lesions of all cases; None for a mean, and where they were not scored.
         undecided: cases of which nobody decided a pixel; in no mean and no other count.
 
     In the row of a mean over classes or regions the four counts are sums over them.
@@ -78,6 +80,7 @@ class ClassSummary:
     metrics: tuple[MetricSummary, ...]
     kind: RowKind = "class"
     region: tuple[int, ...] = ()
+    lesions: LesionSummary | None = None
     undecided: int = 0
 
     @property
@@ -130,7 +133,8 @@ def summarise(
 
     def row(*members: Sequence[ClassScore], mean: str = "") -> ClassSummary:
         table = _tabulate(members, protocol)
-        return _row(members, _summarise_metrics(table, seed, draws), mean)
+        found = _row(members, _summarise_metrics(table, seed, draws), mean)
+        return found if mean else replace(found, lesions=_pool_lesions(members[0], seed, draws))
 
     classes = [column for column in columns if column[0].class_id is not None]
     regions = [column for column in columns if column[0].region]
@@ -270,6 +274,12 @@ def _row(
         region=() if mean else first.region,
         undecided=len(columns[0]) - len(groups),
     )
+
+
+def _pool_lesions(column: Sequence[ClassScore], seed: int, draws: int) -> LesionSummary | None:
+    decided = [score for score in column if score.outcome != "undecided"]
+    groups = [score.group for score in decided]
+    return summarise_lesions([score.lesions for score in decided], groups, seed=seed, draws=draws)
 
 
 def _count(members: Iterable[ClassScore], outcome: Outcome) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,6 +58,45 @@ def segment(model: Network, prepared: Iterable[Prepared], how: Inference) -> Gen
         answers = _answer_windows(model, batch, how) if how.window else answer_whole(model, batch, how)
         for item, answer in zip(batch, answers, strict=True):
             yield Segmented(item.case, _finish(model, item.case, answer, how))
+
+
+def segment_slabs(
+    model: Network, prepared: Iterable[Prepared], how: Inference, *, reach: int
+) -> Generator[Segmented, None, None]:
+    """As `segment`, of the slices of one volume in order, by a model that reads `reach` on either side.
+
+    A slab slides over the volume: a batch of slices and those around it, so that memory does not grow with
+    their number.
+
+    Raises:
+        UsageError: windows are asked for, which have no neighbours.
+    """
+    if how.window is not None:
+        raise UsageError(
+            f"the model reads {reach} slices on either side of each, whole; leave the window out, or train "
+            "with model.decoder.reach=0"
+        )
+    for slab, first, last in _slide_slab(prepared, how.batch_size, reach):
+        answers = answer_whole(model, slab, how)[first:last]
+        for item, answer in zip(slab[first:last], answers, strict=True):
+            yield Segmented(item.case, _finish(model, item.case, answer, how))
+
+
+def _slide_slab(
+    prepared: Iterable[Prepared], size: int, reach: int
+) -> Iterator[tuple[list[Prepared], int, int]]:
+    """Slabs of consecutive slices; from the first to before the last place are those that are due."""
+    slab: list[Prepared] = []
+    first = 0
+    for item in prepared:
+        slab.append(item)
+        if len(slab) == first + size + reach:
+            last = first + size
+            yield slab, first, last
+            slab = slab[max(0, last - reach) :]
+            first = min(reach, last)
+    if slab[first:]:
+        yield slab, first, len(slab)
 
 
 def answer_whole(

@@ -11,6 +11,7 @@ from typing import Any
 
 from dinoseg.config import Inference
 from dinoseg.data.case import Case, Image
+from dinoseg.data.dicom import GivenSeries
 from dinoseg.data.sources.channels import drop_companions
 from dinoseg.data.sources.source import Source, expand, is_many, is_volume, open_case, open_volume
 from dinoseg.data.volumes import Volume
@@ -112,7 +113,7 @@ def _predict_items(
             continue
         for index in indices:
             item = items[index]
-            if isinstance(item, str | Path | Volume):
+            if isinstance(item, str | Path | Volume | GivenSeries):
                 channels = model.settings.preprocessing.channels
                 volume = open_volume(item, channels=channels, series=how.series)
                 _note_difference(model, volume.id, volume, odd)

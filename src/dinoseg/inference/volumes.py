@@ -17,17 +17,17 @@ from numpy.typing import NDArray
 
 from dinoseg.config import Inference
 from dinoseg.data.case import Case, Image
-from dinoseg.data.cases.volumes import VolumeSlices
+from dinoseg.data.cases.volumes import VolumeSlices, intensity_rule
 from dinoseg.data.dicom import DicomVolume
-from dinoseg.data.volumes import LabelVolume, Plane, Volume, to_canonical
+from dinoseg.data.volumes import LabelVolume, Plane, Volume, find_doubts, to_canonical
 from dinoseg.data.volumes.slices import plane_axis
 from dinoseg.errors import DataError, UsageError
-from dinoseg.inference.engine import Prepared, prepare, segment
+from dinoseg.inference.engine import Prepared, prepare, segment, segment_slabs
 from dinoseg.inference.masks.fusion import Fusion
 from dinoseg.inference.masks.postprocessing import clean_mask
 from dinoseg.inference.results.prediction import Prediction
 from dinoseg.inference.results.volume_prediction import VolumePrediction
-from dinoseg.model.network import Network
+from dinoseg.model.network import Network, reach_of
 from dinoseg.progress import Progress, Silent
 from dinoseg.streams import map_ahead
 
@@ -108,6 +108,7 @@ def _describe(work: _Work, volume: Volume, label: LabelVolume) -> VolumePredicti
         preprocessing=settings.preprocessing,
         method=settings.decoder.method,
         reference=volume.reference if isinstance(volume, DicomVolume) else None,
+        warnings=_find_doubts(work.model, volume),
     )
 
 
@@ -163,6 +164,11 @@ def _refuse_other_channels(model: Network, volume: Volume) -> None:
         )
 
 
+def _find_doubts(model: Network, volume: Volume) -> tuple[str, ...]:
+    intensity = model.settings.preprocessing.intensity
+    return find_doubts(volume, None if intensity is None else intensity_rule(intensity))
+
+
 def take_plane(array: NDArray[np.uint8], plane: Plane, index: int) -> NDArray[np.uint8]:
     """Slice `index` of a canonical mask (D, H, W), as a view."""
     return array[(slice(None),) * plane_axis(plane) + (index,)]
@@ -202,6 +208,10 @@ def _predict_slices(work: _Work, plane: Plane, how: Inference) -> Generator[Pred
 
     label = f"{work.volume.id}, {plane}"
     with closing(map_ahead(read, range(len(slices)), workers=_READERS, ahead=how.batch_size)) as prepared:
-        found = segment(work.model, prepared, how)
+        reach = reach_of(work.model.settings)
+        if reach:
+            found = segment_slabs(work.model, prepared, how, reach=reach)
+        else:
+            found = segment(work.model, prepared, how)
         for item in work.progress.track(found, total=len(slices), label=label):
             yield item.prediction

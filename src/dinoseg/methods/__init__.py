@@ -14,6 +14,7 @@ from dinoseg.methods.card import Card
 from dinoseg.methods.catalog import Catalog
 from dinoseg.methods.dino_augseg.card import CARD as DINO_AUGSEG
 from dinoseg.methods.dino_unet.card import CARD as DINO_UNET
+from dinoseg.methods.guided.card import CARD as GUIDED
 from dinoseg.methods.linear.card import CARD as LINEAR
 from dinoseg.methods.segdino_v1.card import CARD as SEGDINO_V1
 from dinoseg.methods.segdino_v2.card import CARD as SEGDINO_V2
@@ -26,6 +27,7 @@ METHODS = Catalog(
     DINO_UNET,
     DINO_AUGSEG,
     LINEAR,
+    GUIDED,
 )
 
 

@@ -29,6 +29,9 @@ class Card:
         recipe: how it was trained as published, the preset `paper`.
         decoder: "module:Class" of the network, imported when one is made.
         size: published side of the input, px.
+        scales: further input sizes beside it, relative to it; the first is 1.
+        published: whether a paper has trained it; where none has, recipe, size and scales are ours, and
+            those of the preset `default` as well.
         backbone: catalog name of a backbone that it was published on.
 
     Raises:
@@ -43,6 +46,8 @@ class Card:
     recipe: TrainSettings
     decoder: str
     size: int = 256
+    scales: tuple[float, ...] = (1.0,)
+    published: bool = True
     backbone: str = "dinov3_vits16"
 
     def __post_init__(self) -> None:

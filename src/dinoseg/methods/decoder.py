@@ -16,6 +16,7 @@ class Decoder(nn.Module):
 
     Attributes:
         levels: how many maps the method reads; None for any number.
+        reach: how many slices on either side it reads the features of, in volumes (`Features.around`).
         needs_image: whether `decode` looks at the image; if not, training on remembered
             features never opens one.
         released: this module's parameter prefix -> prefix in the released program's
@@ -28,6 +29,7 @@ class Decoder(nn.Module):
     """
 
     levels: ClassVar[int | None] = 4
+    reach: int = 0
     needs_image: ClassVar[bool] = False
     released: ClassVar[Mapping[str, str]] = {}
     released_backbone: ClassVar[str] = "backbone."

@@ -6,7 +6,7 @@ from typing import get_args
 
 from dinoseg.config import AugmentationSettings, PreprocessingSettings, Preset, TrainSettings
 from dinoseg.errors import ConfigError
-from dinoseg.methods import find_method
+from dinoseg.methods import Card, find_method
 
 DEFAULT = TrainSettings(
     epochs=50,
@@ -28,20 +28,34 @@ def preset(name: str, method: str) -> TrainSettings:
     Raises:
         ConfigError: the preset or the method is unknown.
     """
-    _require_known(name)
     card = find_method(method)
-    return card.recipe if name == "paper" else DEFAULT
+    return card.recipe if _is_of_card(name, card) else DEFAULT
 
 
 def preset_preprocessing(name: str, method: str) -> PreprocessingSettings:
-    """The input of a preset: `paper` at the published size, `default` at 256 px.
+    """The input of a preset: `paper` at the published size, `default` at 256 px, or at our method's own.
 
     Raises:
         ConfigError: the preset or the method is unknown.
     """
-    _require_known(name)
     card = find_method(method)
-    return PreprocessingSettings(size=card.size) if name == "paper" else PreprocessingSettings()
+    return PreprocessingSettings(size=card.size) if _is_of_card(name, card) else PreprocessingSettings()
+
+
+def preset_scales(name: str, method: str) -> tuple[float, ...]:
+    """The input sizes of a preset, relative to that of its preprocessing.
+
+    Raises:
+        ConfigError: the preset or the method is unknown.
+    """
+    card = find_method(method)
+    return card.scales if _is_of_card(name, card) else (1.0,)
+
+
+def _is_of_card(name: str, card: Card) -> bool:
+    """Whether a preset means what stands on the card."""
+    _require_known(name)
+    return name == "paper" or not card.published
 
 
 def _require_known(name: str) -> None:

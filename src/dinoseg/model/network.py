@@ -55,7 +55,7 @@ class Network(Protocol):
 
         Args:
             pixels: (B, 3, H, W), normalised with `mean` and `std`; H and W are those of the settings,
-                or a window's.
+                or a window's. Slices that follow each other where the settings have a `reach`.
 
         Returns:
             (B, K, H, W) or coarser, unbounded; K = 1 means sigmoid, K > 1 softmax over all classes.
@@ -93,6 +93,12 @@ class Answering(Protocol):
         Raises:
             RunError: the logits are not finite.
         """
+
+
+def reach_of(settings: ModelSettings) -> int:
+    """How many slices on either side a model of volumes reads beside each; 0 for images."""
+    reach: int = getattr(settings.decoder, "reach", 0) if settings.preprocessing.for_volumes else 0
+    return reach
 
 
 def input_size(settings: ModelSettings) -> Size:

@@ -28,7 +28,7 @@ from dinoseg.methods.assembly import create_decoder
 from dinoseg.methods.blocks.resizing import resize
 from dinoseg.methods.decoder import Decoder
 from dinoseg.model.folder import FORMAT
-from dinoseg.model.network import Answer, input_size
+from dinoseg.model.network import Answer, input_size, reach_of
 from dinoseg.model.settings import ModelSettings
 from dinoseg.outputs import atomic_path, write_json, write_text
 
@@ -69,6 +69,11 @@ class Segmenter(nn.Module):
         return input_size(self.settings)
 
     @property
+    def reach(self) -> int:
+        """How many slices on either side the model reads; 0 for images."""
+        return reach_of(self.settings)
+
+    @property
     def mean(self) -> tuple[float, ...]:
         """What is subtracted of R, G and B in 0..1."""
         return tuple(self.backbone.mean)
@@ -98,8 +103,12 @@ class Segmenter(nn.Module):
         return (pixels - offset) / scale
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Normalised pixels (B, 3, H, W) to logits (B, K, H, W) of the same size."""
-        return self.decode(self.backbone(pixels), pixels)
+        """Normalised pixels (B, 3, H, W) to logits (B, K, H, W) of the same size.
+
+        Where `reach` is above 0, the B images are slices that follow each other.
+        """
+        features: Features = self.backbone(pixels)
+        return self.decode(features.with_neighbours(self.reach) if self.reach else features, pixels)
 
     def decode(self, features: Features, pixels: Tensor | None = None) -> Tensor:
         """Logits (B, K, H, W) from features that are there already."""

@@ -14,11 +14,12 @@ from dinoseg.backbones import create_backbone
 from dinoseg.backbones.cache import EntryStore, FeatureCache, entry_key
 from dinoseg.backbones.extractors import Backbone
 from dinoseg.backbones.weights_settings import read_settings
+from dinoseg.config import TrainSettings
 from dinoseg.config.options import choose_options
 from dinoseg.config.settings import PercentileIntensity
 from dinoseg.config.training import Training
 from dinoseg.data import CaseFiles, Dataset, open_dataset
-from dinoseg.data.cases.volumes import note_channels
+from dinoseg.data.cases.volumes import note_channels, note_doubts
 from dinoseg.data.likeness import Profile
 from dinoseg.data.splits.shots import (
     draw_shots,
@@ -40,6 +41,7 @@ from dinoseg.training.features.jobs import compute_on
 from dinoseg.training.learning.checkpoints import read_checkpoint
 from dinoseg.training.learning.guards import importing, interruptible, isolated
 from dinoseg.training.learning.learning_curve import draw_learning_curve
+from dinoseg.training.runs.beginning import begin_with, refuse_seen
 from dinoseg.training.runs.composition import compose_settings, describe_intensity
 from dinoseg.training.runs.locks import locked, refuse_locked
 from dinoseg.training.runs.run_folder import RunFolder
@@ -71,17 +73,19 @@ def train(
         ConfigError: a setting is unknown or not accepted.
         UsageError: an option is unknown, or the device is neither cpu nor cuda.
         OutputError: `out` is not empty, or the disk is full.
-        RunError: `resume`, and `out` holds a run with other settings; or another process trains there.
+        RunError: `resume`, and `out` holds a run with other settings (more epochs are accepted); or
+            another process trains there.
         WeightsError: the backbone's weights are missing.
     """
     how = choose_options(Training, how, options)
     folder = RunFolder(Path(out))
     refuse_locked(folder.root)
     folder.refuse_older(resume=how.resume, overwrite=how.overwrite)
-    dataset = open_dataset(data)
+    progress = progress or Silent()
+    dataset = open_dataset(data, progress=progress)
     settings = compose_settings(dataset, data, how)
     splits = find_splits(dataset, settings)
-    return train_run(dataset, settings, splits, Path(out), how=how, progress=progress or Silent())
+    return train_run(dataset, settings, splits, Path(out), how=how, progress=progress)
 
 
 def train_run(
@@ -101,8 +105,12 @@ def train_run(
     frozen = open_backbone(settings, accept_license=how.accept_license, progress=progress)
     model = _fresh_model(settings, frozen, how.device)
     refuse_size(model)
+    if settings.init is not None and not (how.resume and folder.last.is_file()):
+        refuse_seen(settings, chosen.splits)
+        begin_with(model, settings.init, progress)
     with locked(folder.root), isolated(how.device), interruptible():
-        folder.open(settings, resume=how.resume, overwrite=how.overwrite)
+        planned = folder.open(settings, resume=how.resume, overwrite=how.overwrite)
+        _tell_longer(planned, settings.train, progress)
         folder.record_splits(chosen.splits)
         folder.record_environment(frozen, how.device, digest_content(chosen.cases, chosen.digests))
         _fit(folder, settings, chosen, model, how, progress, choosing=choosing)
@@ -137,6 +145,7 @@ def open_backbone(settings: RunSettings, *, accept_license: bool, progress: Prog
         settings.model.backbone.name,
         layers=settings.model.backbone.layers,
         precision=settings.model.backbone.precision,
+        scales=settings.model.backbone.scales,
         accept_license=accept_license,
         progress=progress,
     )
@@ -191,11 +200,21 @@ def _tell_volumes(dataset: Dataset, settings: RunSettings, chosen: _Chosen, prog
     if not dataset.is_volumes:
         return
     progress.note(describe_intensity(dataset, settings))
-    first = chosen.train[0]
-    channels = max(len(first.images), len(first.channel_indices))
-    seen = note_channels(channels, settings.model.preprocessing)
+    seen = note_channels(chosen.train[0].channel_count, settings.model.preprocessing)
     if seen:
         progress.note(seen)
+    for line in note_doubts((*chosen.train, *chosen.val), settings.model.preprocessing):
+        progress.note(line)
+
+
+def _tell_longer(planned: int, recipe: TrainSettings, progress: Progress) -> None:
+    """Say what more epochs than a run was started with mean for its rates."""
+    if recipe.epochs == planned:
+        return
+    rates = "the rates are those of a run of this length"
+    if recipe.schedule != "constant":
+        rates = f"from here on the {recipe.schedule} schedule is that of {recipe.epochs} epochs"
+    progress.note(f"{recipe.epochs} epochs in place of {planned}: {rates}")
 
 
 def digest_content(cases: Sequence[CaseFiles], digests: Mapping[Path, str] | None = None) -> str:
@@ -206,7 +225,7 @@ def digest_content(cases: Sequence[CaseFiles], digests: Mapping[Path, str] | Non
         digests: of all these files where they are known already, from `read_digests`.
     """
     known = read_digests(cases) if digests is None else digests
-    paths = [path for case in cases for path in (*case.images, case.label) if path is not None]
+    paths = [path for case in cases for path in (*case.images, *case.labels)]
     return entry_key(*(case.group for case in cases), *(known[path] for path in paths))
 
 
@@ -242,6 +261,11 @@ def _fit(
         progress=progress,
         choosing=choosing,
     )
+    if len(rows) < settings.train.epochs:
+        progress.note(
+            f"train.patience={settings.train.patience} stopped the run after epoch {len(rows)}; "
+            "more epochs do not start it again"
+        )
     _restore(model, folder, keep_best=choosing and settings.train.keep == "best")
     draw_learning_curve(rows, folder.curve, title=f"{settings.model.decoder.method} on {model.backbone.name}")
 

@@ -242,7 +242,7 @@ class TestWriterRefuses:
         label = draw_label(volume.reference)
         frames = segmentation_writer._stack_frames
         monkeypatch.setattr(segmentation_writer, "_stack_frames", lambda *given: frames(*given)[::-1].copy())
-        with pytest.raises(OutputError, match="read back, its voxels are not those of drawn"):
+        with pytest.raises(LabelError, match="read back, its voxels are not those of drawn"):
             write(tmp_path / "seg.dcm", label, volume.reference)
         assert not (tmp_path / "seg.dcm").exists()
         assert [path.name for path in tmp_path.iterdir()] == ["ct"]

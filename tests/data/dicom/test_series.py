@@ -164,6 +164,33 @@ class TestZip:
         with pytest.raises(FileFormatError, match="holds 2 members; accepted are 1"):
             find_series(archive)
 
+    @pytest.mark.parametrize("read", [find_series, survey_series, read_series, read_reference])
+    def test_bomb_on_every_path(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read) -> None:
+        paths = draw_series(tmp_path / "ct")
+        archive = pack(tmp_path / "bomb.zip", {**{p.name: p for p in paths}, "b": b"\0" * 2_000_000})
+        monkeypatch.setattr(entries, "MAX_ARCHIVE_BYTES", 1_000_000)
+        with pytest.raises(FileFormatError, match=r"unpacks to .* bytes; accepted are 1,000,000"):
+            read(archive)
+
+    @pytest.mark.parametrize(
+        ("first", "second"),
+        [
+            ("IM", "./IM"),
+            ("IM", "im"),
+            ("a/IM", "a\\IM"),
+            ("a/IM", "a//IM"),
+            ("é", "e\u0301"),
+            ("a/b", "a/./b"),
+        ],
+    )
+    def test_two_members_that_are_one_file(self, tmp_path: Path, first: str, second: str) -> None:
+        """Read by the joined path, both slices had the pixels of one."""
+        paths = draw_series(tmp_path / "ct", array=voxels()[:2])
+        archive = pack(tmp_path / "two.zip", {first: paths[0], second: paths[1]})
+        for read in (find_series, read_series):
+            with pytest.raises(FileFormatError, match=r"two\.zip holds .* which are one file; pack it again"):
+                read(archive)
+
     def test_member_longer_than_it_says(self, tmp_path: Path) -> None:
         paths = draw_series(tmp_path / "ct", array=voxels()[:1])
         archive = pack(tmp_path / "lie.zip", {"a.dcm": paths[0]})

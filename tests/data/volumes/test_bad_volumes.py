@@ -160,6 +160,21 @@ def _folder(folder: Path) -> Path:
     return folder / "a.nii.gz"
 
 
+def _h5_soft_link(folder: Path) -> Path:
+    with h5py.File(folder / "a.h5", "w") as file:
+        file["voxels"] = counting()
+        file["image"] = h5py.SoftLink("/voxels")
+    return folder / "a.h5"
+
+
+def _h5_far_link(folder: Path) -> Path:
+    save_h5(folder / "other.h5", image=counting())
+    with h5py.File(folder / "a.h5", "w") as file:
+        file["elsewhere"] = h5py.ExternalLink("other.h5", "/")
+        file["image"] = h5py.SoftLink("/elsewhere/image")
+    return folder / "a.h5"
+
+
 def _link(folder: Path) -> Path:
     (folder / "a.nii.gz").symlink_to(folder / "gone.nii.gz")
     return folder / "a.nii.gz"
@@ -401,7 +416,9 @@ HDF5S = [
     BadVolume("zero-length axis", _h5(image=np.zeros((4, 0, 6))), ("axis without voxels",)),
     BadVolume("complex", _h5(image=counting(dtype=np.complex64)), ("complex64",)),
     BadVolume("words", _h5(image=np.full(SHAPE, b"abc")), ("accepted are integers and floats",)),
-    BadVolume("in another file", _h5_link, ("lies in another file",)),
+    BadVolume("in another file", _h5_link, ("is a link, which may lead into another",)),
+    BadVolume("soft link", _h5_soft_link, ("is a link, which may lead into another",)),
+    BadVolume("soft link through a group elsewhere", _h5_far_link, ("is a link",)),
     BadVolume("gigantic and never written", _h5_huge, ("truncated",)),
     BadVolume("zero spacing", _h5_spacing([1.0, 0.0, 1.0]), ("0 mm along H",)),
     BadVolume("NaN spacing", _h5_spacing([1.0, np.nan, 1.0]), ("NaN",)),

@@ -120,10 +120,16 @@ def test_label_is_no_volume() -> None:
     assert not isinstance(make_volume(), LabelVolume)
 
 
-def test_same_geometry_passes_within_a_thousandth_of_a_millimetre() -> None:
+@pytest.mark.parametrize(("share", "fits"), [(0.009, True), (0.011, False), (-0.009, True), (0.3, False)])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_same_geometry_passes_within_a_hundredth_of_a_voxel(axis: int, share: float, fits: bool) -> None:
     moved = oblique_affine()
-    moved[0, 3] += 9e-4
-    check_same_geometry(make_volume(), make_label(affine=moved))
+    moved[:3, 3] += share * moved[:3, axis]  # voxels of 4.5, 1.25 and 0.75 mm: not a distance in mm
+    if fits:
+        check_same_geometry(make_volume(), make_label(affine=moved))
+        return
+    with pytest.raises(LabelError, match=rf"\({share:.3g} voxels\), accepted are 0\.01 voxels"):
+        check_same_geometry(make_volume(), make_label(affine=moved))
 
 
 def test_other_geometry_is_refused_with_both_and_the_offset() -> None:
@@ -133,7 +139,15 @@ def test_other_geometry_is_refused_with_both_and_the_offset() -> None:
         check_same_geometry(make_volume(), make_label(affine=moved))
     message = str(caught.value)
     assert "\n" not in message
-    for words in ("mask.nii.gz", "scan.nii.gz", "up to 2.5 mm apart", "-99.000", "-101.500", "0.001 mm"):
+    for words in (
+        "mask.nii.gz",
+        "scan.nii.gz",
+        "up to 2.5 mm apart",
+        "-99.000",
+        "-101.500",
+        "(1.89 voxels)",
+        "0.01 voxels",
+    ):
         assert words in message
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from dinoseg.data.images.decoding import SUFFIXES
 from dinoseg.data.volumes.files import volume_stem, volume_suffix
+from dinoseg.data.volumes.linked import LinkedVolume
 
 SPLIT_NAMES = {
     "train": "train",
@@ -35,6 +36,9 @@ class CaseFiles:
         split: "train", "val" or "test" as the layout says, or None.
         channels: all files of an image whose channels lie in one file each (`image` is the first), else ().
         channel_indices: which volumes of a 4D file are the channels, else ().
+        label_parts: all masks of an image that has several which become one (`label` is the first), else ().
+        series: the DICOM series that `image` (its folder) stands for, with a SEG or RTSTRUCT as label; else
+            None.
     """
 
     id: str
@@ -44,21 +48,28 @@ class CaseFiles:
     split: str | None
     channels: tuple[Path, ...] = ()
     channel_indices: tuple[int, ...] = ()
+    label_parts: tuple[Path, ...] = ()
+    series: LinkedVolume | None = None
 
     @property
     def is_volume(self) -> bool:
-        """Whether the image is a volume, by its extension."""
-        return bool(volume_suffix(self.image))
+        """Whether the image is a volume: a DICOM series, or by its extension."""
+        return self.series is not None or bool(volume_suffix(self.image))
 
     @property
     def images(self) -> tuple[Path, ...]:
         """Every file of the image."""
-        return self.channels or (self.image,)
+        return self.series.files if self.series else self.channels or (self.image,)
+
+    @property
+    def labels(self) -> tuple[Path, ...]:
+        """Every file of the label; none where there is no label."""
+        return self.label_parts or ((self.label,) if self.label else ())
 
     @property
     def channel_count(self) -> int:
         """Channels of the image where it is a volume."""
-        return max(len(self.images), len(self.channel_indices))
+        return 1 if self.series else max(len(self.images), len(self.channel_indices))
 
 
 def stem_of(path: Path) -> str:

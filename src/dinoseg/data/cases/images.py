@@ -6,7 +6,8 @@ from pathlib import Path
 
 from dinoseg.data.case import Case, LabelMap
 from dinoseg.data.cases.files import CaseFiles
-from dinoseg.data.images import image_info, read_image, read_label
+from dinoseg.data.images import image_info, read_image
+from dinoseg.data.images.decoding import upright
 from dinoseg.data.labels.mapping import LabelMapping
 from dinoseg.errors import FileFormatError, LabelError
 
@@ -21,10 +22,28 @@ def read_case(files: CaseFiles, mapping: LabelMapping) -> Case:
     if files.is_volume:
         raise FileFormatError(f"{files.image} is a volume; it is read by read_volume_case")
     image = read_image(files.image)
-    label = None if files.label is None else mapping.apply(read_label(files.label), name=str(files.label))
-    if label is not None and files.label is not None:
-        refuse_other_size(image.size, label, image_path=files.image, label_path=files.label)
+    label = None if files.label is None else read_mask(files, mapping)
     return Case(id=files.id, image=image, label=label, group=files.group, source=files.image)
+
+
+def read_mask(files: CaseFiles, mapping: LabelMapping) -> LabelMap:
+    """Read the mask of one case on the upright grid of its image.
+
+    Masks are taken as drawn on the upright image. One that fits only the pixels as they are stored, because
+    the EXIF orientation of its image exchanges height and width, is turned as the image is.
+
+    Raises:
+        FileFormatError: image or mask cannot be read.
+        LabelError: there is no mask, or it has another size than the image, or a value without a class.
+    """
+    if files.label is None:
+        raise LabelError(f"{files.image} has no mask")
+    label, info = LabelMap(mapping.read(files.label)), image_info(files.image)
+    swapped = label.size != info.size and label.size == info.size[::-1]
+    if swapped and info.orientation >= 5 and not image_info(files.label).oriented:
+        label = LabelMap(upright(label.array, info.orientation))
+    refuse_other_size(info.size, label, image_path=files.image, label_path=files.label)
+    return label
 
 
 def refuse_other_size(size: tuple[int, int], label: LabelMap, *, image_path: Path, label_path: Path) -> None:

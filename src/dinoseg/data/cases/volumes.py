@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 from dinoseg.config import IntensitySettings, PreprocessingSettings, WindowIntensity
 from dinoseg.config.settings import PercentileIntensity
 from dinoseg.data.case import Image, LabelMap
-from dinoseg.data.cases.files import CaseFiles
+from dinoseg.data.cases.files import CaseFiles, shorten
 from dinoseg.data.labels.mapping import LabelMapping
 from dinoseg.data.volumes import (
     AsStored,
@@ -31,10 +32,12 @@ from dinoseg.data.volumes import (
     read_volume_info,
     take_slice,
 )
-from dinoseg.data.volumes.geometry import CORNER_TOLERANCE, refuse_other_geometry
+from dinoseg.data.volumes.doubts import doubt_hounsfield
+from dinoseg.data.volumes.geometry import refuse_other_geometry
 from dinoseg.data.volumes.slices import plane_axis
 from dinoseg.errors import ConfigError
 
+DOUBTED = 8  # volumes that are read before a training to see whether their values are what they should be
 _INPUTS = 3  # channels that a backbone takes
 
 
@@ -116,7 +119,7 @@ def read_volume_case(files: CaseFiles, mapping: LabelMapping) -> VolumeCase:
     image = read_channels(files)
     label = None
     if files.label is not None:
-        raw = read_label(files.label)
+        raw = files.series.read_label(files.label) if files.series else read_label(files.label)
         check_same_geometry(image, raw)
         label = mapping.apply_volume(raw)
     return VolumeCase(files.id, image, label, files.group, files.image)
@@ -128,6 +131,8 @@ def read_channels(files: CaseFiles) -> Volume:
     Raises:
         FileFormatError: a file cannot be read, or the channels are on different grids.
     """
+    if files.series is not None:
+        return replace(files.series.read(), id=files.id)
     if len(files.images) == 1:
         image = read_volume(files.image, channel=files.channel_indices or None)
         return replace(image, id=files.id)
@@ -141,7 +146,6 @@ def read_channels(files: CaseFiles) -> Volume:
             channel.geometry,
             image_name=files.image,
             label_name=path,
-            tolerance=CORNER_TOLERANCE,
         )
         if channel.array.dtype != array.dtype:
             array = array.astype(np.float32, copy=False)
@@ -155,7 +159,7 @@ def count_slices(files: CaseFiles, plane: Plane) -> int:
     Raises:
         FileFormatError: the file is missing, damaged, or no volume.
     """
-    given = read_volume_info(files.image).geometry
+    given = files.series.read_geometry() if files.series else read_volume_info(files.image).geometry
     return given.shape[find_orientation(given).axes[plane_axis(plane)]]
 
 
@@ -185,6 +189,41 @@ def note_channels(channels: int, settings: PreprocessingSettings) -> str:
     return (
         f"the volumes have {channels} channels; the model has {why} and sees channel {_join(used)} (from 0)"
     )
+
+
+def note_doubts(
+    cases: Sequence[CaseFiles], settings: PreprocessingSettings, *, most: int = DOUBTED
+) -> tuple[str, ...]:
+    """What is doubtful about some volumes before a model learns from them; see `find_doubts`.
+
+    Args:
+        cases: of which at most `most`, evenly spread, are read.
+        settings: say how intensities are read.
+        most: volumes to read.
+
+    Returns:
+        One line for each kind of doubt, which names the volumes; none for images.
+    """
+    if settings.intensity is None or not cases:
+        return ()
+    rule = intensity_rule(settings.intensity)
+    placement, values = {}, {}
+    for index in sorted({int(n) for n in np.linspace(0, len(cases) - 1, most)}):
+        volume = read_channels(cases[index])
+        placement[volume.id] = volume.geometry.placement_doubt
+        values[volume.id] = (doubt_hounsfield(volume, rule) if isinstance(rule, CTWindows) else "") or ""
+    more = "" if len(values) == len(cases) else f" ({len(values)} of {len(cases)} were looked at)"
+    found = (*summarise_doubts(placement), *summarise_doubts(values))
+    return tuple(f"{line}; `dinoseg data check` looks at all{more}" for line in found)
+
+
+def summarise_doubts(doubts: Mapping[str, str]) -> tuple[str, ...]:
+    """One line for all volumes with a doubt of a kind (case id -> doubt or ""), with that of the first."""
+    doubtful = [name for name, doubt in doubts.items() if doubt]
+    if not doubtful:
+        return ()
+    named = f"{len(doubtful)} of {len(doubts)} volumes ({shorten(doubtful)})"
+    return (f"{named}, {doubtful[0]}: {doubts[doubtful[0]]}",)
 
 
 def _join(numbers: list[int]) -> str:

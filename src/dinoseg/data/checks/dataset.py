@@ -8,23 +8,27 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from dinoseg.data.cases.files import CaseFiles
-from dinoseg.data.checks.findings import (
-    ClassSummary,
-    DataReport,
-    Finding,
-    Severity,
-    VolumeSummary,
-    list_cases,
-    sort_findings,
-)
+from dinoseg.data.checks.copies import find_copies, summarise_copies
+from dinoseg.data.checks.findings import DataReport, Finding, list_cases, sort_findings
+from dinoseg.data.checks.foreground import check_foreground
 from dinoseg.data.checks.inspection import (
     CaseFacts,
     CaseFailure,
     count_patches,
     inspect_case,
-    iterate_lesions,
+    summarise_intensities,
 )
+from dinoseg.data.checks.resolution import (
+    Resolution,
+    collect_widths,
+    describe_proposal,
+    find_unresolved,
+    judge_resolution,
+)
+from dinoseg.data.checks.summaries import ClassSummary, Copy, IntensityRange, VolumeSummary
 from dinoseg.data.checks.volumes import (
     check_volumes,
     inspect_volumes,
@@ -33,9 +37,15 @@ from dinoseg.data.checks.volumes import (
 )
 from dinoseg.data.labels.histograms import LabelHistogram, MaskValues, merge_values, read_values
 from dinoseg.data.labels.mapping import LabelMapping, format_value
-from dinoseg.data.layouts.dataset import Dataset, choose_mapping, declared_mapping, make_dataset
+from dinoseg.data.layouts.dataset import (
+    Dataset,
+    choose_mapping,
+    count_labels,
+    declared_mapping,
+    make_dataset,
+)
+from dinoseg.data.layouts.remarks import Remark
 from dinoseg.data.layouts.surveys import Survey, survey_data
-from dinoseg.data.splits.duplicates import find_exact, find_near, read_fingerprints
 from dinoseg.data.splits.splits import (
     Splits,
     find_crossing_groups,
@@ -43,11 +53,14 @@ from dinoseg.data.splits.splits import (
     find_split_file,
     resolve_splits,
 )
-from dinoseg.data.splits.volume_duplicates import find_equal
 from dinoseg.errors import DataError, FileFormatError, LabelError
 from dinoseg.progress import Progress, Silent
 
 _MAX_ASPECT = 8
+_LARGE_SHARE = 0.3  # of the pixels
+_FEWEST_ALIKE = 4
+_ALIKE = 0.02  # mean difference of 16×16 shares
+_MOST = 0.9
 
 
 def check_dataset(
@@ -74,11 +87,11 @@ def check_dataset(
     except DataError as error:
         return DataReport(Path(root), findings=(Finding("error", "layout", str(error)),))
     findings = [Finding("error", "unpaired", problem) for problem in survey.problems]
+    findings += [Finding("error", "label", problem) for problem in survey.label_problems]
     findings += [Finding("error", "split", problem) for problem in survey.split_problems]
     masks, broken = _read_masks(survey.cases, steps)
-    histogram = merge_values(masks)
-    dataset, problems = _open(survey, histogram)
-    findings += problems
+    dataset, histogram, problems = _open(survey, masks)
+    findings += problems + _list_remarks(dataset.remarks)
     usable = [case for case in survey.cases if case.id not in broken]
     look = _look_at_volumes if survey.is_volumes else partial(_look_at_images, size=size, patch=patch)
     seen = look(usable, dataset, steps)
@@ -90,9 +103,10 @@ def check_dataset(
     else:
         chosen, split_findings = _choose_splits(dataset, splits)
         findings += split_findings
-    findings += _check_leaks(dataset, chosen, seen, steps)
-    findings += _check_foreground(dataset, chosen)
-    return _summarise(dataset, histogram, seen, chosen, findings)
+    copies = _find_copies(dataset, chosen, seen, steps)
+    findings += _check_leaks(dataset, chosen) + summarise_copies(dataset, copies, split=chosen is not None)
+    findings += check_foreground(dataset, chosen, seen.shown)
+    return _summarise(dataset, histogram, seen, chosen, copies, findings)
 
 
 @dataclass(frozen=True)
@@ -108,6 +122,9 @@ class _Seen:
         kinds: kind of image -> number.
         volumes: grids of volumes; None for images.
         digests: case id -> hash of the voxels, for volumes.
+        shown: case id -> the classes that its mask shows.
+        intensities: of images.
+        resolution: of images.
     """
 
     ids: frozenset[str]
@@ -117,20 +134,32 @@ class _Seen:
     sizes: Sequence[tuple[int, int]] = ()
     kinds: Mapping[str, int] = field(default_factory=dict)
     volumes: VolumeSummary | None = None
-    digests: Mapping[str, str] = field(default_factory=dict)
+    digests: Mapping[str, str] | None = None
+    shown: Mapping[str, frozenset[int]] = field(default_factory=dict)
+    intensities: tuple[IntensityRange, ...] = ()
+    resolution: Resolution | None = None
 
 
 def _look_at_images(
     cases: Sequence[CaseFiles], dataset: Dataset, progress: Progress, *, size: int, patch: int
 ) -> _Seen:
     facts, failures = _inspect(cases, dataset.labels, progress)
+    resolution = judge_resolution(facts, size=size, patch=patch)
     return _Seen(
         ids=frozenset(case.id for case in facts),
         failures=failures,
-        findings=_check_images(facts) + _check_labels(facts, dataset, size=size, patch=patch),
-        classes=_summarise_classes(dataset, facts, size=size, patch=patch),
+        findings=[
+            *_check_images(facts),
+            *_check_masks(dataset),
+            *_check_sameness(facts),
+            *find_unresolved(facts, resolution, dataset.classes),
+        ],
+        classes=_summarise_classes(dataset, facts, resolution),
         sizes=sorted((case.info.size for case in facts), key=lambda size: (size[0] * size[1], size)),
         kinds=dict(Counter(f"{case.info.format} {case.info.mode}" for case in facts).most_common()),
+        shown={case.id: frozenset(case.pixels) for case in facts},
+        intensities=summarise_intensities(facts),
+        resolution=resolution,
     )
 
 
@@ -143,6 +172,7 @@ def _look_at_volumes(cases: Sequence[CaseFiles], dataset: Dataset, progress: Pro
         classes=summarise_classes(facts, dataset.classes),
         volumes=summarise_volumes(facts),
         digests={case.id: case.digest for case in facts},
+        shown={case.id: frozenset(case.voxels) for case in facts},
     )
 
 
@@ -154,7 +184,7 @@ def _read_masks(
         if case.label is None:
             continue
         try:
-            masks.append(read_values(case.label))
+            masks += [read_values(path, case.series) for path in case.labels]
         except FileFormatError as error:
             broken[case.id] = CaseFailure(case.id, "unreadable", str(error))
         except LabelError as error:
@@ -162,14 +192,25 @@ def _read_masks(
     return masks, broken
 
 
-def _open(survey: Survey, histogram: LabelHistogram) -> tuple[Dataset, list[Finding]]:
+def _open(survey: Survey, masks: Sequence[MaskValues]) -> tuple[Dataset, LabelHistogram, list[Finding]]:
+    known = declared_mapping(survey)
     try:
-        mapping = choose_mapping(survey.declaration, histogram, declared_mapping(survey))
-        dataset = make_dataset(survey, mapping, histogram)
+        histogram = count_labels(survey.declaration, masks, known)
+        mapping = choose_mapping(survey.declaration, histogram, known)
+        if not survey.label_problems:
+            return make_dataset(survey, mapping, histogram), histogram, []
+        problems = []
     except LabelError as error:
-        unknown = Dataset(survey.root, survey.cases, {}, LabelMapping(), survey.layout)
-        return unknown, [Finding("error", "label", str(error))]
-    return dataset, [Finding("warning", "label", mapping.note)] if mapping.note else []
+        # What follows from a wrong declaration is not worth a line of its own.
+        problems = [] if survey.label_problems else [Finding("error", "label", str(error))]
+    unknown = Dataset(survey.root, survey.cases, {}, LabelMapping(), survey.layout, remarks=survey.remarks)
+    return unknown, merge_values(masks), problems
+
+
+def _list_remarks(remarks: Sequence[Remark]) -> list[Finding]:
+    return [
+        Finding("warning" if remark.matters else "info", remark.topic, remark.message) for remark in remarks
+    ]
 
 
 def _inspect(
@@ -203,78 +244,49 @@ def _check_images(facts: Sequence[CaseFacts]) -> list[Finding]:
     ]
 
 
-def _check_labels(facts: list[CaseFacts], dataset: Dataset, *, size: int, patch: int) -> list[Finding]:
+def _check_masks(dataset: Dataset) -> list[Finding]:
     empty = [case.id for case in dataset.cases if case.id in dataset.empty]
-    findings = list_cases("info", "empty", empty, "the mask is empty")
-    lesions = list(iterate_lesions(facts, size=size, patch=patch))
-    small = [(area, case) for case, area in lesions if area < 1]
-    if small:
-        area, case = min(small)
-        still = sum(4 * area < 1 for area, _ in small)
-        message = (
-            f"{len(small)} of {len(lesions)} regions ({len(small) / len(lesions):.1%}) in "
-            f"{len({case for _, case in small})} cases are below one {patch}×{patch} patch at {size}×{size}; "
-            f"the smallest covers {area:.2g} patches ({case}); at {2 * size}×{2 * size} {still} would be"
-        )
-        findings.append(Finding("warning", "small", message))
-    return findings + _check_specks(facts)
+    undecided = [case.id for case in dataset.cases if case.id in dataset.undecided]
+    return [
+        *list_cases("info", "empty", empty, "the mask is empty"),
+        *list_cases("info", "undecided", undecided, "every pixel of the mask is ignored"),
+    ]
 
 
-def _check_specks(facts: Sequence[CaseFacts]) -> list[Finding]:
-    cases = [case.id for case in facts if case.specks]
-    if not cases:
+def _check_sameness(facts: Sequence[CaseFacts]) -> list[Finding]:
+    """A warning where large masks hardly differ from case to case, as fields of view do."""
+    large = [case for case in facts if case.outline.mean() >= _LARGE_SHARE]
+    if len(large) < _FEWEST_ALIKE or 2 * len(large) < len(facts):
         return []
-    count = sum(case.specks for case in facts)
-    what = f"{count} specks of a few pixels beside large regions (probably debris, not counted above)"
-    return list_cases("info", "specks", cases, what)
+    usual = np.median([case.outline for case in large], axis=0)
+    alike = [case.id for case in large if np.abs(case.outline - usual).mean() <= _ALIKE]
+    if len(alike) < _MOST * len(large):
+        return []
+    what = "the mask is large and nearly the same as in the others (a field of view? a template?)"
+    return list_cases("warning", "sameness", alike, what)
 
 
 def _choose_splits(dataset: Dataset, path: Path | None) -> tuple[Splits | None, list[Finding]]:
     own = any(case.split for case in dataset.cases)
-    if path is None and not own and find_split_file(dataset.root) is None:
-        advice = f"no splits yet; `dinoseg data split {dataset.root}` draws them by group"
-        return None, [Finding("info", "split", advice)]
     try:
+        if path is None and not own and find_split_file(dataset.root) is None:
+            advice = f"no splits yet; `dinoseg data split {dataset.root}` draws them by group"
+            return None, [Finding("info", "split", advice)]
         return resolve_splits(dataset, path=path), []
     except DataError as error:
         return None, [Finding("error", "split", str(error))]
 
 
-def _check_leaks(dataset: Dataset, splits: Splits | None, seen: _Seen, progress: Progress) -> list[Finding]:
-    findings = []
-    parts = {case.id: case.group for case in dataset.cases}
-    if splits:
-        problems = find_repeated_cases(splits) + find_crossing_groups(dataset, splits)
-        findings += [Finding("error", "leak", problem) for problem in problems]
-        parts = splits.find_split()
-    if seen.volumes:
-        exact = find_equal({id_: digest for id_, digest in seen.digests.items() if id_ in parts}, parts)
-        near = []
-    else:
-        cases = [case for case in dataset.cases if case.id in seen.ids and case.id in parts]
-        prints = read_fingerprints(cases, progress=progress)
-        exact = find_exact(prints, parts)
-        same = {(pair.first, pair.second) for pair in exact}
-        near = [pair for pair in find_near(prints, parts) if (pair.first, pair.second) not in same]
-    where = "stand in two splits" if splits else "stand in two groups; give them one in groups.csv"
-    severity: Severity = "error" if splits else "warning"
-    for pair in exact:
-        names = f"{pair.first} ({parts[pair.first]}) and {pair.second} ({parts[pair.second]})"
-        findings.append(Finding(severity, "duplicate", f"{names} are the same image and {where}"))
-    for pair in near:
-        names = f"{pair.first} ({parts[pair.first]}) and {pair.second} ({parts[pair.second]})"
-        message = f"{names} look nearly the same ({pair.bits} of 255 bits differ) and {where}"
-        findings.append(Finding("warning", "near-duplicate", message))
-    return findings
+def _check_leaks(dataset: Dataset, splits: Splits | None) -> list[Finding]:
+    problems = find_repeated_cases(splits) + find_crossing_groups(dataset, splits) if splits else ()
+    return [Finding("error", "leak", problem) for problem in problems]
 
 
-def _check_foreground(dataset: Dataset, splits: Splits | None) -> list[Finding]:
-    ids = splits.train if splits else tuple(case.id for case in dataset.cases)
-    which = "training" if splits else ""
-    if dataset.labels.kind == "unknown" or not ids or not dataset.empty.issuperset(ids):
-        return []
-    message = f"all {len(ids)} {which} masks are empty (only background): is this the right mask folder?"
-    return [Finding("error", "foreground", " ".join(message.split()))]
+def _find_copies(
+    dataset: Dataset, splits: Splits | None, seen: _Seen, progress: Progress
+) -> tuple[Copy, ...]:
+    parts = splits.find_split() if splits else {case.id: case.group for case in dataset.cases}
+    return find_copies(dataset, parts, seen.ids, progress, digests=seen.digests)
 
 
 def _summarise(
@@ -282,8 +294,10 @@ def _summarise(
     histogram: LabelHistogram,
     seen: _Seen,
     splits: Splits | None,
+    copies: tuple[Copy, ...],
     findings: list[Finding],
 ) -> DataReport:
+    resolution = seen.resolution
     values = {format_value(value, colour=histogram.colour): n for value, n in histogram.pixels.items()}
     return DataReport(
         root=dataset.root,
@@ -300,23 +314,33 @@ def _summarise(
         empty=len(dataset.empty),
         findings=sort_findings(findings),
         volumes=seen.volumes,
+        undecided=len(dataset.undecided),
+        intensities=seen.intensities,
+        copies=copies,
+        size=resolution.size if resolution else None,
+        proposed_size=resolution.proposed if resolution else None,
+        proposal=describe_proposal(resolution) if resolution else "",
     )
 
 
 def _summarise_classes(
-    dataset: Dataset, facts: Sequence[CaseFacts], *, size: int, patch: int
+    dataset: Dataset, facts: Sequence[CaseFacts], resolution: Resolution
 ) -> dict[int, ClassSummary]:
+    size, patch = resolution.size, resolution.patch
     total = max(sum(case.pixel_count for case in facts), 1)
     summaries = {}
     for id_, name in dataset.classes.items():
         if id_ == 0:
             continue
         areas = [area for case in facts for area in count_patches(case, id_, size=size, patch=patch)]
+        thin = id_ in resolution.thin
         summaries[id_] = ClassSummary(
             name=name,
             cases=sum(id_ in case.pixels for case in facts),
             pixel_share=sum(case.pixels.get(id_, 0) for case in facts) / total,
             lesions=len(areas),
-            small_lesions=sum(bool(area < 1) for area in areas),
+            small_lesions=0 if thin else sum(bool(area < 1) for area in areas),
+            width=float(np.median(collect_widths(facts, id_))) if thin else None,
+            trained_width=float(np.median(collect_widths(facts, id_, size=size))) if thin else None,
         )
     return summaries

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dinoseg.data.cases.files import shorten
+from dinoseg.data.checks.summaries import ClassSummary, Copy, IntensityRange, VolumeSummary, format_share
 
 Severity = Literal["error", "warning", "info"]
 
@@ -31,68 +32,6 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class ClassSummary:
-    """One class over the whole data set.
-
-    Attributes:
-        name: of the class.
-        cases: how many cases show it.
-        pixel_share: its share of all pixels or voxels, 0..1.
-        lesions: connected regions (8-neighbours), without specks; None for volumes, where they are
-            not counted.
-        small_lesions: those that cover less than one patch at the training size.
-    """
-
-    name: str
-    cases: int
-    pixel_share: float
-    lesions: int | None = None
-    small_lesions: int = 0
-
-
-@dataclass(frozen=True)
-class VolumeSummary:
-    """Grids and contents of all volumes.
-
-    Attributes:
-        smallest: (D, H, W) as stored, of the volume with the fewest voxels, or None.
-        largest: (D, H, W) as stored, of the volume with the most voxels, or None.
-        finest: the smallest voxel size in mm along each of D, H, W; None where none is known.
-        coarsest: the largest.
-        orientations: towards where D, H, W run ("IPL") -> number of volumes.
-        kinds: extension and number type -> number of volumes.
-        foreground_share: share of all voxels that are of a class besides the background, 0..1.
-    """
-
-    smallest: tuple[int, ...] | None
-    largest: tuple[int, ...] | None
-    finest: tuple[float, ...] | None
-    coarsest: tuple[float, ...] | None
-    orientations: Mapping[str, int]
-    kinds: Mapping[str, int]
-    foreground_share: float
-
-    def lines(self) -> list[str]:
-        """The summary as text lines."""
-        if not (self.smallest and self.largest):
-            return []
-        kinds = ", ".join(f"{count} {kind}" for kind, count in self.kinds.items())
-        low, high = ("×".join(map(str, shape)) for shape in (self.smallest, self.largest))
-        towards = ", ".join(f"{count} {name}" for name, count in self.orientations.items())
-        return [
-            f"volumes: {low} to {high} voxels (D×H×W as stored); {kinds}",
-            f"voxel size: {self._describe_spacing()}; D, H, W run towards {towards}",
-            f"foreground: {format_share(self.foreground_share)} of all voxels",
-        ]
-
-    def _describe_spacing(self) -> str:
-        if not (self.finest and self.coarsest):
-            return "not known"
-        low, high = ("×".join(f"{n:.3g}" for n in sizes) for sizes in (self.finest, self.coarsest))
-        return f"{low} mm" if low == high else f"{low} to {high} mm"
-
-
-@dataclass(frozen=True)
 class DataReport:
     """The result of `check_dataset`.
 
@@ -111,6 +50,12 @@ class DataReport:
         empty: number of cases whose mask is all background.
         findings: errors first.
         volumes: grids of volumes; None where the cases are images.
+        undecided: number of cases of which every pixel is ignored; they are not empty.
+        intensities: the range of the images of each depth.
+        copies: pairs of cases in different splits, or groups, that show the same or nearly.
+        size: side in pixels that training will resize images to.
+        proposed_size: the smallest that resolves what the masks show; None where they show nothing.
+        proposal: the same in words.
     """
 
     root: Path
@@ -127,6 +72,12 @@ class DataReport:
     empty: int = 0
     findings: tuple[Finding, ...] = ()
     volumes: VolumeSummary | None = None
+    undecided: int = 0
+    intensities: tuple[IntensityRange, ...] = ()
+    copies: tuple[Copy, ...] = ()
+    size: int | None = None
+    proposed_size: int | None = None
+    proposal: str = ""
 
     @property
     def exit_code(self) -> int:
@@ -152,7 +103,12 @@ class DataReport:
             "histogram": dict(self.histogram),
             "classes": {str(id_): dict(vars(summary)) for id_, summary in self.classes.items()},
             "empty": self.empty,
+            "undecided": self.undecided,
+            "intensities": [dict(vars(each)) for each in self.intensities],
+            "size": self.size,
+            "proposed_size": self.proposed_size,
             "volumes": dict(vars(self.volumes)) if self.volumes else None,
+            "copies": [{**vars(copy), "paths": [str(path) for path in copy.paths]} for copy in self.copies],
             "findings": [dict(vars(finding)) for finding in self.findings],
         }
 
@@ -168,6 +124,8 @@ class DataReport:
             kinds = ", ".join(f"{count} {kind}" for kind, count in self.image_kinds.items())
             low, high = (f"{height}×{width}" for height, width in (self.smallest, self.largest))
             lines.append(f"images: {low} to {high} (height × width); {kinds}")
+        if self.intensities:
+            lines.append(f"values: {'; '.join(each.describe() for each in self.intensities)}")
         if self.volumes:
             lines += self.volumes.lines()
         if self.splits:
@@ -181,12 +139,11 @@ class DataReport:
         shares = [f"{value}: {format_share(count / total)}" for value, count in self.histogram.items()]
         more = [f"and {len(shares) - 16} more"] if len(shares) > 16 else []
         lines = [f"mask values: {', '.join(shares[:16] + more)}", f"classes from values: {self.mapping}"]
-        for id_, summary in self.classes.items():
-            share = format_share(summary.pixel_share)
-            regions = f", {summary.lesions} regions ({summary.small_lesions} below one patch)"
-            unit = "voxels" if summary.lesions is None else "pixels" + regions
-            lines.append(f"class {id_} {summary.name}: in {summary.cases} cases, {share} of all {unit}")
-        return [*lines, f"empty masks: {self.empty}"]
+        lines += [summary.describe(id_) for id_, summary in self.classes.items()]
+        lines.append(f"empty masks: {self.empty}")
+        if self.undecided:
+            lines.append(f"masks without a decided pixel: {self.undecided}")
+        return [*lines, self.proposal] if self.proposal else lines
 
     def _describe_findings(self) -> list[str]:
         counts = {severity: len(self.select(severity)) for severity in _ORDER}
@@ -206,8 +163,3 @@ def list_cases(severity: Severity, topic: str, ids: Iterable[str], what: str) ->
 def sort_findings(findings: list[Finding]) -> tuple[Finding, ...]:
     """Errors first, then warnings; otherwise in the given order."""
     return tuple(sorted(findings, key=lambda finding: _ORDER.index(finding.severity)))
-
-
-def format_share(share: float) -> str:
-    """A share of 1 as percent with two digits that mean something: 12 %, 0.34 %."""
-    return f"{100 * share:.3g} %"

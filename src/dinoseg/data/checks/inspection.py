@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image as PillowImage
 
 from dinoseg.data.case import Image, LabelMap
 from dinoseg.data.cases.files import CaseFiles
 from dinoseg.data.cases.images import read_case
+from dinoseg.data.checks.regions import Regions, measure_regions
+from dinoseg.data.checks.summaries import IntensityRange
 from dinoseg.data.images import ImageInfo, image_info
 from dinoseg.data.labels.mapping import LabelMapping
 from dinoseg.errors import DataError, FileFormatError
 
-_SIXTEEN_BIT_MODES = ("I;16", "I;16B", "I;16L", "I", "uint16")
-_SPECK_PIXELS = 16
-_SPECK_SHARE = 0.02
 _TWELVE_BITS = 0.0627  # 4095 / 65535, with a little room
+_OUTLINE = 16
+_FLOATS = ("F", "float16", "float32", "float64")
 
 
 @dataclass(frozen=True)
@@ -29,26 +31,45 @@ class CaseFacts:
     Attributes:
         id: of the case.
         info: header of the image.
-        pixels: class id -> number of pixels, without the background.
-        lesions: class id -> areas in pixels of its connected regions (8-neighbours), without specks.
-        specks: number of regions of at most 16 pixels beside one of the same class that is more
-            than 50 times as large: debris of drawing or thresholding, seldom a finding.
-        flat: every pixel of the image has one value.
-        dark: 16 bits of which only the lowest 12 are used.
+        pixels: class id -> number of pixels, without the background and what is ignored.
+        regions: class id -> its connected regions.
+        outline: (16, 16) share of foreground in each part of the mask, 0..1.
+        lowest: intensity of the image, 0..1.
+        highest: intensity of the image, 0..1.
     """
 
     id: str
     info: ImageInfo
     pixels: Mapping[int, int]
-    lesions: Mapping[int, NDArray[np.int64]] = field(repr=False)
-    specks: int
-    flat: bool
-    dark: bool
+    regions: Mapping[int, Regions] = field(repr=False)
+    outline: NDArray[np.float32] = field(repr=False)
+    lowest: float
+    highest: float
 
     @property
     def pixel_count(self) -> int:
         """Pixels of the image."""
         return self.info.size[0] * self.info.size[1]
+
+    @property
+    def flat(self) -> bool:
+        """Whether every pixel of the image has one value."""
+        return self.lowest == self.highest
+
+    @property
+    def dark(self) -> bool:
+        """Whether only the lowest 12 of 16 bits are used."""
+        wide = self.info.bits >= 16 and self.info.mode not in _FLOATS
+        return wide and 0 < self.highest < _TWELVE_BITS
+
+    @property
+    def specks(self) -> int:
+        """Number of specks beside the regions of all classes."""
+        return sum(regions.specks for regions in self.regions.values())
+
+    def scale(self, size: int) -> float:
+        """Pixels at size × size for one pixel of the image, along a side (geometric mean of both)."""
+        return float(size / self.pixel_count**0.5)
 
 
 @dataclass(frozen=True)
@@ -70,50 +91,54 @@ def inspect_case(files: CaseFiles, mapping: LabelMapping) -> CaseFacts | CaseFai
     except DataError as error:
         return CaseFailure(files.id, "label", str(error))
     label = case.label or LabelMap(np.zeros(case.image.size, dtype=np.uint8))
-    counts = np.bincount(label.array.ravel())
-    present = [int(id_) for id_ in np.flatnonzero(counts) if id_]
-    regions = {id_: measure_lesions(label.array == id_) for id_ in present}
-    lesions = {id_: areas[~_are_specks(areas)] for id_, areas in regions.items()}
+    present = sorted(mapping.find_classes(label.array))
+    lowest, highest = _range(case.image)
     return CaseFacts(
         id=files.id,
         info=info,
-        pixels={id_: int(counts[id_]) for id_ in present},
-        lesions=lesions,
-        specks=sum(regions[id_].size - lesions[id_].size for id_ in present),
-        flat=bool(case.image.array.min() == case.image.array.max()),
-        dark=_is_dark(case.image, info),
+        pixels={id_: int((label.array == id_).sum()) for id_ in present},
+        regions={id_: measure_regions(label.array == id_) for id_ in present},
+        outline=_outline(np.isin(label.array, present)),
+        lowest=lowest,
+        highest=highest,
     )
 
 
-def measure_lesions(region: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Areas in pixels of the connected parts (8-neighbours) of a region (H, W)."""
-    from scipy import ndimage
-
-    rows, columns = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))
-    if not rows.size:
-        return np.zeros(0, dtype=np.int64)
-    box = region[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    numbered, _ = ndimage.label(box, structure=np.ones((3, 3), dtype=bool))
-    return np.asarray(np.bincount(numbered.ravel())[1:], dtype=np.int64)
-
-
-def _are_specks(areas: NDArray[np.int64]) -> NDArray[np.bool_]:
-    return np.asarray((areas <= _SPECK_PIXELS) & (areas < _SPECK_SHARE * areas.max(initial=0)))
-
-
 def count_patches(facts: CaseFacts, class_id: int, *, size: int, patch: int) -> NDArray[np.float64]:
-    """Areas of the lesions of one class in patches, once the image is resized to size × size."""
-    areas: NDArray[Any] = facts.lesions.get(class_id, np.zeros(0, dtype=np.int64))
-    return areas * (size * size / facts.pixel_count / patch**2)
+    """Areas of the regions of one class in patches, once the image is resized to size × size."""
+    if class_id not in facts.regions:
+        return np.zeros(0)
+    return np.asarray(facts.regions[class_id].areas * (facts.scale(size) / patch) ** 2, dtype=np.float64)
 
 
-def iterate_lesions(facts: list[CaseFacts], *, size: int, patch: int) -> Iterator[tuple[str, float]]:
-    """(Case id, area in patches) of every lesion."""
+def iterate_lesions(
+    facts: Sequence[CaseFacts], classes: Sequence[int], *, size: int, patch: int
+) -> Iterator[tuple[str, float]]:
+    """(Case id, area in patches) of every region of some classes."""
     for case in facts:
-        for class_id in case.lesions:
+        for class_id in classes:
             for area in count_patches(case, class_id, size=size, patch=patch):
                 yield case.id, float(area)
 
 
-def _is_dark(image: Image, info: ImageInfo) -> bool:
-    return info.mode in _SIXTEEN_BIT_MODES and 0 < float(image.array.max()) < _TWELVE_BITS
+def summarise_intensities(facts: Sequence[CaseFacts]) -> tuple[IntensityRange, ...]:
+    """The range of the images of each depth, most frequent first."""
+    depths = Counter((case.info.bits, case.info.mode in _FLOATS) for case in facts)
+    ranges = []
+    for (bits, floats), count in depths.most_common():
+        alike = [case for case in facts if (case.info.bits, case.info.mode in _FLOATS) == (bits, floats)]
+        top = 1.0 if floats else float(2 ** min(bits, 16) - 1)
+        low, high = min(case.lowest for case in alike) * top, max(case.highest for case in alike) * top
+        ranges.append(
+            IntensityRange(bits, count, low if floats else round(low), high if floats else round(high))
+        )
+    return tuple(ranges)
+
+
+def _outline(shown: NDArray[np.bool_]) -> NDArray[np.float32]:
+    picture = PillowImage.fromarray(shown.astype(np.float32))
+    return np.asarray(picture.resize((_OUTLINE, _OUTLINE), PillowImage.Resampling.BOX), dtype=np.float32)
+
+
+def _range(image: Image) -> tuple[float, float]:
+    return float(image.array.min()), float(image.array.max())

@@ -10,14 +10,16 @@ import numpy as np
 
 from dinoseg.data.case import IGNORE_ID
 from dinoseg.data.cases.files import CaseFiles
-from dinoseg.data.cases.volumes import VolumeCase, read_volume_case
-from dinoseg.data.checks.findings import ClassSummary, Finding, VolumeSummary, list_cases
+from dinoseg.data.cases.volumes import VolumeCase, read_volume_case, summarise_doubts
+from dinoseg.data.checks.findings import Finding, list_cases
 from dinoseg.data.checks.inspection import CaseFailure
+from dinoseg.data.checks.summaries import ClassSummary, VolumeSummary
 from dinoseg.data.labels.histograms import count_values
 from dinoseg.data.labels.mapping import LabelMapping
-from dinoseg.data.layouts.dataset import Dataset
+from dinoseg.data.layouts.dataset import Dataset, is_ct
 from dinoseg.data.splits.volume_duplicates import digest_voxels
-from dinoseg.data.volumes import Geometry, volume_suffix
+from dinoseg.data.volumes import CTWindows, Geometry, describe_volume, volume_suffix
+from dinoseg.data.volumes.doubts import doubt_hounsfield
 from dinoseg.errors import DataError, FileFormatError, LabelError
 from dinoseg.progress import Progress
 
@@ -34,6 +36,10 @@ class VolumeFacts:
         voxels: class id -> number of voxels, without the background.
         constant: every voxel has one value.
         digest: of the voxels, whatever the file format.
+        lowest: smallest value of all channels.
+        highest: largest value.
+        placement: one line where the file's two placements disagree, or "".
+        hounsfield: one line where the values are probably no Hounsfield units, or "".
     """
 
     id: str
@@ -43,6 +49,10 @@ class VolumeFacts:
     voxels: Mapping[int, int]
     constant: bool
     digest: str
+    lowest: float
+    highest: float
+    placement: str = ""
+    hounsfield: str = ""
 
     @property
     def voxel_count(self) -> int:
@@ -75,7 +85,12 @@ def check_volumes(facts: Sequence[VolumeFacts], dataset: Dataset) -> list[Findin
     empty = [case.id for case in dataset.cases if case.id in dataset.empty]
     unknown = [case.id for case in facts if not case.geometry.spacing_known]
     findings = list_cases("warning", "flat", constant, "every voxel has the same value")
+    findings += _warn("geometry", {case.id: case.placement for case in facts})
+    if is_ct(dataset):
+        findings += _warn("hounsfield", {case.id: case.hounsfield for case in facts})
     findings += list_cases("info", "empty", empty, "the label is empty")
+    undecided = [case.id for case in dataset.cases if case.id in dataset.undecided]
+    findings += list_cases("info", "undecided", undecided, "every voxel of the label is ignored")
     if unknown and len(unknown) < len(facts):
         findings += list_cases(
             "warning", "spacing", unknown, "the voxel size is not known, so that distances cannot be in mm"
@@ -96,6 +111,10 @@ def check_volumes(facts: Sequence[VolumeFacts], dataset: Dataset) -> list[Findin
     return findings
 
 
+def _warn(topic: str, doubts: Mapping[str, str]) -> list[Finding]:
+    return [Finding("warning", topic, line) for line in summarise_doubts(doubts)]
+
+
 def summarise_volumes(facts: Sequence[VolumeFacts]) -> VolumeSummary:
     """Sizes, voxel sizes and orientations of all volumes."""
     shapes = sorted((case.geometry.shape for case in facts), key=lambda shape: (np.prod(shape), shape))
@@ -109,6 +128,8 @@ def summarise_volumes(facts: Sequence[VolumeFacts]) -> VolumeSummary:
         orientations=dict(Counter(case.geometry.directions for case in facts).most_common()),
         kinds=dict(Counter(case.kind for case in facts).most_common()),
         foreground_share=foreground / max(sum(case.voxel_count for case in facts), 1),
+        lowest=min((case.lowest for case in facts), default=None),
+        highest=max((case.highest for case in facts), default=None),
     )
 
 
@@ -130,12 +151,17 @@ def _describe(case: VolumeCase, mapping: LabelMapping) -> VolumeFacts:
     array = case.image.array
     counts = {} if case.label is None else count_values(case.label.array)
     background = {0, IGNORE_ID} if mapping.ignore is not None else {0}
+    described = describe_volume(case.image)
     return VolumeFacts(
         id=case.id,
         geometry=case.image.geometry,
-        kind=f"{volume_suffix(case.source)} {array.dtype.name}",
+        kind=f"{volume_suffix(case.source) or 'DICOM'} {array.dtype.name}",
         channels=case.image.channels,
         voxels={id_: count for id_, count in counts.items() if id_ not in background},
         constant=all(bool(channel.min() == channel.max()) for channel in array),
         digest=digest_voxels(case.image),
+        lowest=described.lowest,
+        highest=described.highest,
+        placement=case.image.geometry.placement_doubt,
+        hounsfield=doubt_hounsfield(case.image, CTWindows()) or "",
     )

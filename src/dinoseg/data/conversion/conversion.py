@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from dinoseg.data.case import LabelMap
+from dinoseg.data.cases.images import read_mask
 from dinoseg.data.conversion.raw_folders import write_raw
 from dinoseg.data.conversion.slice_folders import (
     SIDECAR,
@@ -23,8 +23,8 @@ from dinoseg.data.layouts.dataset import Dataset, open_dataset
 from dinoseg.data.layouts.folders import open_folder
 from dinoseg.data.layouts.nnunet import is_raw
 from dinoseg.data.splits.splits import find_split_file, resolve_splits
-from dinoseg.errors import LabelError, OutputError, UsageError
-from dinoseg.outputs import atomic_path, name_temporary, refuse_existing, sweep
+from dinoseg.errors import LabelError, UsageError
+from dinoseg.outputs import atomic_path, fail, name_temporary, refuse_existing, sweep
 from dinoseg.progress import Progress, Silent
 
 Target = Literal["nnunet", "images"]
@@ -95,7 +95,7 @@ def convert(
         elif (dataset.root / SIDECAR).is_file():
             restore_volumes(dataset, temporary, steps)
         else:
-            write_raw(dataset, temporary, steps)
+            notes = write_raw(dataset, temporary, steps)
         files = sum(path.is_file() for path in temporary.rglob("*"))
     return Conversion(target, dataset.layout, len(dataset.cases), files, notes)
 
@@ -116,7 +116,7 @@ def _write_images(dataset: Dataset, root: Path, progress: Progress) -> None:
             shutil.copyfile(case.image, temporary)
         if case.label is None:
             raise LabelError(f"{case.image} has no mask; give every image one")
-        write_mask(root / "masks" / f"{case.id}.png", LabelMap(dataset.labels.read(case.label)))
+        write_mask(root / "masks" / f"{case.id}.png", read_mask(case, dataset.labels))
     rows = [{"case": case.id, "group": case.group} for case in dataset.cases]
     lists: dict[str, list[str]] = {}
     for case in dataset.cases:
@@ -136,6 +136,6 @@ def _new_folder(target: Path) -> Iterator[Path]:
         refuse_existing(target, overwrite=False)
         temporary.rename(target)
     except OSError as error:
-        raise OutputError(f"{target} could not be written: {error.strerror or error}") from error
+        raise fail(f"{target} could not be written", error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,8 @@ from PIL import Image as PillowImage
 
 from dinoseg.data.case import IGNORE_ID, LabelMap
 from dinoseg.data.cases.files import CaseFiles
-from dinoseg.data.cases.volumes import VolumeCase, read_volume_case
+from dinoseg.data.cases.images import read_mask
+from dinoseg.data.cases.volumes import VolumeCase, read_volume_case, summarise_doubts
 from dinoseg.data.images import image_info, read_image, write_mask
 from dinoseg.data.labels.declarations import write_declaration
 from dinoseg.data.labels.mapping import LabelMapping
@@ -23,7 +23,7 @@ from dinoseg.data.layouts.dataset import Dataset
 from dinoseg.data.layouts.nnunet import FILE_NAME, IMAGES, LABELS, TEST_IMAGES, TEST_LABELS
 from dinoseg.data.splits.splits import FOLDS
 from dinoseg.data.volumes import Volume, write_label
-from dinoseg.data.volumes.geometry import reverse_axes
+from dinoseg.data.volumes.nifti import write_grid
 from dinoseg.errors import LabelError
 from dinoseg.outputs import atomic_path, write_csv, write_json
 from dinoseg.progress import Progress
@@ -71,7 +71,7 @@ class RawWriter:
         _write_picture(images / f"{files.id}_0000{IMAGE_ENDING}", files.image, grey=grey)
         if files.label is None:
             raise LabelError(f"{files.image} has no mask; nnU-Net's raw data sets need one for every case")
-        ids = self._move_ignored(mapping.read(files.label))
+        ids = self._move_ignored(read_mask(files, mapping).array)
         write_mask(labels / f"{files.id}{IMAGE_ENDING}", LabelMap(ids))
         self._cases.append(files)
 
@@ -107,8 +107,12 @@ class RawWriter:
         return np.where(ids == IGNORE_ID, self._ignore, ids).astype(np.uint8)
 
 
-def write_raw(dataset: Dataset, root: Path, progress: Progress) -> None:
-    """Write all cases of a data set of images or volumes in nnU-Net's raw layout."""
+def write_raw(dataset: Dataset, root: Path, progress: Progress) -> tuple[str, ...]:
+    """Write all cases of a data set of images or volumes in nnU-Net's raw layout.
+
+    Returns:
+        Lines that a person should see: volumes whose files place them in two ways.
+    """
     writer = RawWriter(root, dataset)
     steps = progress.track(dataset.cases, total=len(dataset.cases), label="Converting")
     if not dataset.is_volumes:
@@ -116,13 +120,15 @@ def write_raw(dataset: Dataset, root: Path, progress: Progress) -> None:
         for files in steps:
             writer.add_image(files, dataset.labels, grey=grey)
         writer.finish(("grey",) if grey else ("red", "green", "blue"), IMAGE_ENDING)
-        return
-    channels = 1
+        return ()
+    channels, doubts = 1, {}
     for files in steps:
         case = read_volume_case(files, dataset.labels)
         channels = case.image.channels
+        doubts[case.id] = case.image.geometry.placement_doubt
         writer.add_volume(case, files.split)
     writer.finish(name_channels(dataset.channel_names, channels), VOLUME_ENDING)
+    return summarise_doubts(doubts)
 
 
 def name_channels(names: Sequence[str], count: int) -> tuple[str, ...]:
@@ -136,16 +142,17 @@ def write_image_volume(path: Path, volume: Volume) -> None:
     Raises:
         OutputError: the file exists already or cannot be written.
     """
-    nibabel: Any = import_module("nibabel")  # here, because only few commands write volumes
     array = volume.array[0]
     if array.dtype.kind in "iu" and array.dtype.itemsize == 8:
-        array = array.astype(np.float32)  # NIfTI readers seldom know 64 bits
-    affine = reverse_axes(volume.affine)
-    image = nibabel.Nifti1Image(array.transpose(2, 1, 0), affine)  # (D, H, W) -> (W, H, D)
-    image.set_sform(affine, code=1)
-    image.header.set_xyzt_units("mm" if volume.geometry.spacing_known else "unknown")
-    with atomic_path(path) as temporary:
-        image.to_filename(temporary)
+        array = _narrow(array)
+    write_grid(path, array, volume.geometry)
+
+
+def _narrow(array: NDArray[Any]) -> NDArray[Any]:
+    """Integers of 64 bits in 32 where those hold them: few readers of NIfTI know 64 bits."""
+    limits = np.iinfo(np.int32)
+    fits = limits.min <= int(array.min()) and int(array.max()) <= limits.max
+    return array.astype(np.int32) if fits else array
 
 
 def _write_picture(path: Path, source: Path, *, grey: bool) -> None:

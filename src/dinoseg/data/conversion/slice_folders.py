@@ -20,7 +20,12 @@ from PIL import Image as PillowImage
 
 from dinoseg.data.case import IGNORE_ID
 from dinoseg.data.cases.files import CaseFiles
-from dinoseg.data.cases.volumes import VolumeCase, read_volume_case, take_label_slice
+from dinoseg.data.cases.volumes import (
+    VolumeCase,
+    read_volume_case,
+    summarise_doubts,
+    take_label_slice,
+)
 from dinoseg.data.conversion.raw_folders import VOLUME_ENDING, RawWriter, name_channels
 from dinoseg.data.images import write_mask
 from dinoseg.data.labels.declarations import write_declaration
@@ -34,6 +39,7 @@ from dinoseg.data.volumes import (
     stack_slices,
     take_slice,
 )
+from dinoseg.data.volumes.forms import NiftiForms
 from dinoseg.data.volumes.slices import plane_axis
 from dinoseg.errors import DataError, LayoutError, UsageError
 from dinoseg.outputs import atomic_path, write_csv, write_json, write_text
@@ -76,6 +82,7 @@ class StoredVolume:
         plane: of the slices.
         group: patient.
         split: "train", "val", "test" or None.
+        forms: how the NIfTI file said where its voxels lie; None for other files.
     """
 
     shape: tuple[int, int, int]
@@ -87,11 +94,12 @@ class StoredVolume:
     plane: Plane
     group: str
     split: str | None
+    forms: NiftiForms | None = None
 
     @property
     def geometry(self) -> Geometry:
         """Grid in the file's orientation."""
-        return Geometry(self.shape, np.array(self.affine), self.spacing_known)
+        return Geometry(self.shape, np.array(self.affine), self.spacing_known, forms=self.forms)
 
 
 def write_slices(dataset: Dataset, root: Path, options: SliceOptions, progress: Progress) -> tuple[str, ...]:
@@ -107,9 +115,11 @@ def write_slices(dataset: Dataset, root: Path, options: SliceOptions, progress: 
     rows: list[dict[str, str]] = []
     lists: dict[str, list[str]] = defaultdict(list)
     rounded: list[float] = []
+    doubts: dict[str, str] = {}
     for files in progress.track(dataset.cases, total=len(dataset.cases), label="Converting"):
         case = read_volume_case(files, dataset.labels)
         image = _choose_channel(case.image, options)
+        doubts[case.id] = image.geometry.placement_doubt
         stored = _measure(image, files, options)
         rounded += [step / 2 for step in stored.steps if not _is_exact(image, step)]
         names = _write_volume(root, case, image, stored, options)
@@ -124,7 +134,7 @@ def write_slices(dataset: Dataset, root: Path, options: SliceOptions, progress: 
     notes = [f"values are rounded to within {max(rounded):.3g}"] if rounded else []
     if options.window:
         notes.append("values outside the window are cut to its ends")
-    return tuple(notes)
+    return (*notes, *summarise_doubts(doubts))
 
 
 def restore_volumes(dataset: Dataset, root: Path, progress: Progress) -> None:
@@ -172,7 +182,13 @@ def read_sidecar(root: Path) -> Sidecar:
 
 def _parse(value: Mapping[str, Any]) -> StoredVolume:
     lists = {key: tuple(value[key]) for key in ("shape", "lows", "steps")}
-    return StoredVolume(**{**value, **lists, "affine": tuple(map(tuple, value["affine"]))})
+    stated = value.get("forms")
+    forms = stated and NiftiForms(**{key: _freeze(item) for key, item in stated.items()})
+    return StoredVolume(**{**value, **lists, "affine": _freeze(value["affine"]), "forms": forms or None})
+
+
+def _freeze(value: Any) -> Any:
+    return tuple(_freeze(item) for item in value) if isinstance(value, list) else value
 
 
 def _choose_channel(image: Volume, options: SliceOptions) -> Volume:
@@ -214,6 +230,7 @@ def _measure(image: Volume, files: CaseFiles, options: SliceOptions) -> StoredVo
         plane=options.plane,
         group=files.group,
         split=files.split,
+        forms=geometry.forms,
     )
 
 

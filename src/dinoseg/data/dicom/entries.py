@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import stat
+import unicodedata
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -16,7 +16,7 @@ from dinoseg.data.dicom.libraries import explaining
 from dinoseg.data.volumes.access import refuse_non_file
 from dinoseg.errors import FileFormatError
 
-MAX_ARCHIVE_BYTES = 64 << 30
+MAX_ARCHIVE_BYTES = 16 << 30
 MAX_MEMBERS = 200_000
 
 _MAGIC_AT = 128
@@ -74,19 +74,27 @@ class Entry:
 
 
 @contextmanager
-def open_place(place: Path, *, max_bytes: int = MAX_ARCHIVE_BYTES) -> Iterator[tuple[Entry, ...]]:
+def open_place(
+    place: Path, *, files: Sequence[Path] = (), max_bytes: int | None = None
+) -> Iterator[tuple[Entry, ...]]:
     """Every file of a folder and its sub-folders, of a zip, or one file; sorted by name.
 
     Links to folders are not followed. Members of a zip can be opened inside the block only.
 
     Args:
         place: a folder, a zip, or a single file.
-        max_bytes: the most that a zip may hold unpacked.
+        files: look at these instead of all files of the folder.
+        max_bytes: the most that a zip may hold unpacked; None for `MAX_ARCHIVE_BYTES`.
 
     Raises:
         FileFormatError: nothing is there, or the zip is damaged, encrypted, too large, or has members
-            that point out of it.
+            that point out of it or would overwrite each other.
     """
+    if files:
+        for file in files:
+            refuse_non_file(file)
+        yield tuple(Entry(file, file.stat().st_size) for file in sorted(files))
+        return
     if place.is_dir():
         yield tuple(_walk(place))
         return
@@ -97,7 +105,7 @@ def open_place(place: Path, *, max_bytes: int = MAX_ARCHIVE_BYTES) -> Iterator[t
     with explaining(place):
         archive = zipfile.ZipFile(place)
     with archive:
-        yield _list_members(place, archive, max_bytes=max_bytes)
+        yield _list_members(place, archive, max_bytes=max_bytes or MAX_ARCHIVE_BYTES)
 
 
 def _walk(folder: Path) -> Iterator[Entry]:
@@ -128,10 +136,23 @@ def _list_members(path: Path, archive: zipfile.ZipFile, *, max_bytes: int) -> tu
     total = sum(member.file_size for member in files)
     if total > max_bytes:
         raise FileFormatError(f"{path} unpacks to {total:,} bytes; accepted are {max_bytes:,}")
-    for first, second in itertools.pairwise(files):
-        if first.filename == second.filename:
-            raise FileFormatError(f"{path} holds {first.filename} twice; pack it again")
+    _refuse_clashes(path, [file.filename for file in files])
     return tuple(Entry(path, file.file_size, file.filename, archive) for file in files)
+
+
+def _refuse_clashes(path: Path, names: Sequence[str]) -> None:
+    r"""Raise where two members are one file: unpacked, the second would take the place of the first.
+
+    `IM` and `./IM` are one file everywhere, `IM` and `im` on Windows and macOS, `a\IM` and `a/IM`
+    on Windows. Which of the two is meant cannot be known, so that neither is read.
+    """
+    taken: dict[str, str] = {}
+    for name in names:
+        same = unicodedata.normalize("NFC", PurePosixPath(name.replace("\\", "/")).as_posix()).casefold()
+        if same in taken:
+            both = f"{name} twice" if taken[same] == name else f"{taken[same]} and {name}, which are one file"
+            raise FileFormatError(f"{path} holds {both}; pack it again with different names")
+        taken[same] = name
 
 
 def _refuse_unsafe(path: Path, member: zipfile.ZipInfo) -> None:

@@ -63,12 +63,17 @@ def read_encoding(name: object, dataset: Any, frame: int) -> Encoding:
         slope = _number(values.get("RescaleSlope"), 1.0)
         intercept = _number(values.get("RescaleIntercept"), 0.0)
         bits, allocated = int(dataset.BitsStored), int(dataset.BitsAllocated)
+        high = int(dataset.get("HighBit", bits - 1))
         signed = int(dataset.PixelRepresentation) == 1
         inverted = _is_inverted(dataset, values)
     if not np.isfinite([slope, intercept]).all() or slope == 0:
         raise FileFormatError(f"{name} has the rescale slope {slope:g} and intercept {intercept:g}")
     if allocated not in (8, 16, 32) or not 1 <= bits <= allocated:
         raise FileFormatError(f"{name} stores {bits} of {allocated} bits; accepted are 8, 16 and 32")
+    if high != bits - 1:
+        raise FileFormatError(
+            f"{name} stores its {bits} bits up to bit {high} (HighBit); accepted is {bits - 1}: export it new"
+        )
     lowest = -(1 << (bits - 1)) if signed else 0
     return Encoding(slope, intercept, lowest, lowest + (1 << bits) - 1, inverted)
 

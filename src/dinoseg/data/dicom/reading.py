@@ -33,7 +33,9 @@ class DicomVolume(Volume):
     reference: SeriesReference
 
 
-def read_series(place: Path | str, *, series: str | None = None) -> DicomVolume:
+def read_series(
+    place: Path | str, *, series: str | None = None, files: Sequence[Path | str] = ()
+) -> DicomVolume:
     """Read a series of a folder or zip as a volume (1, D, H, W), slices sorted by their position.
 
     D runs along the normal of the slices (row direction × column direction), H counts rows, W columns.
@@ -44,6 +46,7 @@ def read_series(place: Path | str, *, series: str | None = None) -> DicomVolume:
     Args:
         place: a folder (with sub-folders), a zip, or one multi-frame file.
         series: UID of the series; needed where there are several.
+        files: read these files of the folder only.
 
     Raises:
         DinosegError: pydicom is not installed.
@@ -52,15 +55,15 @@ def read_series(place: Path | str, *, series: str | None = None) -> DicomVolume:
             volume: `stack_planes` lists the reasons.
     """
     place = Path(place)
-    with open_place(place) as entries:
+    with open_place(place, files=[Path(file) for file in files]) as entries:
         found = sort_headers(place, entries)
         uid = choose_series(place, found, series=series)
-        files = found.groups[uid]
-        stack = stack_series(series_name(place, uid), files)
+        headers = found.groups[uid]
+        stack = stack_series(series_name(place, uid), headers)
         pixels = _SeriesPixels(stack)
         with explaining(series_name(place, uid)):
-            array = pixels.load(files)
-    reference = build_reference(place, uid, files, stack, pixels.headers)
+            array = pixels.load(headers)
+    reference = build_reference(place, uid, headers, stack, pixels.headers)
     return DicomVolume(array[None], stack.geometry, place, _case_id(place), reference)
 
 

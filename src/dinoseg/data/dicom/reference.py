@@ -56,30 +56,33 @@ class SeriesReference:
     datasets: tuple[Any, ...] = field(repr=False)
 
 
-def read_reference(place: Path | str, *, series: str | None = None) -> SeriesReference:
+def read_reference(
+    place: Path | str, *, series: str | None = None, files: Sequence[Path | str] = ()
+) -> SeriesReference:
     """Read the headers of a series, so that labels can be put on its grid.
 
     Args:
         place: a folder or zip.
         series: UID of the series; needed where there are several.
+        files: look at these files of the folder only.
 
     Raises:
         FileFormatError: as for `read_series`, except for pixels.
         UsageError: several series and no choice, or no such series.
     """
     place = Path(place)
-    with open_place(place) as entries:
+    with open_place(place, files=[Path(file) for file in files]) as entries:
         found = sort_headers(place, entries)
         uid = choose_series(place, found, series=series)
-        files = found.groups[uid]
-        stack = stack_series(series_name(place, uid), files)
+        members = found.groups[uid]
+        stack = stack_series(series_name(place, uid), members)
         headers = {}
-        for file in files:
+        for file in members:
             dataset = read_dataset(file.entry)
             if dataset is None:
                 raise FileFormatError(f"{file.entry.path} changed while it was read")
             headers[file.entry.path] = slim_header(file.entry.path, dataset)
-    return build_reference(place, uid, files, stack, headers)
+    return build_reference(place, uid, members, stack, headers)
 
 
 def build_reference(

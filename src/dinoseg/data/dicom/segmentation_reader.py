@@ -76,10 +76,10 @@ def read_segmentation(
     path = Path(path)
     dataset = read_object(path, "SEG")
     with explaining(path):
-        reference = resolve_series(series, _referenced_series(dataset))
+        reference = resolve_series(series, referenced_series(dataset))
         _check_series(path, dataset, reference)
         reader = _Frames(path, dataset, reference, threshold)
-        classes = choose_names(path, "segment", _list_segments(dataset), names)
+        classes = choose_names(path, "segment", list_segments(dataset), names)
         array = reader.fill(classes)
     return NamedLabelVolume(array, reference.geometry, path, path.stem, name_ids(classes))
 
@@ -275,17 +275,19 @@ def _check_threshold(path: Path, kind: str, threshold: float | None) -> float | 
     return threshold
 
 
-def _list_segments(dataset: Any) -> dict[int, str]:
+def list_segments(dataset: Any) -> dict[int, str]:
+    """Number of each segment -> its label."""
     segments = {int(each.SegmentNumber): text(each, "SegmentLabel") for each in dataset.SegmentSequence}
     return {number: name for number, name in segments.items() if number != 0}  # LABELMAP may name 0
 
 
-def _referenced_series(dataset: Any) -> list[str]:
+def referenced_series(dataset: Any) -> list[str]:
+    """UIDs of the series that a SEG names; none where it names only a space."""
     return [text(each, "SeriesInstanceUID") for each in dataset.get("ReferencedSeriesSequence") or ()]
 
 
 def _check_series(path: Path, dataset: Any, reference: SeriesReference) -> None:
-    named = _referenced_series(dataset)
+    named = referenced_series(dataset)
     if named:
         if reference.uid not in named:
             raise LabelError(

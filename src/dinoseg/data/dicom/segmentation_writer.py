@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +18,9 @@ from dinoseg.data.dicom.headers import class_uid, count_frames, instance_uid, te
 from dinoseg.data.dicom.libraries import explaining, load_highdicom, load_pydicom, shorten
 from dinoseg.data.dicom.reference import SeriesReference
 from dinoseg.data.dicom.segmentation_reader import read_segmentation
-from dinoseg.data.volumes.geometry import CORNER_TOLERANCE, refuse_other_geometry
+from dinoseg.data.volumes.geometry import refuse_other_geometry
 from dinoseg.data.volumes.volume import LabelVolume
-from dinoseg.errors import DinosegError, LabelError, OutputError, UsageError
+from dinoseg.errors import DinosegError, LabelError, UsageError
 from dinoseg.outputs import atomic_path, refuse_existing
 from dinoseg.streams import ignoring_warnings
 
@@ -42,6 +42,9 @@ _COPIED = (
     "AccessionNumber",
     "ReferringPhysicianName",
 )
+# What else of an image is read while a SEG is made.
+_READ = ("SeriesNumber", "InstanceNumber", "SliceThickness", "SpacingBetweenSlices")
+_SEXES = ("M", "F", "O")
 
 
 @dataclass(frozen=True)
@@ -92,8 +95,9 @@ def write_segmentation(
         DinosegError: pydicom or highdicom is not installed.
         UsageError: another suffix, or a name that does not fit.
         LabelError: another grid, ids without a name, no class beside the background, or a series
-            whose identifiers were removed.
-        OutputError: the file exists, cannot be written, or does not read back as what was written.
+            whose identifiers were removed, whose headers do not parse, or whose segments do not read back
+            as what was written.
+        OutputError: the file exists or cannot be written.
     """
     path = Path(path)
     if path.suffix.lower() != SUFFIX:
@@ -107,11 +111,10 @@ def write_segmentation(
         label.geometry,
         image_name=reference.source,
         label_name=label.id,
-        tolerance=CORNER_TOLERANCE,
     )
     sources = _prepare_sources(reference)
     with atomic_path(path, overwrite=overwrite) as temporary:
-        with _building(path):
+        with _building(reference, sources):
             segmentation = _build(
                 sources,
                 _stack_frames(label, reference, segments),
@@ -127,16 +130,48 @@ def write_segmentation(
 
 
 @contextmanager
-def _building(path: Path) -> Iterator[None]:
-    """Hide what the libraries warn of; what they refuse becomes one line."""
+def _building(reference: SeriesReference, sources: Sequence[Any]) -> Iterator[None]:
+    """Hide what the libraries warn of; what they refuse in the headers of the series becomes one line."""
     try:
         with ignoring_warnings():
             yield
     except (DinosegError, OSError):
         raise
     except Exception as error:  # headers of the source that highdicom finds wrong, in many ways
-        reason = shorten(str(error))
-        raise OutputError(f"{path} could not be made a DICOM SEG ({reason}); write NIfTI instead") from error
+        culprits = _list_nonconformant(sources)
+        found = " and ".join(culprits) or "a header"
+        raise LabelError(
+            f"{reference.source} cannot become a DICOM SEG: it has {found}, not as the standard wants "
+            f"({shorten(str(error)) or type(error).__name__}); correct that element, or write NIfTI"
+        ) from error
+
+
+def _list_nonconformant(sources: Sequence[Any]) -> list[str]:
+    """Elements that a SEG copies and whose values do not parse, each with its value; every name once."""
+    found: dict[str, str] = {}
+    for source in sources:
+        for keyword in (*_COPIED, *_READ):
+            try:
+                value = text(source, keyword)
+            except (ValueError, TypeError):  # pydicom converts a value when it is asked for
+                found.setdefault(keyword, f"a {keyword}")
+                continue
+            if value and keyword not in found and not _parses(keyword, value):
+                found[keyword] = f"the {keyword} {value!r}"
+    return list(found.values())
+
+
+def _parses(keyword: str, value: str) -> bool:
+    if keyword == "PatientSex":
+        return value in _SEXES
+    values, kind = load_pydicom("pydicom.valuerep"), load_pydicom("pydicom.datadict").dictionary_VR(keyword)
+    parse = {"DA": values.DA, "TM": values.TM, "IS": values.IS, "DS": values.DSfloat}.get(kind, str)
+    try:
+        with ignoring_warnings():
+            parse(value)
+    except (ValueError, TypeError, OverflowError):
+        return False
+    return True
 
 
 def _refuse_names(classes: Mapping[int, str]) -> None:
@@ -185,6 +220,9 @@ def _complete(reference: SeriesReference, dataset: Any) -> Any:
         for keyword in _COPIED:
             if keyword not in source:
                 setattr(source, keyword, "")
+        if not text(source, "SliceThickness"):
+            # What a scanner leaves out is measured: the distance between slices.
+            source.SliceThickness = f"{reference.geometry.spacing[0]:.10g}"
         if "SpecificCharacterSet" in source and not source.SpecificCharacterSet:
             del source.SpecificCharacterSet  # empty means ASCII, but highdicom wants a name
     missing = [word for word in (*_NEEDED, "SOPInstanceUID", "SOPClassUID") if not text(source, word)]
@@ -266,7 +304,9 @@ def _describe_segment(number: int, name: str, algorithm: Any) -> Any:
 
 def _series_number(source: Any) -> int:
     # Beside the series it was made from: viewers sort by this number.
-    return int(source.get("SeriesNumber") or 0) + 1000
+    with suppress(ValueError, TypeError):
+        return int(source.get("SeriesNumber") or 0) + 1000
+    return 1000
 
 
 def _check_written(
@@ -284,4 +324,4 @@ def _check_written(
     if not all(
         np.array_equal(ids[ours], theirs) for ours, theirs in zip(back.array, label.array, strict=True)
     ):
-        raise OutputError(f"{path} was not written: read back, its voxels are not those of {label.id}")
+        raise LabelError(f"{path} was not written: read back, its voxels are not those of {label.id}")

@@ -120,6 +120,48 @@ def survey_series(place: Path | str) -> SeriesSurvey:
     return SeriesSurvey(series, found.ignored, found.damaged)
 
 
+@dataclass(frozen=True)
+class GivenSeries:
+    """A series of which the files were given one by one.
+
+    Attributes:
+        files: of one folder, at least two, sorted; objects that are no images lie among them.
+        alone: whether no other series of that folder was given.
+        uid: Series Instance UID; see `Series`.
+    """
+
+    files: tuple[Path, ...]
+    alone: bool
+    uid: str
+
+    @property
+    def folder(self) -> Path:
+        """Where the files lie."""
+        return self.files[0].parent
+
+
+def group_files(paths: Sequence[Path]) -> tuple[GivenSeries, ...]:
+    """The series among files that were given one by one: those of one folder with one Series Instance UID.
+
+    Files that cannot be read, and a single file of a series, are in no group.
+
+    Raises:
+        DinosegError: pydicom is not installed.
+    """
+    groups: list[GivenSeries] = []
+    for folder in dict.fromkeys(path.parent for path in paths):
+        entries = [Entry(path, path.stat().st_size) for path in paths if path.parent == folder]
+        found = sort_headers(folder, entries)
+        images = {uid: files for uid, files in found.groups.items() if files[0].modality not in NOT_IMAGES}
+        # A segmentation that lies among the slices is passed over, as it is in a folder.
+        others = [file for uid, files in found.groups.items() if uid not in images for file in files]
+        for uid, headers in images.items():
+            members = [file.entry.place for file in (*headers, *others)]
+            if len(members) > 1:
+                groups.append(GivenSeries(tuple(sorted(members)), len(images) == 1, uid))
+    return tuple(groups)
+
+
 def sort_headers(place: Path, entries: Sequence[Entry]) -> SortedHeaders:
     """Read the headers of all files and sort them by series.
 

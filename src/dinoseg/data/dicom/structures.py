@@ -65,12 +65,10 @@ def read_structures(
     path = Path(path)
     dataset = read_object(path, "RTSTRUCT")
     with explaining(path):
-        uids = _referenced_series(dataset)
+        uids = structured_series(dataset)
         reference = resolve_series(series, uids)
         _check_series(path, uids, reference, dataset)
-        listed = dataset.get("StructureSetROISequence") or ()
-        found = {int(each.ROINumber): text(each, "ROIName") for each in listed}
-        chosen = choose_names(path, "structure", found, names)
+        chosen = choose_names(path, "structure", list_structures(dataset), names)
         array = _fill(path, dataset, reference, chosen)
     classes = name_ids(chosen)
     return NamedLabelVolume(array, reference.geometry, path, path.stem, classes)
@@ -162,7 +160,14 @@ def _check_named_slice(path: Path, name: str, contour: Any, depth: int, depths: 
         )
 
 
-def _referenced_series(dataset: Any) -> list[str]:
+def list_structures(dataset: Any) -> dict[int, str]:
+    """Number of each structure -> its name."""
+    listed = dataset.get("StructureSetROISequence") or ()
+    return {int(each.ROINumber): text(each, "ROIName") for each in listed}
+
+
+def structured_series(dataset: Any) -> list[str]:
+    """UIDs of the series that an RTSTRUCT names; none where it names only a space."""
     return [
         text(series, "SeriesInstanceUID")
         for frame in dataset.get("ReferencedFrameOfReferenceSequence") or ()

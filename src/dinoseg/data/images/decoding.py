@@ -1,15 +1,14 @@
-"""From a file to upright pixels as stored; every failure becomes one line that names file and reason.
+"""Opening a file with Pillow; every failure becomes one line that names file and reason.
 
-Pillow decodes, tifffile takes the TIFF files that Pillow cannot read or would silently cut to
-8 bits (16-bit colour, floats of other widths). What a file is, its first bytes say; its
-extension is not trusted.
+What a file is, its first bytes say; its extension is not trusted.
 """
 
 from __future__ import annotations
 
 import errno
+import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,8 +27,8 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 _ORIENTATION = 0x0112
 _TIFF_WIDTH = 256
 _TIFF_HEIGHT = 257
-_TIFF_BITS = 258
-_TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+_PNG_METADATA = frozenset({b"eXIf", b"tEXt", b"zTXt", b"iTXt"})  # where a PNG may say how it is turned
 _FOREIGN_MAGIC = {
     b"GIF8": "a GIF image",
     b"RIFF": "a WebP or other RIFF file",
@@ -39,34 +38,6 @@ _FOREIGN_MAGIC = {
     b"\x89HDF": "an HDF5 file",
     b"<": "text (HTML, XML or SVG)",
 }
-
-# Makes an array of a loaded image; the second argument is how the file packs its pixels ("L;4").
-Convert = Callable[[PillowImage.Image, str], NDArray[Any]]
-
-
-def decode(path: Path, convert: Convert) -> NDArray[Any]:
-    """Read the pixels of `path`, turned upright by its EXIF orientation.
-
-    A damaged EXIF block counts as no orientation, as in the viewers that people draw masks with.
-
-    Args:
-        path: a PNG, JPEG, TIFF or BMP file with one page.
-        convert: makes an array of a loaded Pillow image of any mode and its packing.
-
-    Returns:
-        (H, W) or (H, W, C) in the dtype of the file.
-
-    Raises:
-        FileFormatError: missing, empty, truncated, not an image, several pages, or too many pixels.
-    """
-    with reading(path):
-        if is_foreign_tiff(path):
-            return _decode_tiff(path)
-        with open_image(path) as image:
-            _refuse_pages(path, image)
-            packing = _packing(image)
-            image.load()
-            return upright(convert(image, packing), orientation(image))
 
 
 @contextmanager
@@ -99,36 +70,17 @@ def open_image(path: Path) -> Iterator[PillowImage.Image]:
 
 
 def orientation(image: PillowImage.Image) -> int:
-    """EXIF orientation 1 to 8; 1 where there is none, or the block is damaged."""
+    """EXIF orientation 1 to 8; 1 where there is none, or the block is damaged.
+
+    A damaged EXIF block counts as none, as in the viewers that people draw masks with.
+    """
     try:
+        if image.format == "PNG" and not _has_metadata(image):
+            return 1  # Pillow would decode the whole file to learn that
         value = image.getexif().get(_ORIENTATION, 1)
     except Exception:  # a damaged EXIF block says nothing about the pixels
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
-
-
-def is_foreign_tiff(path: Path) -> bool:
-    """Whether `path` is a TIFF that Pillow cannot read, or would cut from 16 bits to 8."""
-    with path.open("rb") as file:
-        if file.read(4) not in _TIFF_MAGIC:
-            return False
-    try:
-        with open_image(path) as image:
-            bits = image.tag_v2.get(_TIFF_BITS, (8,))  # type: ignore[attr-defined]
-            return bool(image.mode not in ("I;16", "I;16B", "I", "F") and max(bits) > 8)
-    except UnidentifiedImageError:
-        return True
-
-
-def tiff_header(path: Path) -> tuple[tuple[int, int], str]:
-    """(Height, width) and the NumPy type of a TIFF that only tifffile reads."""
-    import tifffile  # here and below: most images are no TIFF
-
-    with tifffile.TiffFile(path) as file:
-        page = file.pages[0]
-        height, width = int(page.imagelength), int(page.imagewidth)
-        turned = _tiff_orientation(page) >= 5
-        return ((width, height) if turned else (height, width)), str(page.dtype)
 
 
 def header_size(image: PillowImage.Image) -> tuple[int, int]:
@@ -138,33 +90,6 @@ def header_size(image: PillowImage.Image) -> tuple[int, int]:
         tags = image.tag_v2  # type: ignore[attr-defined]
         width, height = int(tags[_TIFF_WIDTH]), int(tags[_TIFF_HEIGHT])
     return (width, height) if orientation(image) >= 5 else (height, width)
-
-
-def _packing(image: PillowImage.Image) -> str:
-    tiles = getattr(image, "tile", None)
-    arguments = tiles[0][3] if tiles else ""
-    return str(arguments[0] if isinstance(arguments, tuple) else arguments)
-
-
-def _decode_tiff(path: Path) -> NDArray[Any]:
-    import tifffile
-
-    with tifffile.TiffFile(path) as file:
-        if len(file.pages) > 1:
-            raise FileFormatError(f"{path} holds {len(file.pages)} pages; save each one as its own file")
-        page = file.pages[0]
-        pixels = int(page.imagelength) * int(page.imagewidth)
-        if pixels > (PillowImage.MAX_IMAGE_PIXELS or pixels):
-            raise PillowImage.DecompressionBombError
-        array = page.asarray()
-        if array.ndim == 3 and page.axes.startswith("S"):
-            array = array.transpose(1, 2, 0)  # (C, H, W) -> (H, W, C)
-        return upright(array, _tiff_orientation(page))
-
-
-def _tiff_orientation(page: Any) -> int:
-    tag = page.tags.get("Orientation")
-    return int(tag.value) if tag else 1
 
 
 def upright(array: NDArray[Any], turned: int) -> NDArray[Any]:
@@ -191,7 +116,24 @@ def _refuse_non_file(path: Path) -> None:
         raise FileFormatError(f"{path} is empty (0 bytes); copy it again from its source")
 
 
-def _refuse_pages(path: Path, image: PillowImage.Image) -> None:
+def _has_metadata(image: Any) -> bool:
+    file = image.fp
+    if file is None:  # the file was read to its end
+        return True
+    place = file.tell()
+    try:
+        file.seek(len(_PNG_MAGIC))
+        while len(head := file.read(8)) == 8:
+            if head[4:] in _PNG_METADATA:
+                return True
+            file.seek(int.from_bytes(head[:4], "big") + 4, os.SEEK_CUR)  # the content and its check sum
+        return False
+    finally:
+        file.seek(place)
+
+
+def refuse_pages(path: Path, image: PillowImage.Image) -> None:
+    """Raise a FileFormatError if an opened image has more than one page or frame."""
     pages = getattr(image, "n_frames", 1)
     if pages > 1 and image.format != "MPO":  # the other pictures of an MPO are previews
         raise FileFormatError(f"{path} holds {pages} pages or frames; save each one as its own file")

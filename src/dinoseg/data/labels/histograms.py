@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dinoseg.data.images import image_info, read_label
-from dinoseg.data.memory import FileMemory
+from dinoseg.data.images import PaletteReading, image_info, read_label, read_palette
 from dinoseg.data.volumes import read_label as read_label_volume
 from dinoseg.data.volumes import volume_suffix
+from dinoseg.data.volumes.linked import LinkedVolume
 from dinoseg.errors import LabelError
-from dinoseg.progress import Progress, Silent
 
 _GREY = 0x010101
+_MOST_EXAMINED = 64  # masks of more values are no classes anyway
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,14 @@ class MaskValues:
 
     Attributes:
         path: the file.
-        pixels: raw value -> number of pixels; colours are 0xRRGGBB.
+        pixels: raw value -> number of pixels; colours are 0xRRGGBB, palette files give indices.
         colour: the three channels differ somewhere.
-        lossy: a JPEG, whose values are only near what was drawn.
+        lossy: compressed as JPEG, so that values are only near what was drawn.
         volume: a label volume.
+        palette: index -> 0xRRGGBB for the indices of a palette file, None where the palette ends before
+            it; None for other files.
+        solid: the values that are no noise: those of a grey mask that holds two, or that fill a square
+            of 3×3 pixels somewhere (noise and the rims of scaled masks don't), in one of up to 64.
     """
 
     path: Path
@@ -37,6 +41,29 @@ class MaskValues:
     colour: bool
     lossy: bool
     volume: bool = False
+    palette: Mapping[int, int | None] | None = None
+    solid: frozenset[int] = frozenset()
+
+    def in_colours(self) -> MaskValues:
+        """The values of a palette file as the colours of its palette, grey where all of them are.
+
+        Raises:
+            LabelError: an index has no colour.
+        """
+        if self.palette is None:
+            return self
+        colours: dict[int, int] = {}
+        for index, count in self.pixels.items():
+            colour = self.palette.get(index, 0)
+            if colour is None:
+                raise LabelError(f"{self.path}: the palette index {index} has no colour; save the mask again")
+            colours[colour] = colours.get(colour, 0) + count
+        if any(colour % _GREY for colour in colours):
+            pixels = dict(sorted(colours.items()))
+            return replace(self, pixels=pixels, colour=True, palette=None, solid=frozenset())
+        solid = frozenset((self.palette[index] or 0) & 0xFF for index in self.solid)
+        grey = {colour & 0xFF: count for colour, count in sorted(colours.items())}
+        return replace(self, pixels=grey, palette=None, solid=solid)
 
     def counts(self, *, colour: bool) -> Mapping[int, int]:
         """The counts with the values as colours (a grey g is 0xgggggg) or as grey (the green of a colour)."""
@@ -59,11 +86,13 @@ class LabelHistogram:
         pixels: raw value -> number of pixels in all masks; 0xRRGGBB where `colour`.
         masks: the values of each mask, in the order given.
         colour: at least one mask is in colour.
+        palette: how palette files are read.
     """
 
     pixels: Mapping[int, int]
     masks: tuple[MaskValues, ...] = field(repr=False)
     colour: bool
+    palette: PaletteReading = "indices"
 
     @property
     def lossy(self) -> tuple[Path, ...]:
@@ -76,54 +105,72 @@ class LabelHistogram:
         return any(mask.volume for mask in self.masks)
 
 
-def scan_labels(paths: Sequence[Path], progress: Progress | None = None) -> LabelHistogram:
-    """Count the values of all masks.
-
-    Raises:
-        FileFormatError: a mask cannot be read.
-        LabelError: a label volume with values that are no ids.
-    """
-    steps = (progress or Silent()).track(paths, total=len(paths), label="Reading masks")
-    with FileMemory("mask values 1", read_values, pack=_pack, unpack=_unpack) as memory:
-        # Of a label volume the file may be a header, which stays the same when the voxels change.
-        found = [read_values(path) if volume_suffix(path) else memory.find(path) for path in steps]
-    return merge_values(found)
-
-
-def read_values(path: Path) -> MaskValues:
-    """Count the values of one mask.
+def read_values(path: Path, series: LinkedVolume | None = None) -> MaskValues:
+    """Count the values of one mask; of a DICOM label on `series`, its class ids.
 
     Raises:
         FileFormatError: it cannot be read.
         LabelError: a label volume with values that are no ids.
     """
-    if volume_suffix(path):
-        counts = count_values(read_label_volume(path).array)
+    if series is not None or volume_suffix(path):
+        raw_label = read_label_volume(path) if series is None else series.read_label(path)
+        counts = count_values(raw_label.array)
         return MaskValues(path, counts, colour=False, lossy=False, volume=True)
     raw = read_label(path)
     colour = is_colour(raw)
-    counts = count_values(flatten_mask(raw, colour=colour, name=str(path)))
-    return MaskValues(path, counts, colour, image_info(path).format == "JPEG")
+    values = flatten_mask(raw, colour=colour, name=str(path))
+    counts = count_values(values)
+    info = image_info(path)
+    return MaskValues(
+        path,
+        counts,
+        colour,
+        info.lossy,
+        palette=read_palette(path) if info.mode == "P" else None,
+        solid=frozenset() if colour else _find_classes(values, counts),
+    )
 
 
-def merge_values(masks: Sequence[MaskValues]) -> LabelHistogram:
-    """Add up the values of all masks."""
+def _find_classes(values: NDArray[Any], counts: Mapping[int, int]) -> frozenset[int]:
+    if len(counts) <= 2:
+        return frozenset(counts)
+    return find_solid(values) if len(counts) <= _MOST_EXAMINED else frozenset()
+
+
+def merge_values(masks: Sequence[MaskValues], palette: PaletteReading = "indices") -> LabelHistogram:
+    """Add up the values of all masks.
+
+    Raises:
+        LabelError: palette files are to be read by colours, and an index has none.
+    """
+    if palette == "colours":
+        masks = [mask.in_colours() for mask in masks]
     # A JPEG in colour is a grey mask whose chroma is off by rounding; it is thresholded as grey.
     colour = any(mask.colour and not mask.lossy for mask in masks)
     total: dict[int, int] = {}
     for mask in masks:
         for value, count in mask.counts(colour=colour).items():
             total[value] = total.get(value, 0) + count
-    return LabelHistogram(dict(sorted(total.items())), tuple(masks), colour)
+    return LabelHistogram(dict(sorted(total.items())), tuple(masks), colour, palette)
 
 
-def _pack(values: MaskValues) -> list[Any]:
-    return [list(values.pixels.items()), values.colour, values.lossy]
+def pack_values(values: MaskValues) -> list[Any]:
+    """The values of a mask image as plain JSON; `unpack_values` undoes it."""
+    palette = None if values.palette is None else list(values.palette.items())
+    return [list(values.pixels.items()), values.colour, values.lossy, palette, sorted(values.solid)]
 
 
-def _unpack(path: Path, packed: Any) -> MaskValues:
-    pixels, colour, lossy = packed
-    return MaskValues(path, {int(value): int(count) for value, count in pixels}, bool(colour), bool(lossy))
+def unpack_values(path: Path, packed: Any) -> MaskValues:
+    """What `pack_values` made of the mask `path`."""
+    pixels, colour, lossy, palette, solid = packed
+    return MaskValues(
+        path,
+        {int(value): int(count) for value, count in pixels},
+        bool(colour),
+        bool(lossy),
+        palette=None if palette is None else {int(index): shown for index, shown in palette},
+        solid=frozenset(int(value) for value in solid),
+    )
 
 
 def is_colour(raw: NDArray[Any]) -> bool:
@@ -152,6 +199,17 @@ def flatten_mask(raw: NDArray[Any], *, colour: bool, name: str) -> NDArray[Any]:
     if wide.ndim == 2:
         return wide * _GREY
     return wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]  # (H, W, 3) -> (H, W)
+
+
+def find_solid(values: NDArray[Any]) -> frozenset[int]:
+    """The values of a mask (H, W) that fill a square of 3×3 pixels somewhere."""
+    if min(values.shape) < 3:
+        return frozenset()
+    rows = values[:, 1:-1]
+    rows = (rows == values[:, :-2]) & (rows == values[:, 2:])
+    inner = values[1:-1, 1:-1]
+    even = rows[1:-1] & rows[:-2] & rows[2:] & (inner == values[:-2, 1:-1]) & (inner == values[2:, 1:-1])
+    return frozenset(np.unique(inner[even]).tolist())
 
 
 def count_values(values: NDArray[Any]) -> dict[int, int]:

@@ -1,19 +1,6 @@
-"""From the values that people store in masks to class ids, without guessing silently.
+"""`LabelMapping`: how the values that people store in masks become class ids.
 
-The values of all masks decide together, in this order:
-
-    declared in dataset.yaml                      as declared
-    JPEG masks, nearly all pixels near 0 or 255   128 and above is class 1 ("threshold", with a note)
-    colours, up to 16                             black is 0, the others sorted by red, green, blue
-    0 and one of 1, 255, 65535 in each file       anything but 0 is class 1 ("binary")
-    0..K-1 without a hole (K up to 64)            the values are the class ids ("ids")
-    up to 16 other values                         0 is 0, the others sorted ("sorted", with a note)
-
-Anything else is a `LabelError` that shows the values and the lines for dataset.yaml.
-0 (or black) is always the background, even where no mask holds it.
-
-The values of label volumes are class ids already: they are kept ("ids", up to 63, holes allowed), but
-for 0 and 255, which are "binary" as above. What nobody decided ("ignore") is declared, never inferred.
+How a mapping is found where nothing is declared: see `inference`.
 """
 
 from __future__ import annotations
@@ -27,36 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinoseg.data.case import IGNORE_ID, LabelMap
-from dinoseg.data.images import read_label
-from dinoseg.data.labels.histograms import (
-    LabelHistogram,
-    MaskValues,
-    count_values,
-    flatten_mask,
-    is_colour,
-    scan_labels,
-)
+from dinoseg.data.images import PaletteReading, read_label
+from dinoseg.data.labels.histograms import count_values, flatten_mask, is_colour
+from dinoseg.data.labels.parts import MaskPart, join_parts
 from dinoseg.data.volumes import LabelVolume, volume_suffix
 from dinoseg.data.volumes import read_label as read_label_volume
+from dinoseg.data.volumes.linked import LinkedVolume
 from dinoseg.errors import LabelError
 
-__all__ = [
-    "LabelHistogram",
-    "LabelMapping",
-    "format_value",
-    "format_values",
-    "infer_mapping",
-    "keep_ids",
-    "name_classes",
-    "scan_labels",
-]
-
 MappingKind = Literal["declared", "threshold", "colours", "binary", "ids", "sorted", "unknown"]
-
-MAX_SORTED_VALUES = 16
-MAX_INFERRED_IDS = 64
-_BINARY_VALUES = frozenset({0, 1, 255, 65535})
-_JPEG_NOISE = 32
 
 
 @dataclass(frozen=True)
@@ -65,13 +31,15 @@ class LabelMapping:
 
     Attributes:
         table: raw value -> class id; colours are 0xRRGGBB. Empty for a threshold and for "unknown".
-        kind: how the mapping was found, see the head of this file. "unknown" maps nothing: the
-            masks have not been scanned.
+        kind: how the mapping was found, see `inference`. "unknown" maps nothing: the masks have not
+            been scanned.
         colour: the raw values are colours.
         threshold: the lowest grey value of class 1, where a threshold decides instead of the table.
         note: one line that a person should see, or "".
-        ignore: the raw value of what nobody decided, which becomes `IGNORE_ID`; None where there is none.
-            It stands in `table` as well.
+        ignore: the raw values of what nobody decided, which become `IGNORE_ID`; None where there are none.
+            They stand in `table` as well.
+        palette: how palette files are read.
+        parts: the first mask of an image -> all its masks, where several are joined.
     """
 
     table: Mapping[int, int] = field(default_factory=dict)
@@ -79,25 +47,46 @@ class LabelMapping:
     colour: bool = False
     threshold: int | None = None
     note: str = ""
-    ignore: int | None = None
+    ignore: tuple[int, ...] | None = None
+    palette: PaletteReading = "indices"
+    parts: Mapping[Path, tuple[MaskPart, ...]] = field(default_factory=dict, repr=False)
 
     @property
     def class_count(self) -> int:
         """Number of classes with the background; every id is below it."""
-        return max((*(id_ for raw, id_ in self.table.items() if raw != self.ignore), 1)) + 1
+        ids = [id_ for raw, id_ in self.table.items() if not self.ignores(raw)]
+        joined = [part.class_id or 0 for parts in self.parts.values() for part in parts]
+        return max((*(joined if any(joined) else ids), 1)) + 1
 
-    def read(self, path: Path | str) -> NDArray[np.uint8]:
+    def ignores(self, value: int) -> bool:
+        """Whether a raw value is that of what nobody decided."""
+        return self.ignore is not None and value in self.ignore
+
+    def read(self, path: Path | str, series: LinkedVolume | None = None) -> NDArray[np.uint8]:
         """Class ids of a mask (H, W), or of a label volume (D, H, W) in the orientation of its file.
+
+        Of an image with several masks, `path` is the first and the result is all of them joined.
+
+        Args:
+            path: the mask.
+            series: that it was drawn on, where it is a DICOM SEG or RTSTRUCT.
 
         Raises:
             FileFormatError: it cannot be read.
-            LabelError: a value without a class.
+            LabelError: a value without a class, or masks of one image that cannot be joined.
         """
         path = Path(path)
-        if volume_suffix(path):
-            ids: NDArray[np.uint8] = self.apply_volume(read_label_volume(path)).array
+        if series is not None or volume_suffix(path):
+            raw = read_label_volume(path) if series is None else series.read_label(path)
+            ids: NDArray[np.uint8] = self.apply_volume(raw).array
             return ids
-        return self.apply(read_label(path), name=str(path)).array
+        parts = self.parts.get(path)
+        if parts is None:
+            return self._read_one(path)
+        return join_parts(parts, [self._read_one(part.path) for part in parts])
+
+    def _read_one(self, path: Path) -> NDArray[np.uint8]:
+        return self.apply(read_label(path, palette=self.palette), name=str(path)).array
 
     def apply_volume(self, raw: LabelVolume) -> LabelVolume:
         """Turn a label volume as it is stored into class ids, uint8.
@@ -122,7 +111,7 @@ class LabelMapping:
         """Whether a raw value is that of a class besides the background."""
         if self.threshold is not None:
             return value >= self.threshold
-        return value != self.ignore and self.table.get(value, 0) > 0
+        return not self.ignores(value) and self.table.get(value, 0) > 0
 
     def apply(self, raw: NDArray[Any], *, name: str = "the mask") -> LabelMap:
         """Turn a mask as `read_label` returns it into class ids (H, W).
@@ -145,7 +134,7 @@ class LabelMapping:
         if self.kind == "binary":
             return "0 -> 0, anything else -> 1"
         pairs = [
-            f"{format_value(raw, colour=self.colour)} -> {'ignored' if raw == self.ignore else id_}"
+            f"{format_value(raw, colour=self.colour)} -> {'ignored' if self.ignores(raw) else id_}"
             for raw, id_ in sorted(self.table.items())
         ]
         return ", ".join(pairs) or "not known"
@@ -172,35 +161,6 @@ class LabelMapping:
         return np.take(table, values)
 
 
-def infer_mapping(histogram: LabelHistogram, *, class_count: int | None = None) -> LabelMapping:
-    """Decide how mask values become class ids, by the table at the head of this file.
-
-    Args:
-        histogram: the values of all masks.
-        class_count: number of declared classes; then values below it are ids even where some
-            are absent.
-
-    Raises:
-        LabelError: the values allow no safe reading; it shows them and the lines for dataset.yaml.
-    """
-    values = sorted(histogram.pixels)
-    if not values:
-        raise LabelError("there is no mask to read classes from")
-    if histogram.lossy:
-        return _map_lossy(histogram)
-    if values[0] < 0:
-        raise LabelError(_explain_values(histogram))
-    if histogram.volumes and not _is_white(histogram):
-        return _keep_volume_ids(histogram)
-    if not histogram.colour and class_count in (None, 2) and _is_binary(histogram):
-        return LabelMapping({value: int(value > 0) for value in sorted(_BINARY_VALUES)}, "binary")
-    if not histogram.colour and _are_ids(values, class_count):
-        return keep_ids(max(values[-1] + 1, class_count or 0))
-    if len(values) <= MAX_SORTED_VALUES:
-        return _map_sorted(values, colour=histogram.colour)
-    raise LabelError(_explain_values(histogram))
-
-
 def keep_ids(count: int, *, kind: MappingKind = "ids") -> LabelMapping:
     """The mapping under which the values 0 to `count` - 1 are class ids."""
     return LabelMapping({value: value for value in range(count)}, kind)
@@ -225,75 +185,3 @@ def format_values(values: Sequence[int], *, colour: bool) -> str:
 def format_value(value: int, *, colour: bool) -> str:
     """A grey value as a number, a colour as #rrggbb."""
     return f"#{value:06x}" if colour else str(value)
-
-
-def _map_lossy(histogram: LabelHistogram) -> LabelMapping:
-    lossy = [mask for mask in histogram.masks if mask.lossy]
-    share = _share_between(lossy)
-    masks = f"{len(lossy)} masks are JPEG (e.g. {lossy[0].path})"
-    if share > 0.05:
-        raise LabelError(
-            f"{masks} and {share:.0%} of their pixels are neither near 0 nor near 255; "
-            "JPEG cannot hold classes: save the masks as PNG"
-        )
-    exact = [mask for mask in histogram.masks if not mask.lossy]
-    if any(value not in (0, 255) for mask in exact for value in mask.counts(colour=False)):
-        raise LabelError(f"{masks} and others hold values besides 0 and 255; save all masks as PNG")
-    note = f"{masks}: values from 128 up are taken as class 1; PNG would be exact"
-    return LabelMapping(kind="threshold", threshold=128, note=note)
-
-
-def _share_between(masks: Sequence[MaskValues]) -> float:
-    counts = [item for mask in masks for item in mask.counts(colour=False).items()]
-    between = sum(count for value, count in counts if _JPEG_NOISE < value < 255 - _JPEG_NOISE)
-    return between / max(sum(count for _, count in counts), 1)
-
-
-def _map_sorted(values: list[int], *, colour: bool) -> LabelMapping:
-    table = {0: 0, **{value: id_ for id_, value in enumerate([v for v in values if v], start=1)}}
-    kind: MappingKind = "colours" if colour else "sorted"
-    described = LabelMapping(table, kind, colour=colour).describe()
-    note = f"mask values become classes in sorted order: {described}; declare others in dataset.yaml"
-    return LabelMapping(table, kind, colour=colour, note=note)
-
-
-def _is_binary(histogram: LabelHistogram) -> bool:
-    # 1 and 255 in one file are two things (often a class and "ignore"); in two files they are one.
-    return set(histogram.pixels) <= _BINARY_VALUES and all(
-        len(set(mask.pixels) - {0}) <= 1 for mask in histogram.masks
-    )
-
-
-def _is_white(histogram: LabelHistogram) -> bool:
-    return set(histogram.pixels) == {0, 255}
-
-
-def _keep_volume_ids(histogram: LabelHistogram) -> LabelMapping:
-    values = sorted(histogram.pixels)
-    if values[-1] >= MAX_INFERRED_IDS:
-        raise LabelError(_explain_values(histogram))
-    mapping = keep_ids(max(values[-1] + 1, 2))
-    absent = sorted(set(mapping.table) - set(values) - {0})
-    if not absent:
-        return mapping
-    note = f"no label holds {format_values(absent, colour=False)}; every value is taken as its class id"
-    return replace(mapping, note=f"{note}: declare the classes in dataset.yaml if that is wrong")
-
-
-def _are_ids(values: list[int], class_count: int | None) -> bool:
-    if class_count is not None and values[-1] < class_count:
-        return True
-    contiguous = set(values) | {0} == set(range(values[-1] + 1))
-    return contiguous and values[-1] < MAX_INFERRED_IDS
-
-
-def _explain_values(histogram: LabelHistogram) -> str:
-    values = sorted(histogram.pixels)
-    example = max(histogram.masks, key=lambda mask: len(mask.pixels)).path
-    shown = format_values(values, colour=histogram.colour)
-    last = format_value(values[-1], colour=histogram.colour)
-    last = f'"{last}"' if histogram.colour else last
-    return (
-        f"the masks hold {shown}, e.g. {example}; are they interpolated or pictures? Save class ids as "
-        f"PNG, or declare in dataset.yaml every value, `values: {{0: 0, {last}: 1}}`, or `threshold: 128`"
-    )

@@ -16,23 +16,21 @@ Anything that cannot be paired without guessing is an error that names the files
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from dinoseg.data.cases.files import CaseFiles, shorten
+from dinoseg.data.cases.files import CaseFiles, shorten, stem_of
 from dinoseg.data.labels.declarations import FILE_NAME, Declaration
-from dinoseg.data.labels.histograms import LabelHistogram
-from dinoseg.data.labels.mapping import (
-    LabelMapping,
-    format_values,
-    infer_mapping,
-    keep_ids,
-    name_classes,
-    scan_labels,
-)
+from dinoseg.data.labels.histograms import LabelHistogram, MaskValues, merge_values
+from dinoseg.data.labels.inference import infer_mapping, read_masks
+from dinoseg.data.labels.mapping import LabelMapping, format_values, keep_ids, name_classes
+from dinoseg.data.labels.palettes import choose_palette_reading
+from dinoseg.data.labels.parts import MaskPart
+from dinoseg.data.layouts.doubts import find_covering, find_turned
+from dinoseg.data.layouts.remarks import Remark
 from dinoseg.data.layouts.surveys import Survey, survey_data
 from dinoseg.errors import LabelError, LayoutError, SplitError
-from dinoseg.progress import Progress
+from dinoseg.progress import Progress, Silent
 from dinoseg.streams import keeping_filters
 
 __all__ = ["CaseFiles", "Dataset", "open_dataset"]
@@ -49,9 +47,11 @@ class Dataset:
         labels: mask value -> class id.
         layout: the recognised layout in words.
         empty: ids of the cases whose mask is all background, as far as masks were scanned.
+        undecided: ids of the cases whose mask has no pixel but what is ignored.
         channel_names: what the channels of volumes are, where dataset.json says so.
         regions: name -> class ids whose union it is, where dataset.yaml or dataset.json says so; a
             model learns the classes themselves.
+        remarks: what is there and not used, and what may mean something else than it seems to.
     """
 
     root: Path
@@ -62,6 +62,8 @@ class Dataset:
     empty: frozenset[str] = field(default=frozenset(), repr=False)
     channel_names: tuple[str, ...] = ()
     regions: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    undecided: frozenset[str] = field(default=frozenset(), repr=False)
+    remarks: tuple[Remark, ...] = field(default=(), repr=False)
 
     @property
     def is_volumes(self) -> bool:
@@ -98,7 +100,7 @@ def open_dataset(
             one declared in dataset.yaml, or of the kind "unknown". Label volumes whose classes are
             declared or given are not scanned either: that takes minutes and would tell nothing new.
         labels: the mapping to use instead of inferring one, e.g. that of a trained model.
-        progress: shows the reading of masks.
+        progress: shows the reading of masks, and is told what of the folder is not used or doubtful.
 
     Raises:
         LayoutError: no known layout, an unreadable folder, or files that cannot be paired.
@@ -110,9 +112,36 @@ def open_dataset(
     refuse_problems(survey)
     known = labels or declared_mapping(survey)
     scan = scan_labels and not (known and survey.is_volumes)
-    histogram = _scan(survey.cases, progress) if scan else None
+    histogram = None
+    if scan:
+        paths = [path for case in survey.cases for path in case.labels]
+        histogram = count_labels(survey.declaration, read_masks(paths, progress), known)
     mapping = choose_mapping(survey.declaration, histogram, known)
-    return make_dataset(survey, mapping, histogram)
+    dataset = make_dataset(survey, mapping, histogram)
+    for remark in dataset.remarks:
+        if remark.matters:
+            (progress or Silent()).note(remark.message)
+    return dataset
+
+
+def count_labels(
+    declaration: Declaration, masks: Sequence[MaskValues], known: LabelMapping | None
+) -> LabelHistogram:
+    """The values of all masks together, palette files read as declared or as fits them.
+
+    Raises:
+        LabelError: palettes that allow no safe reading.
+    """
+    if declaration.palette:
+        return merge_values(masks, declaration.palette)
+    if known and (known.colour or known.threshold is not None):
+        return merge_values(masks, "colours")
+    return merge_values(masks, choose_palette_reading(masks, numbers=known is not None))
+
+
+def is_ct(dataset: Dataset) -> bool:
+    """Whether the (first) channel of the volumes is said to be CT, in Hounsfield units."""
+    return any(name.strip().lower() == "ct" for name in dataset.channel_names[:1])
 
 
 def make_dataset(survey: Survey, mapping: LabelMapping, histogram: LabelHistogram | None) -> Dataset:
@@ -121,16 +150,36 @@ def make_dataset(survey: Survey, mapping: LabelMapping, histogram: LabelHistogra
     Raises:
         LabelError: fewer names are declared than the masks hold classes.
     """
+    mapping = replace(mapping, parts=find_parts(survey))
+    masks = {mask.path: mask for mask in histogram.masks} if histogram else {}
+    note = (Remark("label", mapping.note, matters=True),) if mapping.note else ()
+    doubts = note + find_covering(survey.cases, masks, mapping) + find_turned(survey.cases) if masks else note
     return Dataset(
         root=survey.root,
         cases=survey.cases,
         classes=choose_classes(survey.declaration, mapping, survey.root),
         labels=mapping,
         layout=survey.layout,
-        empty=find_empty(survey.cases, histogram, mapping) if histogram else frozenset(),
+        empty=find_empty(survey.cases, masks, mapping),
         channel_names=survey.declaration.channel_names,
         regions=survey.declaration.regions,
+        undecided=find_undecided(survey.cases, masks, mapping),
+        remarks=survey.remarks + doubts,
     )
+
+
+def find_parts(survey: Survey) -> dict[Path, tuple[MaskPart, ...]]:
+    """The first mask of a case -> all of them with their classes, where they are joined."""
+    merge = survey.declaration.merge
+    if merge is None:
+        return {}
+    return {
+        case.labels[0]: tuple(
+            MaskPart(path, merge.classes.get(merge.ending_of(stem_of(path)))) for path in case.labels
+        )
+        for case in survey.cases
+        if merge.classes or len(case.labels) > 1
+    }
 
 
 def declared_mapping(survey: Survey) -> LabelMapping | None:
@@ -142,14 +191,19 @@ def declared_mapping(survey: Survey) -> LabelMapping | None:
 
 
 def refuse_problems(survey: Survey) -> None:
-    """Raise on files that cannot be paired and on wrong splits; a long list is cut.
+    """Raise on files that cannot be paired, on wrong declarations and splits; a long list is cut.
 
     Raises:
         LayoutError: unpaired or ambiguous files.
+        LabelError: dataset.yaml is wrong.
         SplitError: a split list that does not fit the cases.
     """
     more = f"; `dinoseg data check {survey.root}` shows all"
-    for problems, kind in ((survey.problems, LayoutError), (survey.split_problems, SplitError)):
+    for problems, kind in (
+        (survey.label_problems, LabelError),  # first: how masks are joined stands there
+        (survey.problems, LayoutError),
+        (survey.split_problems, SplitError),
+    ):
         if problems:
             raise kind(shorten(problems) + (more if len(problems) > 3 else ""))
 
@@ -165,11 +219,19 @@ def choose_mapping(
     known = given or declaration.labels
     if histogram is None:
         return known or LabelMapping()
+    one_each = bool(declaration.merge and declaration.merge.classes)
     if known is None:
-        return infer_mapping(histogram, class_count=len(declaration.classes) or None)
-    if known.threshold is None:
-        _refuse_unknown(known, histogram)
-    return known
+        count = 2 if one_each else len(declaration.classes) or None
+        mapping = infer_mapping(histogram, class_count=count)
+    else:
+        mapping = replace(known, palette=histogram.palette)
+        if mapping.threshold is None:
+            _refuse_unknown(mapping, histogram)
+    if one_each and mapping.class_count > 2:
+        raise LabelError(
+            f"{FILE_NAME} gives every mask one class (merge), but they hold several ({mapping.describe()})"
+        )
+    return mapping
 
 
 def choose_classes(declaration: Declaration, mapping: LabelMapping, root: Path) -> dict[int, str]:
@@ -191,15 +253,35 @@ def choose_classes(declaration: Declaration, mapping: LabelMapping, root: Path) 
 
 
 def find_empty(
-    cases: Sequence[CaseFiles], histogram: LabelHistogram, mapping: LabelMapping
+    cases: Sequence[CaseFiles], masks: Mapping[Path, MaskValues], mapping: LabelMapping
 ) -> frozenset[str]:
-    """Ids of the cases whose mask shows only background."""
-    empty_masks = {
-        mask.path
-        for mask in histogram.masks
-        if not any(map(mapping.is_foreground, mask.counts(colour=mapping.colour)))
+    """Ids of the cases whose masks show background and no class; what is ignored may be beside it."""
+    found = _collect_values(cases, masks, mapping)
+    undecided = find_undecided(cases, masks, mapping)
+    return frozenset(
+        id_
+        for id_, values in found.items()
+        if id_ not in undecided and not any(map(mapping.is_foreground, values))
+    )
+
+
+def find_undecided(
+    cases: Sequence[CaseFiles], masks: Mapping[Path, MaskValues], mapping: LabelMapping
+) -> frozenset[str]:
+    """Ids of the cases of which every pixel is ignored."""
+    found = _collect_values(cases, masks, mapping)
+    return frozenset(id_ for id_, values in found.items() if all(map(mapping.ignores, values)))
+
+
+def _collect_values(
+    cases: Sequence[CaseFiles], masks: Mapping[Path, MaskValues], mapping: LabelMapping
+) -> dict[str, set[int]]:
+    """Case id -> the values of all its masks; without cases whose masks were not read."""
+    return {
+        case.id: {value for path in case.labels for value in masks[path].counts(colour=mapping.colour)}
+        for case in cases
+        if case.labels and all(path in masks for path in case.labels)
     }
-    return frozenset(case.id for case in cases if case.label in empty_masks)
 
 
 def _refuse_unknown(mapping: LabelMapping, histogram: LabelHistogram) -> None:
@@ -211,7 +293,3 @@ def _refuse_unknown(mapping: LabelMapping, histogram: LabelHistogram) -> None:
             raise LabelError(
                 f"{mask.path} holds {values} without a class ({mapping.describe()}); see {FILE_NAME}"
             )
-
-
-def _scan(cases: Sequence[CaseFiles], progress: Progress | None) -> LabelHistogram:
-    return scan_labels([case.label for case in cases if case.label is not None], progress)

@@ -62,7 +62,7 @@ def open_folder(path: Path) -> Folder:
         LayoutError: it cannot be read.
     """
     try:
-        found = [entry for entry in path.iterdir() if not _is_clutter(entry.name)]
+        found = [entry for entry in path.iterdir() if not is_clutter(entry.name)]
     except OSError as error:
         raise LayoutError(f"{path} {explain_access(path, error)}") from error
     found.sort(key=lambda entry: natural_key(entry.name))
@@ -86,7 +86,8 @@ def refuse_subfolders(folder: Folder) -> tuple[str, ...]:
     )
 
 
-def _is_clutter(name: str) -> bool:
+def is_clutter(name: str) -> bool:
+    """Whether an entry is hidden or left behind by an operating system."""
     return name.startswith((".", "~$")) or name.casefold() in _CLUTTER
 
 

@@ -20,6 +20,7 @@ from dinoseg.data.case import IGNORE_ID
 from dinoseg.data.cases.files import CaseFiles, natural_key, stem_of
 from dinoseg.data.labels.declarations import Declaration
 from dinoseg.data.labels.mapping import LabelMapping
+from dinoseg.data.labels.named_files import find_named
 from dinoseg.data.layouts.folders import Folder, open_folder, refuse_subfolders
 from dinoseg.errors import LabelError, LayoutError
 
@@ -41,7 +42,8 @@ class RawCases:
 
 def is_raw(folder: Folder) -> bool:
     """Whether a folder has the layout of this module."""
-    return (folder.path / FILE_NAME).is_file() and any(entry.name == IMAGES for entry in folder.folders)
+    described = find_named(folder.path, FILE_NAME) is not None
+    return described and any(entry.name == IMAGES for entry in folder.folders)
 
 
 def find_raw_cases(root: Path, channel_names: Sequence[str]) -> RawCases:
@@ -85,8 +87,7 @@ def read_raw_declaration(path: Path) -> Declaration:
         )
     names = tuple(str(channels[key]) for key in sorted(channels, key=natural_key))
     values = _read_labels(labels, path)
-    ignored = values.pop(_IGNORE, None)
-    ignore = ignored[0] if ignored else None
+    ignore = values.pop(_IGNORE, ())
     if any(len(group) != 1 for group in values.values()):
         return _declare_regions(values, ignore, names, path)
     classes = {group[0]: name for name, group in values.items()}
@@ -175,24 +176,23 @@ def _read_labels(labels: Mapping[str, Any], path: Path) -> dict[str, tuple[int, 
 
 
 def _declare_classes(
-    names: dict[int, str], ignore: int | None, channels: tuple[str, ...], path: Path
+    names: dict[int, str], ignore: tuple[int, ...], channels: tuple[str, ...], path: Path
 ) -> Declaration:
     names.setdefault(0, "background")
     values = sorted(names)
-    limit = 256 if ignore is None else IGNORE_ID
+    limit = IGNORE_ID if ignore else 256
     if not 2 <= len(values) <= limit or len(set(names.values())) < len(values):
         raise LabelError(f"{path} names {len(values)} labels; accepted are 2 to {limit} different ones")
-    if ignore is not None and ignore in names:
-        raise LabelError(f"{path}: the label {ignore} is to be ignored and is {names[ignore]!r} as well")
-    table = {value: id_ for id_, value in enumerate(values)}
-    if ignore is not None:
-        table[ignore] = IGNORE_ID
-    classes = {id_: names[value] for value, id_ in table.items() if value != ignore}
-    return Declaration(classes, LabelMapping(table, "declared", ignore=ignore), channels)
+    for value in ignore:
+        if value in names:
+            raise LabelError(f"{path}: the label {value} is to be ignored and is {names[value]!r} as well")
+    classes = {id_: names[value] for id_, value in enumerate(values)}
+    table = {value: id_ for id_, value in enumerate(values)} | dict.fromkeys(ignore, IGNORE_ID)
+    return Declaration(classes, LabelMapping(table, "declared", ignore=ignore or None), channels)
 
 
 def _declare_regions(
-    values: Mapping[str, tuple[int, ...]], ignore: int | None, channels: tuple[str, ...], path: Path
+    values: Mapping[str, tuple[int, ...]], ignore: tuple[int, ...], channels: tuple[str, ...], path: Path
 ) -> Declaration:
     """Regions overlap, classes don't: a class is named after the smallest region that holds its value."""
     regions = {name: group for name, group in values.items() if group != (0,)}

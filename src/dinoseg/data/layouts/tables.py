@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dinoseg.data.cases.files import SPLIT_NAMES, CaseFiles, stem_of
+from dinoseg.data.layouts.remarks import Remark
 from dinoseg.errors import DataError, LayoutError, SplitError
 
+REASON = "because"  # the column in which a suggested groups.csv says what it is based on
 _SEPARATORS = (",", ";", "\t")
+_PATIENT = re.compile(r"patient|subject|person|study|video|group")
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,20 @@ class CaseTable:
 
     cases: tuple[CaseFiles, ...]
     problems: tuple[str, ...]
+    remarks: tuple[Remark, ...] = ()
+
+    @property
+    def has_groups(self) -> bool:
+        """Whether it names groups."""
+        return any(case.group != case.id for case in self.cases)
+
+
+@dataclass(frozen=True)
+class GroupTable:
+    """Name of a case -> its group, as groups.csv says."""
+
+    groups: Mapping[str, str]
+    remarks: tuple[Remark, ...] = ()
 
 
 def read_cases(path: Path) -> CaseTable:
@@ -33,7 +51,7 @@ def read_cases(path: Path) -> CaseTable:
         SplitError: a split that is not train, val or test.
     """
     cases, problems = [], []
-    for number, row in enumerate(_read_rows(path, ("image", "mask")), start=2):
+    for number, row in enumerate(read_rows(path, ("image", "mask")), start=2):
         image, mask = (_resolve(path.parent, row[column]) for column in ("image", "mask"))
         missing = [
             _explain_cell(column, row[column], file) for column, file in (("image", image), ("mask", mask))
@@ -47,31 +65,36 @@ def read_cases(path: Path) -> CaseTable:
     named = _name_cases(cases, path.parent)
     if not problems:
         problems += _find_name_clashes(named, path)
-    return CaseTable(tuple(replace(case, group=case.group or case.id) for case in named), tuple(problems))
+    grouped = tuple(replace(case, group=case.group or case.id) for case in named)
+    return CaseTable(grouped, tuple(problems), _find_idle_columns(path, ("image", "mask", "group", "split")))
 
 
 def is_case_table(path: Path) -> bool:
-    """Whether a CSV has the columns image and mask."""
+    """Whether a file is a CSV with the columns image and mask."""
+    if path.suffix.casefold() != ".csv" or not path.is_file():
+        return False
     try:
         return {"image", "mask"} <= set(_read_header(path))
     except DataError:
         return False
 
 
-def read_groups(path: Path) -> dict[str, str]:
-    """Read groups.csv: case -> group.
+def read_groups(path: Path) -> GroupTable:
+    """Read groups.csv.
 
     Raises:
         LayoutError: a missing column, or one case with two groups.
     """
     groups: dict[str, str] = {}
-    for number, row in enumerate(_read_rows(path, ("case", "group")), start=2):
+    for number, row in enumerate(read_rows(path, ("case", "group")), start=2):
         case, group = row["case"], row["group"]
         if not case or not group or groups.get(case, group) != group:
-            reason = f"a second group for {case}" if case and group else "an empty case or group"
+            reason = f"a second group for {case}, {group} after {groups.get(case)}; a case has one group"
+            if not case or not group:
+                reason = "an empty case or group"
             raise LayoutError(f"{path} row {number}: {reason}")
         groups[case] = group
-    return groups
+    return GroupTable(groups, _find_idle_columns(path, ("case", "group", REASON)))
 
 
 def read_split_list(path: Path) -> tuple[str, ...]:
@@ -92,7 +115,24 @@ def find_case(name: str, ids: Mapping[str, CaseFiles]) -> CaseFiles | None:
     return ids.get(name) or ids.get(stem_of(Path(name.replace("\\", "/"))))
 
 
-def _read_rows(path: Path, required: Sequence[str]) -> Iterator[dict[str, str]]:
+def _find_idle_columns(path: Path, read: Sequence[str]) -> tuple[Remark, ...]:
+    """A remark on columns that are not read; one that may mean patients matters."""
+    header = _read_header(path)
+    idle = [name for name in header if name and name not in read]
+    if not idle:
+        return ()
+    patients = [name for name in idle if _PATIENT.search(name)] if "group" not in header else []
+    fix = f"; call {patients[0]} 'group' if it names patients" if patients else ""
+    columns = "column" if len(idle) == 1 else "columns"
+    return (Remark("unused", f"{path}: not used: the {columns} {', '.join(idle)}{fix}", bool(patients)),)
+
+
+def read_rows(path: Path, required: Sequence[str]) -> Iterator[dict[str, str]]:
+    """Yield the filled rows of a CSV, column in lower case -> cell.
+
+    Raises:
+        LayoutError: no text, no row, or a required column is missing.
+    """
     header = _read_header(path)
     missing = [column for column in required if column not in header]
     if missing:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinoseg.data.case import Case, Image
-from dinoseg.data.dicom import read_series
+from dinoseg.data.dicom import GivenSeries, group_files, read_series
 from dinoseg.data.images import read_image
 from dinoseg.data.images.decoding import SUFFIXES
 from dinoseg.data.layouts.folders import open_folder
@@ -21,7 +21,7 @@ from dinoseg.data.volumes import SUFFIXES as VOLUME_SUFFIXES
 from dinoseg.data.volumes import Volume, volume_suffix
 from dinoseg.errors import LayoutError, UsageError
 
-Source: TypeAlias = "str | Path | NDArray[Any] | Image | Case | Volume"
+Source: TypeAlias = "str | Path | NDArray[Any] | Image | Case | Volume | GivenSeries"
 
 _ARRAYS = "accepted are (H, W) or (H, W, 3) of uint8, uint16, or floats from 0 to 1"
 _ROUNDING = 1e-6  # by which floats may leave 0..1
@@ -83,16 +83,36 @@ def is_volume(source: Source) -> bool:
     """Whether a source is a volume: in memory, a file by its suffix, or a DICOM series."""
     if isinstance(source, str | Path):
         return bool(volume_suffix(Path(source))) or is_series(Path(source))
-    return isinstance(source, Volume)
+    return isinstance(source, Volume | GivenSeries)
 
 
-def open_volume(source: str | Path | Volume, *, channels: int = 1, series: str | None = None) -> Volume:
+def join_series(sources: Sequence[Path]) -> tuple[GivenSeries, ...]:
+    """The series of which several files were given one by one (`scan/*.dcm`).
+
+    Raises:
+        DinosegError: pydicom is not installed.
+    """
+    files = [
+        path for path in sources if path.suffix.lower() != _ARCHIVE and path.is_file() and _is_dicom(path)
+    ]
+    return group_files(list(dict.fromkeys(files))) if len(files) > 1 else ()
+
+
+def open_volume(
+    source: str | Path | Volume | GivenSeries,
+    *,
+    channels: int = 1,
+    series: str | None = None,
+    files: Sequence[Path] = (),
+) -> Volume:
     """Read a volume in the orientation of its file.
 
     Args:
-        source: a file, or a folder or zip with a DICOM series; a volume is returned as it is.
+        source: a file, a folder or zip with a DICOM series, or the files of one; a volume is returned as it
+            is.
         channels: of the model; see `read_all_channels`.
         series: UID of the series, needed where there are several.
+        files: of a folder, the files of the series that were given; all where none.
 
     Raises:
         FileFormatError: the file, or one of the series, cannot be read.
@@ -101,10 +121,12 @@ def open_volume(source: str | Path | Volume, *, channels: int = 1, series: str |
     """
     if isinstance(source, Volume):
         return source
+    if isinstance(source, GivenSeries):
+        return read_series(source.folder, series=source.uid, files=source.files)
     path = Path(source)
     if volume_suffix(path):
         return read_all_channels(path, channels)
-    return read_series(path, series=series)
+    return read_series(path, series=series, files=files)
 
 
 def normalise(path: Path) -> str:
@@ -122,14 +144,31 @@ def is_many(source: Source | Sequence[Source]) -> bool:
 def expand(source: Source | Sequence[Source]) -> list[Source]:
     """The single items of a list, a folder, or a list with folders in it; a single item is itself.
 
+    Files of a DICOM series that stand in a list one by one are one item, where the first of them stood.
+
     Raises:
         LayoutError: a folder holds no images, or something that is unusable.
     """
     if isinstance(source, str | Path):
         return [*_list_folder(Path(source))] if _is_tree(Path(source)) else [source]
     if isinstance(source, Sequence):
-        return [part for item in source for part in expand(item)]
+        return _join_files([part for item in source for part in expand(item)])
     return [source]
+
+
+def _join_files(items: list[Source]) -> list[Source]:
+    paths = [Path(item) for item in items if isinstance(item, str | Path)]
+    series_of = {file: series for series in join_series(paths) for file in series.files}
+    joined: list[Source] = []
+    done: set[GivenSeries] = set()
+    for item in items:
+        series = series_of.get(Path(item)) if isinstance(item, str | Path) else None
+        if series is None:
+            joined.append(item)
+        elif series not in done:
+            done.add(series)
+            joined.append(series)
+    return joined
 
 
 def _list_folder(folder: Path) -> tuple[Path, ...]:

@@ -142,7 +142,7 @@ def _find_classes(dataset: Dataset, members: Mapping[str, Sequence[CaseFiles]]) 
 def _classes_of(dataset: Dataset, case: CaseFiles) -> frozenset[int]:
     if case.label is None or case.id in dataset.empty:
         return frozenset()
-    return dataset.labels.find_classes(dataset.labels.read(case.label))
+    return dataset.labels.find_classes(dataset.labels.read(case.label, case.series))
 
 
 def _draw_order(classes_of: Mapping[str, frozenset[int]], count: int, seed: int) -> list[str]:
@@ -165,15 +165,15 @@ def require_foreground(cases: Sequence[CaseFiles], mapping: LabelMapping) -> Non
     Raises:
         LabelError: there is no mask, or every one is all background.
     """
-    paths = [case.label for case in cases if case.label is not None]
-    if not paths:
+    masks = [(case.label, case.series) for case in cases if case.label is not None]
+    if not masks:
         raise LabelError(
             "the training split holds no case with a mask; make one with `dinoseg data split DATA`"
         )
-    for path in paths:
-        if mapping.find_classes(mapping.read(path)):
+    for path, series in masks:
+        if mapping.find_classes(mapping.read(path, series)):
             return
     raise LabelError(
-        f"all {len(paths)} training masks are empty (only background, e.g. {paths[0]}); "
+        f"all {len(masks)} training masks are empty (only background, e.g. {masks[0][0]}); "
         "check that the right folder was given with `dinoseg data check DATA`"
     )

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from dinoseg.data.cases.files import CaseFiles, shorten
+from dinoseg.data.labels.named_files import find_named
 from dinoseg.data.layouts.dataset import Dataset
 from dinoseg.data.splits.duplicates import find_exact, read_fingerprints
 from dinoseg.data.splits.shots import draw_shots
@@ -170,9 +171,12 @@ def resolve_splits(
 
 
 def find_split_file(root: Path) -> Path | None:
-    """splits.json of a data set, else splits_final.json, else None."""
-    found = [root / name for name in (FILE_NAME, FOLDS) if (root / name).is_file()]
-    return found[0] if found else None
+    """splits.json of a data set, else splits_final.json, else None; their names in upper or lower case.
+
+    Raises:
+        LayoutError: one of them is there twice, in different cases.
+    """
+    return find_named(root, FILE_NAME) or find_named(root, FOLDS)
 
 
 def check_splits(dataset: Dataset, splits: Splits, *, progress: Progress | None = None) -> None:
@@ -314,7 +318,7 @@ def _refuse_unknown(dataset: Dataset, splits: Splits, place: str) -> None:
 
 
 def _keep_test(dataset: Dataset, splits: Splits, path: Path) -> Splits:
-    if path.name != FOLDS:
+    if path.name.casefold() != FOLDS:
         return splits
     known = splits.find_split()
     test = tuple(case.id for case in dataset.cases if case.split == "test" and case.id not in known)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dinoseg.config.inference import Plane
+from dinoseg.data.volumes.doubts import VolumeDescription, describe_volume, find_doubts
 from dinoseg.data.volumes.files import (
     LABEL_SUFFIXES,
     SUFFIXES,
@@ -45,9 +46,12 @@ __all__ = [
     "Ramp",
     "Ramps",
     "Volume",
+    "VolumeDescription",
     "VolumeInfo",
     "apply_ramps",
     "check_same_geometry",
+    "describe_volume",
+    "find_doubts",
     "find_orientation",
     "fit_ramps",
     "iter_slices",

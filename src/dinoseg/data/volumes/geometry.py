@@ -9,13 +9,27 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from dinoseg.data.volumes.forms import NiftiForms
 from dinoseg.errors import DataError, FileFormatError, LabelError, UsageError
 
 AXES = "DHW"
-CORNER_TOLERANCE = 1e-3  # mm
+TOLERANCE = 0.01  # of a voxel; how far corresponding corners of the same grid may be apart
 
 _DIRECTIONS = (("L", "R"), ("P", "A"), ("I", "S"))  # (towards minus, towards plus) of x, y, z
 _PARALLEL = 1e-4  # volume of the parallelepiped of three unit vectors; 1 = at right angles
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """How far a grid may be off because its file states directions with few digits.
+
+    Attributes:
+        turn: angle in radians that the whole grid may be turned by, about its first voxel.
+        corner: distance in voxels that the last corner may be off.
+    """
+
+    turn: float = 0.0
+    corner: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +45,8 @@ class Geometry:
             any angles between them (oblique, tilted), but must not be parallel.
         spacing_known: false where the file says nothing about its voxel size; then `spacing`
             is 1 and distances are in voxels, not mm.
+        rounding: how exactly the file states all this.
+        forms: how the header of a NIfTI file says all this; None for other files and turned grids.
 
     Raises:
         DataError: an axis without voxels, or an affine that is not finite, has a zero column or
@@ -40,6 +56,8 @@ class Geometry:
     shape: tuple[int, int, int]
     affine: NDArray[np.float64]
     spacing_known: bool = True
+    rounding: Rounding = Rounding()
+    forms: NiftiForms | None = None
 
     def __post_init__(self) -> None:
         affine = np.array(self.affine, dtype=np.float64)
@@ -59,6 +77,11 @@ class Geometry:
     def unit(self) -> str:
         """What distances on this grid are in: "mm", or "voxels" where the spacing is unknown."""
         return "mm" if self.spacing_known else "voxels"
+
+    @property
+    def placement_doubt(self) -> str:
+        """One line where the file places its voxels in two ways, or ""."""
+        return self.forms.disagreement if self.forms else ""
 
     @property
     def directions(self) -> str:
@@ -105,7 +128,13 @@ def upright_geometry(
 
 
 def file_geometry(
-    name: object, shape: Sequence[int], affine: NDArray[np.float64], *, spacing_known: bool = True
+    name: object,
+    shape: Sequence[int],
+    affine: NDArray[np.float64],
+    *,
+    spacing_known: bool = True,
+    rounding: Rounding = Rounding(),
+    forms: NiftiForms | None = None,
 ) -> Geometry:
     """`Geometry` of a file; what is wrong with it is said with the file's name.
 
@@ -113,7 +142,7 @@ def file_geometry(
         FileFormatError: as `DataError` for `Geometry`.
     """
     try:
-        return Geometry(_triple(shape), affine, spacing_known)
+        return Geometry(_triple(shape), affine, spacing_known, rounding, forms)
     except DataError as error:
         raise FileFormatError(f"{name} has {error}") from error
 
@@ -136,27 +165,95 @@ def assign_axes(cosines: NDArray[np.float64]) -> tuple[int, int, int]:
     return x, y, z
 
 
-def corner_offset(first: Geometry, second: Geometry) -> float:
-    """Largest distance in mm of corresponding corners."""
-    return float(np.linalg.norm(first.corners() - second.corners(), axis=1).max())
+@dataclass(frozen=True)
+class GridOffset:
+    """How far two grids are apart.
+
+    Attributes:
+        millimetres: largest distance of corresponding corners.
+        voxels: the largest of their distances along an axis, in voxels of the first grid.
+        first: the same of the first voxel alone.
+    """
+
+    millimetres: float
+    voxels: float
+    first: float
+
+
+def measure_offset(image: Geometry, label: Geometry) -> GridOffset:
+    """How far the corners of two grids are apart."""
+    apart = label.corners() - image.corners()  # (8, 3)
+    along = np.abs(apart @ np.linalg.inv(image.affine[:3, :3]).T)
+    return GridOffset(float(np.linalg.norm(apart, axis=1).max()), float(along.max()), float(along[0].max()))
+
+
+def is_same_grid(image: Geometry, label: Geometry) -> bool:
+    """Whether two grids are the same.
+
+    They are where their shapes agree and all corners are within 1/100 of a voxel. Where a file rounds its
+    directions (a quaternion in single precision, a text with few digits), the other grid may be turned as
+    far as that rounding goes; the first voxel, the voxel size and the angles between axes stay judged.
+    """
+    if image.shape != label.shape:
+        return False
+    nearest = _turn_towards(image, label, most=image.rounding.turn + label.rounding.turn)
+    offset = measure_offset(nearest, label)
+    return offset.first <= TOLERANCE and offset.voxels <= _accepted_offset(image, label)
+
+
+def _accepted_offset(image: Geometry, label: Geometry) -> float:
+    """How far the last corners may be apart, in voxels."""
+    return TOLERANCE + image.rounding.corner + label.rounding.corner
 
 
 def refuse_other_geometry(
-    image: Geometry, label: Geometry, *, image_name: object, label_name: object, tolerance: float
+    image: Geometry, label: Geometry, *, image_name: object, label_name: object
 ) -> None:
-    """Raise unless both grids agree: the same shape, and every corner within `tolerance` mm.
+    """Raise unless both grids are the same, by the rule of `is_same_grid`.
 
     Raises:
-        LabelError: they don't.
+        LabelError: they are not.
     """
-    offset = corner_offset(image, label)
-    if image.shape == label.shape and offset <= tolerance:
+    if is_same_grid(image, label):
         return
+    offset, accepted = measure_offset(image, label), _accepted_offset(image, label)
+    placed = image.placement_doubt
     raise LabelError(
         f"{label_name} does not lie on the grid of its image {image_name}: the label has {label.describe()}, "
-        f"the image {image.describe()}; corners are up to {offset:.4g} mm apart, accepted are "
-        f"{tolerance:g} mm; export the label on the grid of the image"
+        f"the image {image.describe()}; corners are up to {offset.millimetres:.4g} mm apart "
+        f"({offset.voxels:.3g} voxels), accepted are {accepted:.2g} voxels; export the label on the grid "
+        f"of the image{f'. Of the image, {placed}' if placed else ''}"
     )
+
+
+def corner_rounding(
+    shape: Sequence[int], steps: NDArray[np.float64], errors: NDArray[np.float64] | float
+) -> Rounding:
+    """How far the last corner may be off where the numbers of steps are rounded.
+
+    Args:
+        shape: voxels along the three axes.
+        steps: (3, 3), the step of each axis as a column, in mm.
+        errors: largest error of the numbers of each step, in mm.
+    """
+    spacing = float(np.linalg.norm(steps, axis=0).min())
+    off = float(np.sum((np.asarray(shape) - 1) * errors)) * np.sqrt(3)  # all three numbers at their worst
+    return Rounding(corner=off / spacing if spacing > 0 else 0.0)
+
+
+def _turn_towards(image: Geometry, label: Geometry, *, most: float) -> Geometry:
+    """`image` turned about its first voxel onto the directions of `label`, if that takes at most `most`."""
+    if most == 0 or image.shape != label.shape:
+        return image
+    relative = label.affine[:3, :3] @ np.linalg.inv(image.affine[:3, :3])
+    left, _, right = np.linalg.svd(relative)
+    rotation = left @ right  # of all rotations the nearest one
+    angle = float(np.linalg.norm(rotation - np.eye(3)) / np.sqrt(2))  # for small ones
+    if angle > most:
+        return image
+    affine = image.affine.copy()
+    affine[:3, :3] = rotation @ affine[:3, :3]
+    return Geometry(image.shape, affine)
 
 
 def _triple(shape: Sequence[int]) -> tuple[int, int, int]:

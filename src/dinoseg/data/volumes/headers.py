@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 from dinoseg.errors import FileFormatError
 
 MAX_HEADER_BYTES = 1 << 20
+_NUMBER = re.compile(r"[-+]?\d*\.?(\d*)(?:[eE]([-+]?\d{1,3}))?")
+_FEWEST_DECIMALS = 3
 
 
 @dataclass(frozen=True)
@@ -103,3 +106,13 @@ def space_affine(
     affine[:3, 3] = origin
     affine[:3] *= np.asarray(signs, dtype=np.float64)[:, None]
     return affine
+
+
+def rounding_error(text: str) -> float:
+    """Half of the last digit that the numbers of `text` are rounded to: that of the longest one.
+
+    Numbers with fewer than three decimals, such as 0.7 or 1, are meant as they stand: 0.
+    """
+    found = [_NUMBER.fullmatch(word) for word in re.findall(r"[-+0-9.eE]+", text)]
+    decimals = max((len(each[1]) - int(each[2] or 0) for each in found if each), default=0)
+    return 0.5 * 10.0**-decimals if decimals >= _FEWEST_DECIMALS else 0.0

@@ -177,7 +177,7 @@ def apply_ramps(ramps: Ramps, slices: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def _fit_percentiles(rule: MRPercentiles, volume: Volume, channel: int) -> Ramp:
-    values = _sample(volume.array[channel])
+    values = sample_voxels(volume.array[channel : channel + 1])
     if rule.region == "foreground":
         values = values[values > values.min()]
     low, high = _percentiles(values, (rule.low, rule.high))
@@ -195,9 +195,10 @@ def _percentiles(values: NDArray[Any], places: Sequence[float]) -> list[float]:
     return [float(value) for value in np.percentile(values, places)]
 
 
-def _sample(array: NDArray[Any]) -> NDArray[Any]:
+def sample_voxels(array: NDArray[Any]) -> NDArray[Any]:
+    """At most some four million voxels of (C, D, H, W), on a regular grid of rows and columns."""
     step = max(1, math.ceil(math.sqrt(array.size / _SAMPLE)))
-    return array[:, ::step, ::step].ravel()
+    return array[:, :, ::step, ::step].ravel()
 
 
 def _refuse_outside(rule: AsStored, volume: Volume, channel: int) -> None:

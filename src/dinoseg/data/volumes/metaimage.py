@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinoseg.data.volumes.access import contained_file, reading
-from dinoseg.data.volumes.geometry import Geometry, file_geometry, reverse_axes
-from dinoseg.data.volumes.headers import MAX_HEADER_BYTES, TextHeader, space_affine
+from dinoseg.data.volumes.geometry import Geometry, corner_rounding, file_geometry, reverse_axes
+from dinoseg.data.volumes.headers import MAX_HEADER_BYTES, TextHeader, rounding_error, space_affine
 from dinoseg.data.volumes.stored import StoredVolume
 from dinoseg.data.volumes.streams import Encoding, VoxelStream
 from dinoseg.data.volumes.volume import LabelVolume, smallest_id_type
@@ -154,8 +154,16 @@ def _geometry(header: TextHeader, sizes: list[int], dimension: int) -> Geometry:
     if origin_text is not None:
         origin = header.numbers("Offset", origin_text, count=dimension)
     directions = matrix[:3, :3] * np.array(spacing[:3])[:, None]
-    affine = reverse_axes(space_affine(directions, origin[:3], _LPS))
-    return file_geometry(header.path, sizes[::-1], affine, spacing_known=spacing_text is not None)
+    affine = space_affine(directions, origin[:3], _LPS)
+    errors = rounding_error(matrix_text or "") * np.abs(spacing[:3]) + rounding_error(spacing_text or "")
+    rounding = corner_rounding(sizes, affine[:3, :3], errors)
+    return file_geometry(
+        header.path,
+        sizes[::-1],
+        reverse_axes(affine),
+        spacing_known=spacing_text is not None,
+        rounding=rounding,
+    )
 
 
 def _stream(header: TextHeader, geometry: Geometry, count: int, *, interleaved: bool) -> VoxelStream:

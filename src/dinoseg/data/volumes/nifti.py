@@ -3,6 +3,10 @@
 Whether the file is compressed, its first bytes say. Orientation comes from the sform where its code is
 above 0, else from the qform where its code is above 0, else from the voxel sizes alone, placed as
 nibabel does (x to the left, world origin in the middle). Voxel sizes are those of this orientation.
+
+What is written for an image that came from NIfTI (a mask, a converted volume) carries both forms with their
+codes, the voxel sizes and the units exactly as the image had them, in the same version of the format: so it
+lies over its image in every program, whichever form that follows.
 """
 
 from __future__ import annotations
@@ -16,11 +20,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinoseg.data.volumes.access import reading
-from dinoseg.data.volumes.geometry import file_geometry, reverse_axes
+from dinoseg.data.volumes.forms import NiftiForms
+from dinoseg.data.volumes.geometry import (
+    Geometry,
+    Rounding,
+    file_geometry,
+    measure_offset,
+    refuse_other_geometry,
+    reverse_axes,
+)
 from dinoseg.data.volumes.stored import StoredVolume
 from dinoseg.data.volumes.streams import VoxelStream
 from dinoseg.data.volumes.volume import LabelVolume, smallest_id_type
-from dinoseg.errors import FileFormatError, UsageError
+from dinoseg.errors import DataError, FileFormatError, LabelError, UsageError
 from dinoseg.outputs import atomic_path
 
 _GZIP = b"\x1f\x8b"
@@ -29,6 +41,9 @@ _SMALLEST_OFFSET = {1: 352, 2: 544}
 _MILLIMETRES = (0, 2)  # unknown counts as mm, as everywhere
 _UNITS = {1: "metres", 3: "micrometres"}
 _LONGEST_AXIS = 32767
+_SFORM = ("srow_x", "srow_y", "srow_z")
+_QUATERNION = ("quatern_b", "quatern_c", "quatern_d")
+_OFFSET = ("qoffset_x", "qoffset_y", "qoffset_z")
 _RIGHT_ANGLE = 1e-5
 
 
@@ -53,29 +68,66 @@ def open_nifti(path: Path) -> StoredVolume:
             skip=_offset(path, header),
             exact=False,
         )
-        geometry = file_geometry(path, shape, reverse_axes(_affine(path, header)))
+        affine = _affine(path, header)
+        geometry = file_geometry(
+            path,
+            shape,
+            reverse_axes(affine),
+            rounding=_rounding(header),
+            forms=_read_forms(header, shape, affine),
+        )
         stream.refuse_too_small()
         return StoredVolume(path, geometry, stream.dtype, stream.blocks, count, slope, intercept)
 
 
 def write_nifti(path: Path, label: LabelVolume, *, overwrite: bool) -> None:
-    """Write class ids as NIfTI-1 with the sform, and the qform where that can hold the same.
+    """Write class ids in the smallest type that holds them; see `write_grid`.
 
     Raises:
         UsageError: an axis is longer than the format allows.
         OutputError: the file exists already or cannot be written.
     """
-    longest = max(label.geometry.shape)
-    if longest > _LONGEST_AXIS:
-        raise UsageError(f"{path}: NIfTI holds {_LONGEST_AXIS} voxels per axis, not {longest}; write .nrrd")
     ids = label.array.astype(smallest_id_type(int(label.array.max())), copy=False)
-    affine = reverse_axes(label.affine)
-    image = _nibabel().Nifti1Image(ids.transpose(2, 1, 0), affine)  # (D, H, W) -> (W, H, D)
-    image.set_sform(affine, code=1)
-    image.set_qform(affine, code=1 if _is_rectangular(affine) else 0)
-    image.header.set_xyzt_units("mm" if label.geometry.spacing_known else "unknown")
+    write_grid(path, ids, label.geometry, overwrite=overwrite)
+
+
+def write_grid(path: Path, array: NDArray[Any], geometry: Geometry, *, overwrite: bool = False) -> None:
+    """Write numbers (D, H, W) with the header's forms where the grid is that of a NIfTI file.
+
+    Other grids are written as NIfTI-1 with the sform, and the qform where that can hold the same.
+
+    Raises:
+        UsageError: an axis is longer than the format allows.
+        OutputError: the file exists already or cannot be written.
+    """
+    longest, forms = max(geometry.shape), geometry.forms
+    version = 1 if forms is None else forms.version
+    if version == 1 and longest > _LONGEST_AXIS:
+        raise UsageError(f"{path}: NIfTI holds {_LONGEST_AXIS} voxels per axis, not {longest}; write .nrrd")
+    kind = _nibabel().Nifti1Image if version == 1 else _nibabel().Nifti2Image
+    image = kind(array.transpose(2, 1, 0), None, dtype=array.dtype)  # (D, H, W) -> (W, H, D)
+    if forms is None:
+        _state_place(image, geometry)
+    else:
+        _restore_forms(image.header, forms)
     with atomic_path(path, overwrite=overwrite) as temporary:
         image.to_filename(temporary)
+
+
+def _state_place(image: Any, geometry: Geometry) -> None:
+    affine = reverse_axes(geometry.affine)
+    image.set_sform(affine, code=1)
+    image.set_qform(affine, code=1 if _is_rectangular(affine) else 0)
+    image.header.set_xyzt_units("mm" if geometry.spacing_known else "unknown")
+
+
+def _restore_forms(header: Any, forms: NiftiForms) -> None:
+    header["sform_code"], header["qform_code"] = forms.sform_code, forms.qform_code
+    for place, name in enumerate(_SFORM):
+        header[name] = forms.sform[4 * place : 4 * place + 4]
+    for name, value in zip((*_QUATERNION, *_OFFSET), (*forms.quaternion, *forms.offset), strict=True):
+        header[name] = value
+    header["pixdim"], header["xyzt_units"] = forms.pixdim, forms.units
 
 
 def _nibabel() -> Any:
@@ -170,20 +222,83 @@ def _affine(path: Path, header: Any) -> NDArray[np.float64]:
         )
     if int(header["sform_code"]) > 0:
         return np.asarray(header.get_sform(), dtype=np.float64)
-    sizes = header["pixdim"]
+    header = header.copy()  # what is mended here is written as it was
     if int(header["qform_code"]) > 0:
-        if sizes[0] == 0:  # by definition: 1
-            sizes[0] = 1
         return _qform(path, header)
-    sizes[1:4] = np.abs(sizes[1:4])
+    header["pixdim"][1:4] = np.abs(header["pixdim"][1:4])
     return np.asarray(header.get_base_affine(), dtype=np.float64)
 
 
-def _qform(path: Path, header: Any) -> NDArray[np.float64]:
+def _qform(path: object, header: Any) -> NDArray[np.float64]:
+    if header["pixdim"][0] == 0:  # by definition: 1
+        header["pixdim"][0] = 1
     try:
         return np.asarray(header.get_qform(), dtype=np.float64)
     except Exception as error:  # nibabel's own error is no ValueError
         raise FileFormatError(f"{path} has a qform that is no rotation ({error}); export it again") from error
+
+
+def _read_forms(header: Any, shape: tuple[int, int, int], affine: NDArray[np.float64]) -> NiftiForms:
+    return NiftiForms(
+        version=_SIZES[int(header["sizeof_hdr"])],
+        sform_code=int(header["sform_code"]),
+        qform_code=int(header["qform_code"]),
+        sform=_finite([value for name in _SFORM for value in header[name]]),
+        quaternion=_finite([header[name] for name in _QUATERNION]),
+        offset=_finite([header[name] for name in _OFFSET]),
+        pixdim=_finite(header["pixdim"]),
+        units=int(header["xyzt_units"]),
+        disagreement=_describe_disagreement(header, shape, affine),
+    )
+
+
+def _finite(values: Any) -> tuple[float, ...]:
+    """Numbers of a header; of what is none, which only an unused form may hold, 0 is left."""
+    return tuple(float(value) if np.isfinite(value) else 0.0 for value in values)
+
+
+def _describe_disagreement(header: Any, shape: tuple[int, int, int], affine: NDArray[np.float64]) -> str:
+    """Where sform and qform are both in use and differ: by how much, and which one is followed."""
+    if int(header["sform_code"]) <= 0 or int(header["qform_code"]) <= 0:
+        return ""
+    rule = "the volume is read by its sform, and what is written for it keeps both"
+    try:
+        other = header.copy()
+        other["pixdim"][1:4] = np.abs(other["pixdim"][1:4])
+        turn = Rounding(_quaternion_error(header))
+        grids = [
+            Geometry(shape, reverse_axes(each), rounding=turn) for each in (affine, _qform("the file", other))
+        ]
+    except DataError:
+        return f"its qform is no placement at all, although its code says so; {rule}"
+    try:
+        refuse_other_geometry(*grids, image_name="sform", label_name="qform")
+        return ""
+    except LabelError:
+        offset = measure_offset(*grids)
+    mirrored = np.linalg.det(grids[0].affine[:3, :3]) * np.linalg.det(grids[1].affine[:3, :3]) < 0
+    turned = f"towards {grids[0].directions[::-1]} and {grids[1].directions[::-1]} along i, j, k"
+    return (
+        f"its sform and qform disagree ({turned}{', mirrored' if mirrored else ''}; corners up to "
+        f"{offset.millimetres:.4g} mm apart): {rule}"
+    )
+
+
+def _rounding(header: Any) -> Rounding:
+    by_qform = int(header["sform_code"]) <= 0 < int(header["qform_code"])
+    return Rounding(_quaternion_error(header)) if by_qform else Rounding()
+
+
+def _quaternion_error(header: Any) -> float:
+    """Angle in radians that a grid may be turned by because its quaternion is rounded.
+
+    Of the four numbers the first is not stored but follows from the others, badly where it is small: near
+    half a turn, as between the two usual directions of x and y. Readers take it as 0 below a limit.
+    """
+    squares = float(np.sum(np.square([float(header[name]) for name in _QUATERNION])))
+    error = 4 * float(np.finfo(header["quatern_b"].dtype).eps)
+    first = np.sqrt(max(1.0 - squares, 0.0))
+    return float(2 * error / max(first, np.sqrt(error)))
 
 
 def _is_rectangular(affine: NDArray[np.float64]) -> bool:

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinoseg.data.volumes.access import contained_file, reading
-from dinoseg.data.volumes.geometry import Geometry, file_geometry, reverse_axes
-from dinoseg.data.volumes.headers import MAX_HEADER_BYTES, TextHeader, space_affine
+from dinoseg.data.volumes.geometry import Geometry, corner_rounding, file_geometry, reverse_axes
+from dinoseg.data.volumes.headers import MAX_HEADER_BYTES, TextHeader, rounding_error, space_affine
 from dinoseg.data.volumes.stored import StoredVolume
 from dinoseg.data.volumes.streams import Encoding, VoxelStream
 from dinoseg.data.volumes.volume import LabelVolume, smallest_id_type
@@ -196,7 +196,9 @@ def _geometry(header: TextHeader, steps: list[list[float] | None] | None, axes: 
     origin = _read_origin(header)
     affine = space_affine(directions, origin, _signs(header))
     known = steps is not None or spacings is not None
-    return file_geometry(header.path, shape, reverse_axes(affine), spacing_known=known)
+    error = rounding_error(header.get("space directions") or spacings or "")
+    rounding = corner_rounding(axes.sizes, affine[:3, :3], error)
+    return file_geometry(header.path, shape, reverse_axes(affine), spacing_known=known, rounding=rounding)
 
 
 def _read_origin(header: TextHeader) -> list[float]:

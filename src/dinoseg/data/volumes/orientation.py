@@ -76,7 +76,7 @@ class Orientation:
             if flipped:
                 affine[:3, 3] += affine[:3, axis] * (shape[axis] - 1)
                 affine[:3, axis] *= -1
-        return Geometry(shape, affine, geometry.spacing_known)
+        return Geometry(shape, affine, geometry.spacing_known, geometry.rounding)
 
 
 @dataclass(frozen=True)

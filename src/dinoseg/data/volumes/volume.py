@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dinoseg.data.volumes.geometry import CORNER_TOLERANCE, Geometry, refuse_other_geometry
+from dinoseg.data.volumes.geometry import Geometry, refuse_other_geometry
 from dinoseg.errors import DataError, LabelError
 
 MAX_ID = 65535
@@ -96,20 +96,17 @@ class LabelVolume:
         return self.geometry.affine
 
 
-def check_same_geometry(image: Volume, label: LabelVolume, *, tolerance: float = CORNER_TOLERANCE) -> None:
-    """Raise unless a label lies on the grid of its image.
+def check_same_geometry(image: Volume, label: LabelVolume) -> None:
+    """Raise unless a label lies on the grid of its image, by the rule of `refuse_other_geometry`.
 
     Args:
         image: the image.
         label: its label, as read (before any reorientation of one of the two).
-        tolerance: largest accepted distance in mm of corresponding corners.
 
     Raises:
-        LabelError: another shape, or corners further apart; both geometries are in the message.
+        LabelError: another shape, or corners too far apart; both geometries are in the message.
     """
-    refuse_other_geometry(
-        image.geometry, label.geometry, image_name=image.source, label_name=label.source, tolerance=tolerance
-    )
+    refuse_other_geometry(image.geometry, label.geometry, image_name=image.source, label_name=label.source)
 
 
 def refuse_ids_out_of_range(ids: NDArray[Any], *, name: object) -> None:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+from dinoseg.data.dicom import GivenSeries
 from dinoseg.data.sources.channels import drop_companions
-from dinoseg.data.sources.source import find_sources, is_series, is_volume, no_images, normalise
+from dinoseg.data.sources.source import (
+    find_sources,
+    is_series,
+    is_volume,
+    join_series,
+    no_images,
+    normalise,
+)
 from dinoseg.data.volumes import LABEL_SUFFIXES, volume_stem, volume_suffix
-from dinoseg.errors import LayoutError, OutputError, UsageError
-from dinoseg.inference.results.report import SUMMARY, Failure
-from dinoseg.outputs import refuse_existing
+from dinoseg.errors import LayoutError, UsageError
+from dinoseg.inference.results.report import Failure
 
 VolumeFormat = Literal["nifti", "nrrd", "mha", "dicom-seg"]
 
@@ -38,6 +44,7 @@ class Job:
         overlay: JPEG.
         probabilities: .npz, of images only.
         description: JSON beside the mask of a volume; None for images.
+        files: those of a series that were given one by one; all of the source where none.
     """
 
     source: Path
@@ -45,6 +52,7 @@ class Job:
     overlay: Path | None
     probabilities: Path | None
     description: Path | None = None
+    files: tuple[Path, ...] = ()
 
     @property
     def is_volume(self) -> bool:
@@ -60,10 +68,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Plan:
-    """All jobs in order, and what is unusable in the folders."""
+    """All jobs in order, what is unusable in the folders, and what a person should know."""
 
     jobs: tuple[Job, ...]
     failures: tuple[Failure, ...]
+    notes: tuple[str, ...] = ()
 
     def without_companions(self, channels: int) -> Plan:
         """Return the plan for a model of so many channels: one job where a volume is several files."""
@@ -85,7 +94,9 @@ def plan_jobs(
     and `out/probabilities/sub/frame.npz`; ROOT is the folder that was given, or the deepest
     folder that all given files and folders have in common. A volume `ROOT/sub/ct.nrrd` becomes
     `out/masks/sub/ct.nrrd` with `ct.json` beside it, in its own format where that holds labels, else
-    as .nii.gz. `out` itself is never searched, and a file given twice is done once.
+    as .nii.gz. `out` itself is never searched, and a file given twice is done once. Files of a DICOM series
+    that are given one by one are one volume, named after their folder; where a folder has several series,
+    each is named after its first file.
 
     Raises:
         LayoutError: nothing to do, or two files would get the same name.
@@ -93,8 +104,10 @@ def plan_jobs(
     """
     failures: list[Failure] = []
     found: dict[str, Path] = {}  # normalised path -> as given
+    joined = {_name_series(series): series for series in join_series(sources)}
+    sources = _replace_files(sources, joined)
     for source in sources:
-        for path in _list_source(source, out, failures):
+        for path in [source] if source in joined else _list_source(source, out, failures):
             found.setdefault(normalise(path), path)
     if not found and not failures:
         raise LayoutError(no_images(sources[0]) if sources else "no image and no folder was given")
@@ -107,40 +120,26 @@ def plan_jobs(
         else:
             jobs.append(_make_job(path, name, out, overlays=overlays, probabilities=probabilities))
     _refuse_same_names(jobs)
-    return Plan(tuple(jobs), tuple(failures))
+    jobs = [replace(job, files=joined[job.source].files if job.source in joined else ()) for job in jobs]
+    return Plan(tuple(jobs), tuple(failures), _tell_joined(jobs))
 
 
-def refuse_outputs(plan: Plan, out: Path) -> None:
-    """Raise `OutputError` if anything that would be written is there already."""
-    for path in (out / SUMMARY, *(path for job in plan.jobs for path in job.outputs)):
-        if path.exists():
-            raise OutputError(
-                f"{path} exists already; choose another --out, add --overwrite to replace, "
-                "or --resume to go on where an earlier call stopped"
-            )
+def _tell_joined(jobs: Sequence[Job]) -> tuple[str, ...]:
+    return tuple(
+        f"{len(job.files)} files of {job.files[0].parent} are one series: they become {job.mask.name}"
+        for job in jobs
+        if job.files
+    )
 
 
-def refuse_other_origin(plan: Plan, out: Path, origin: Mapping[str, Any]) -> None:
-    """Raise `OutputError` if what lies in `out` was not made with this model and these settings.
+def _name_series(series: GivenSeries) -> Path:
+    """The path that stands for a series: its folder or, where that has several, its first file."""
+    return series.folder if series.alone else series.files[0]
 
-    Args:
-        plan: what is to be written.
-        out: its folder.
-        origin: the "model" and "settings" of `predictions.json`.
-    """
-    path = out / SUMMARY
-    if not path.exists():
-        for job in plan.jobs:
-            for output in job.outputs:
-                refuse_existing(output, overwrite=False)
-        return
-    earlier = _read_origin(path)
-    changed = [key for part in origin for key in origin[part] if earlier[part].get(key) != origin[part][key]]
-    if changed:
-        raise OutputError(
-            f"{path} was made with another {' and '.join(changed)}; resume with the same, "
-            "choose another --out, or add --overwrite"
-        )
+
+def _replace_files(sources: Sequence[Path], joined: Mapping[Path, GivenSeries]) -> list[Path]:
+    stands_for = {file: name for name, series in joined.items() for file in series.files}
+    return list(dict.fromkeys(stands_for.get(source, source) for source in sources))
 
 
 def _list_source(source: Path, out: Path, failures: list[Failure]) -> Sequence[Path]:
@@ -201,11 +200,3 @@ def _refuse_same_names(jobs: Sequence[Job]) -> None:
                     f"{other} and {job.source} would both become {output}; rename one, "
                     "or predict them into different folders with --out"
                 )
-
-
-def _read_origin(path: Path) -> dict[str, Any]:
-    try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
-        return {"model": dict(summary["model"]), "settings": dict(summary["settings"])}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise OutputError(f"{path} is damaged ({error}); add --overwrite to start again") from error

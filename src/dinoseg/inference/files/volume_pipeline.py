@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from dinoseg.config import Inference
+from dinoseg.data.sources.digests import digest_source
 from dinoseg.data.sources.source import open_volume
 from dinoseg.data.volumes import Volume
-from dinoseg.errors import DataError, LabelError, OutputError, UsageError
+from dinoseg.errors import DataError, OutputError, UsageError
 from dinoseg.inference.files.plan import Job
-from dinoseg.inference.likeness import find_differences
+from dinoseg.inference.likeness import Likeness
 from dinoseg.inference.results.report import Failure, PredictedFile
 from dinoseg.inference.results.volume_prediction import VolumePrediction
 from dinoseg.inference.volumes import segment_volume
-from dinoseg.model.network import Network
 from dinoseg.progress import Progress
 
 
@@ -25,13 +25,13 @@ class VolumePipeline:
     """Reads, segments and writes volumes; only one is in memory.
 
     Attributes:
-        model: trained on volumes, or every volume fails.
+        likeness: holds the model: trained on volumes, or every volume fails.
         how: it is applied.
         scratch: folder for temporary files of several planes.
         progress: is told failures, and counts the slices of each volume.
     """
 
-    model: Network
+    likeness: Likeness
     how: Inference
     scratch: Path
     progress: Progress
@@ -46,19 +46,21 @@ class VolumePipeline:
 
     def _run_job(self, job: Job) -> PredictedFile | Failure:
         try:
-            channels = self.model.settings.preprocessing.channels
-            volume = open_volume(job.source, channels=channels, series=self.how.series)
+            channels = self.likeness.model.settings.preprocessing.channels
+            sha256 = digest_source(job.source, channels=channels, files=job.files)
+            volume = open_volume(job.source, channels=channels, series=self.how.series, files=job.files)
             prediction = segment_volume(
-                self.model, volume, how=self.how, scratch=self.scratch, progress=self.progress
+                self.likeness.model, volume, how=self.how, scratch=self.scratch, progress=self.progress
             )
         except (DataError, UsageError) as error:  # of this volume; what holds for all was checked before
             return Failure(job.source, str(error))
+        for line in prediction.warnings:
+            self.progress.note(f"{job.source}: {line}")
         try:
-            written = _write(prediction, volume, job)
-        except LabelError as error:  # a DICOM SEG of nothing
+            written = _write(prediction, volume, job, sha256)
+        except DataError as error:  # a DICOM SEG that the headers of this series do not allow
             return Failure(job.source, str(error))
-        difference = find_differences(self.model, volume)
-        return replace(written, warnings=(difference,)) if difference else written
+        return self.likeness.add_to(written, volume)
 
 
 def read_back(job: Job) -> PredictedFile:
@@ -83,13 +85,14 @@ def read_back(job: Job) -> PredictedFile:
             skipped=True,
             description=job.description,
             volumes_ml=None if None in volumes.values() else volumes,
+            warnings=tuple(found.get("warnings", ())),  # files of earlier versions have none
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"{job.description} is damaged ({error})"
-        raise OutputError(f"{reason}; add --overwrite to start again, or remove it") from error
+        raise OutputError(f"{reason}; move it away, and it is made again with --resume") from error
 
 
-def _write(prediction: VolumePrediction, volume: Volume, job: Job) -> PredictedFile:
+def _write(prediction: VolumePrediction, volume: Volume, job: Job, sha256: str) -> PredictedFile:
     # Whether existing outputs may be replaced was settled before any work. The mask comes first: it is
     # the one that may not be possible.
     prediction.save(job.mask, overwrite=True)
@@ -106,4 +109,6 @@ def _write(prediction: VolumePrediction, volume: Volume, job: Job) -> PredictedF
         pixels=prediction.voxels,
         description=job.description,
         volumes_ml=prediction.volumes_ml,
+        warnings=prediction.warnings,
+        sha256=sha256,
     )

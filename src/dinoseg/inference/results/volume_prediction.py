@@ -44,6 +44,7 @@ class VolumePrediction:
         preprocessing: of the model; what overlays show intensities by.
         method: of the model; a DICOM SEG names it.
         reference: the DICOM series of the input, which a SEG points to; None for other inputs.
+        warnings: what is doubtful about the input, one line each; see `find_doubts`.
     """
 
     id: str
@@ -55,6 +56,7 @@ class VolumePrediction:
     preprocessing: PreprocessingSettings
     method: str
     reference: SeriesReference | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def spacing(self) -> tuple[float, float, float] | None:
@@ -132,6 +134,7 @@ class VolumePrediction:
             "spacing_mm": None if self.spacing is None else list(self.spacing),
             "directions": self.geometry.directions,
             "planes": list(self.planes),
+            "warnings": list(self.warnings),
             "classes": {
                 str(index): {
                     "name": name,

@@ -69,6 +69,17 @@ def _shifted_resize(size: int, target: int) -> NDArray[np.float32]:
     return np.concatenate([padded[tap : tap + target] for tap in range(3)], axis=1).astype(np.float32)
 
 
+def enlarge(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear resize of (B, C, h, w) to a `size` no smaller, half-pixel centres, as two matrix products."""
+    if maps.shape[-2:] == size:
+        return maps
+    height, width = int(maps.shape[-2]), int(maps.shape[-1])
+    # the middle tap of three is the one without a shift
+    rows = shifted_resize(height, size[0])[:, height : 2 * height].to(maps)
+    columns = shifted_resize(width, size[1])[:, width : 2 * width].to(maps)
+    return torch.matmul(rows, torch.matmul(maps, columns.t()))
+
+
 def enlarge_corner_aligned(maps: Tensor, size: tuple[int, int]) -> Tensor:
     """Bilinear resize of (B, K, h, w) to `size` with aligned corners, as two matrix products.
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dinoseg.methods.dino_unet.norms import InstanceNorm
+from dinoseg.methods.blocks.norms import InstanceNorm
 
 SLOPE = 0.01  # of LeakyReLU
 REDUCTION = 16  # of squeeze and excitation

@@ -8,8 +8,8 @@ from typing import cast
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dinoseg.methods.blocks.norms import InstanceNorm
 from dinoseg.methods.blocks.rewrites import conv3x3_after_doubling
-from dinoseg.methods.dino_unet.norms import InstanceNorm
 
 SLOPE = 0.01  # of LeakyReLU
 DOUBLINGS = 2  # strides 4, 8, 16, 32 become 1, 2, 4, 8

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -99,9 +99,10 @@ class ViewBank:
         self._store = cache.store
         self._work = FeatureWork(self._items, model, cache.dtype, cache.compute)
         self._images, self._labels = self._items.images, self._items.labels
+        self._reach = model.decoder.reach if model.settings.preprocessing.for_volumes else 0
         self._drawn = [
-            [draw_view(augmentation, case=image, index=index, seed=seed) for index in range(self.views)]
-            for image in self._images
+            [draw_view(augmentation, case=name, index=index, seed=seed) for index in range(self.views)]
+            for name in self._list_view_names()
         ]
         self._preprocessing = repr((PREPARATION, model.size, model.backbone.mean, model.backbone.std))
         table = json.dumps({str(key): value for key, value in sorted(mapping.table.items())})
@@ -198,8 +199,9 @@ class ViewBank:
     def batch(self, samples: Sequence[Sample]) -> Batch:
         """Features and labels of some views, from disk; computed anew where an entry is gone."""
         pixels = [self._pixels(sample) for sample in samples] if self._model.decoder.needs_image else None
+        features = self._features(samples)
         return Batch(
-            features=self._features(samples),
+            features=self._add_neighbours(features, samples) if self._reach else features,
             label=torch.stack([self._label(sample) for sample in samples]),
             pixels=torch.stack(pixels) if pixels else None,
             positions=tuple(sample.position for sample in samples),
@@ -245,6 +247,33 @@ class ViewBank:
         return self._cache.features(
             [self._feature_key(sample) for sample in samples], lambda index: self._render(samples[index])
         )
+
+    def _list_view_names(self) -> Sequence[str]:
+        """What the views of each item are drawn by: slices that are read together are moved alike."""
+        if not self._reach:
+            return self._images
+        first: dict[int, str] = {}
+        return [
+            first.setdefault(subject, image)
+            for subject, image in zip(self._items.subjects, self._images, strict=True)
+        ]
+
+    def _add_neighbours(self, features: Features, samples: Sequence[Sample]) -> Features:
+        """The features with those of the slices around, of the same view."""
+        steps = [step for step in range(-self._reach, self._reach + 1) if step]
+        places = [[self._neighbour(sample, step) for step in steps] for sample in samples]
+        there = torch.tensor([[place is not None for place in row] for row in places])
+        found = self._features([place for row in places for place in row if place is not None]).levels
+        around = [level.new_zeros(*there.shape, *level.shape[1:]) for level in features.levels]
+        for maps, level in zip(around, found, strict=True):
+            maps[there] = level
+        return replace(features, around=tuple(around))
+
+    def _neighbour(self, sample: Sample, step: int) -> Sample | None:
+        position, subjects = sample.position + step, self._items.subjects
+        if not 0 <= position < len(self) or subjects[position] != subjects[sample.position]:
+            return None
+        return Sample(position, sample.view)
 
     def _label(self, sample: Sample) -> Tensor:
         def draw() -> Tensor:

@@ -80,7 +80,7 @@ def list_items(
         LabelError: a case without a mask.
         FileFormatError: the header of a volume cannot be read.
     """
-    labels = [digests[_mask_of(case)] for case in cases]
+    labels = [_name_label(case, digests) for case in cases]
     if not settings.for_volumes:
         return Pictures(cases, mapping, [digests[case.image] for case in cases], labels)
     return Slices(cases, mapping, settings, [_name_volume(case, digests) for case in cases], labels)
@@ -88,7 +88,7 @@ def list_items(
 
 def read_digests(cases: Sequence[CaseFiles]) -> dict[Path, str]:
     """sha256 of every file of some cases; each is read once, and not at all where it is remembered."""
-    paths = dict.fromkeys(path for case in cases for path in (*case.images, case.label) if path)
+    paths = dict.fromkeys(path for case in cases for path in (*case.images, *case.labels))
     with remember_digests() as memory:
         return {path: memory.find(path) for path in paths}
 
@@ -207,6 +207,13 @@ class Slices:
 
 def _name_volume(case: CaseFiles, digests: Mapping[Path, str]) -> str:
     return entry_key(*(digests[path] for path in case.images), repr(case.channel_indices))
+
+
+def _name_label(case: CaseFiles, digests: Mapping[Path, str]) -> str:
+    digest = digests[_mask_of(case)]
+    if case.label_parts:
+        return entry_key(*(digests[path] for path in case.label_parts))
+    return digest if case.series is None else entry_key(digest, repr(case.series.names))
 
 
 def _mask_of(case: CaseFiles) -> Path:

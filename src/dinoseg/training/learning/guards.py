@@ -9,9 +9,12 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+
+from dinoseg.outputs import fail
 
 T = TypeVar("T")
 EXPECTED_WARNINGS = (
@@ -27,20 +30,20 @@ def isolated(device: str) -> Iterator[None]:
     Args:
         device: what computes; on others than "cpu" deterministic ways are slow, or there is none.
     """
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    deterministic = torch.get_deterministic_debug_mode()
     benchmark, threads = torch.backends.cudnn.benchmark, torch.get_num_threads()
     mode: Any = torch.utils.deterministic  # its one setting is unknown to type checkers
     fill = mode.fill_uninitialized_memory
     # Else torch's deterministic mode writes NaN into every new tensor before its values come.
     mode.fill_uninitialized_memory = False
-    # Not left to Lightning, which sets an environment variable as well.
-    torch.use_deterministic_algorithms(device == "cpu")
+    # Not left to Lightning, which sets an environment variable as well; and not by
+    # use_deterministic_algorithms, which loads torch's compiler (a second) to tell it.
+    torch.set_deterministic_debug_mode("error" if device == "cpu" else "default")
     try:
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             yield
     finally:
-        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        torch.set_deterministic_debug_mode(deterministic)
         torch.backends.cudnn.benchmark = benchmark
         mode.fill_uninitialized_memory = fill
         if torch.get_num_threads() != threads:
@@ -70,6 +73,28 @@ def call_quietly(call: Callable[..., T], *arguments: Any, **keywords: Any) -> T:
             return call(*arguments, **keywords)
     finally:
         logger.setLevel(level)
+
+
+@contextmanager
+def explaining_logs(folder: Path) -> Iterator[None]:
+    """Let a log that cannot be written be an error of ours; TensorBoard's thread would print a traceback.
+
+    Raises:
+        OutputError: the disk is full, or `folder` is not writable.
+    """
+    hook = threading.excepthook
+
+    def say(arguments: threading.ExceptHookArgs) -> None:
+        if not isinstance(arguments.exc_value, OSError):
+            hook(arguments)
+
+    threading.excepthook = say
+    try:
+        yield
+    except OSError as error:
+        raise fail(f"{folder} could not be written", error) from error
+    finally:
+        threading.excepthook = hook
 
 
 @contextmanager

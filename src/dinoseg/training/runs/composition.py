@@ -11,19 +11,21 @@ from dinoseg.config import (
     PreprocessingSettings,
     TrainSettings,
     WindowIntensity,
+    list_weights,
     override,
 )
 from dinoseg.config.training import Training
 from dinoseg.data import Dataset
+from dinoseg.data.layouts.dataset import is_ct
 from dinoseg.errors import ConfigError
 from dinoseg.methods import find_method
 from dinoseg.methods.presets import preset as find_preset
-from dinoseg.methods.presets import preset_preprocessing
+from dinoseg.methods.presets import preset_preprocessing, preset_scales
 from dinoseg.model.settings import ModelSettings, RunSettings
 from dinoseg.training.runs.run_folder import anchor, anchor_backbone
 
 ARGUMENTS = (
-    *("data", "preset", "splits", "shots", "shots_from", "shot_unit"),
+    *("data", "preset", "splits", "shots", "shots_from", "shot_unit", "init"),
     *("model.backbone.name", "model.decoder.method", "model.classes", "train.seed"),
     "model.preprocessing.channels",
 )
@@ -37,7 +39,9 @@ def compose_settings(dataset: Dataset, data: Path | str, how: Training) -> RunSe
     """
     card = find_method(how.method)
     model_settings = ModelSettings(
-        backbone=BackboneSettings(name=anchor_backbone(str(how.backbone))),
+        backbone=BackboneSettings(
+            name=anchor_backbone(str(how.backbone)), scales=preset_scales(how.preset, card.name)
+        ),
         decoder=card.configure(),
         preprocessing=_choose_preprocessing(dataset, how.preset, card.name),
         classes=dataset.classes,
@@ -50,12 +54,14 @@ def compose_settings(dataset: Dataset, data: Path | str, how: Training) -> RunSe
             "shots": how.shots,
             "shots_from": how.shots_from,
             "shot_unit": how.shot_unit,
+            "init": anchor(Path(how.init)) if how.init else None,
         },
     )
     settings = override(arguments, how.changes or {})
     _require_arguments(arguments, settings)
     _refuse_idle_augmentation(arguments.train, settings.train)
     _require_intensity(dataset, settings)
+    list_weights(settings.train.class_weights, dataset.classes)
     return settings
 
 
@@ -95,8 +101,7 @@ def _choose_preprocessing(dataset: Dataset, preset: str, method: str) -> Preproc
     chosen = preset_preprocessing(preset, method)
     if not dataset.is_volumes:
         return chosen
-    ct = dataset.channel_names[:1] and dataset.channel_names[0].strip().lower() == "ct"
-    intensity = WindowIntensity() if ct else PercentileIntensity()
+    intensity = WindowIntensity() if is_ct(dataset) else PercentileIntensity()
     return chosen.model_copy(update={"intensity": intensity, "channels": dataset.cases[0].channel_count})
 
 

@@ -1,0 +1,1 @@
+"""Comparing models on the same cases: reading their scores, pairing them, testing, showing."""

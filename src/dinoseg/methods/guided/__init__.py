@@ -1,0 +1,1 @@
+"""Guided: a linear probe of frozen features, sharpened by the image."""

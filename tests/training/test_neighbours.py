@@ -1,0 +1,87 @@
+"""Slices learned beside their neighbours: the bank gives what prediction gives, all in one view."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dinoseg.config import AugmentationSettings
+from dinoseg.data import open_dataset
+from dinoseg.inference import predict
+from dinoseg.methods import decoder_settings
+from dinoseg.model.loading import load
+from dinoseg.progress import Silent
+from dinoseg.training.features.bank import Sample, ViewBank
+from tests.data.volume_folders import SHAPE, make_raw
+from tests.methods.small import SMALL
+from tests.training import test_volumes
+from tests.training.folders import read_decoder, train_small
+
+DEPTH = SHAPE[0]
+TURNED = AugmentationSettings(rotation=90, rotation_probability=1)
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_raw(tmp_path_factory.mktemp("raw") / "raw", 5)
+
+
+@pytest.fixture
+def bank(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ViewBank:
+    """Of two volumes, for a model that reads two slices on either side."""
+    settings = decoder_settings("guided", **SMALL["guided"], reach=2)
+    monkeypatch.setattr(test_volumes, "decoder_settings", lambda _: settings)
+    made = test_volumes.make_bank(raw, tmp_path / "features", count=2, views=3, augmentation=TURNED)
+    made.build(Silent())
+    return made
+
+
+def test_neighbours_are_the_slices_around_in_the_same_view(bank: ViewBank) -> None:
+    for position in (0, 1, DEPTH - 1, DEPTH, DEPTH + 2):
+        features = bank.batch([Sample(position, 2)]).features
+        assert features.around is not None
+        for place, step in enumerate((-2, -1, 1, 2)):
+            inside = 0 <= position % DEPTH + step < DEPTH
+            for level, maps in zip(features.levels, features.around, strict=True):
+                wanted = torch.zeros_like(level)
+                if inside:
+                    other = bank.batch([Sample(position + step, 2)]).features
+                    index = [id(each) for each in features.levels].index(id(level))
+                    wanted = other.levels[index]
+                assert torch.equal(maps[:, place], wanted)
+
+
+def test_slices_of_a_volume_are_moved_alike_and_volumes_apart(bank: ViewBank) -> None:
+    turns = [[bank._view(Sample(position, view)) for position in range(len(bank))] for view in range(3)]
+    for views in turns[1:]:
+        assert len(set(views[:DEPTH])) == len(set(views[DEPTH:])) == 1
+        assert views[0] != views[DEPTH]
+    assert turns[1] != turns[2]
+
+
+def test_a_batch_of_the_bank_is_what_a_slab_gives(bank: ViewBank) -> None:
+    """The same features reach the decoder in training and in prediction."""
+    samples = [Sample(position, 0) for position in range(DEPTH)]
+    batch = bank.batch(samples)
+    slab = batch.features.with_neighbours(2)
+    assert batch.features.around is not None
+    assert slab.around is not None
+    assert all(torch.equal(*pair) for pair in zip(batch.features.around, slab.around, strict=True))
+
+
+@pytest.mark.parametrize("reach", [0, 1])
+def test_it_trains_saves_and_predicts(raw: Path, tmp_path: Path, reach: int) -> None:
+    options = {**SMALL["guided"], "reach": reach}
+    changes = {f"model.decoder.{key}": value for key, value in options.items()}
+    cache = tmp_path / "cache"
+    train_small(raw, tmp_path / "run", cache, method="guided", changes={**changes, "train.lr": 1e-2})
+    model = load(tmp_path / "run")
+    assert model.reach == reach
+    weights = [name for name in read_decoder(tmp_path / "run") if name.startswith("depth.")]
+    assert bool(weights) == bool(reach)
+    assert all(bool(weight.abs().sum() > 0) for weight in model.decoder.depth.parameters())
+    source = open_dataset(raw).cases[0].image
+    assert np.asarray(predict(model, source).mask).shape == SHAPE  # type: ignore[union-attr]
