@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from dinoseg.data.case import Image
+from dinoseg.data.cases.likeness import Facts, Profile, describe_image, describe_volume
 from dinoseg.data.images import read_image
-from dinoseg.data.likeness import Facts, Profile, describe_image, describe_volume
 from dinoseg.data.volumes import Geometry, Volume
 from tests.data.samples import shared_data
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dinoseg.data.case import Image
-from dinoseg.data.likeness import Profile, describe_image, describe_volume
+from dinoseg.data.cases.likeness import Profile, describe_image, describe_volume
 from dinoseg.data.volumes import Volume, to_canonical
 from dinoseg.inference.results.report import PredictedFile
 from dinoseg.model.network import Network

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dinoseg.config import PostprocessingSettings, from_yaml, override
-from dinoseg.data.likeness import Profile
+from dinoseg.data.cases.likeness import Profile
 from dinoseg.errors import ConfigError, RunError
 from dinoseg.methods import METHODS
 from dinoseg.model.settings import ModelSettings

@@ -20,7 +20,7 @@ from dinoseg.backbones.extractors import Backbone
 from dinoseg.backbones.features import Features
 from dinoseg.config import PostprocessingSettings, to_yaml
 from dinoseg.data.case import Image
-from dinoseg.data.likeness import Profile
+from dinoseg.data.cases.likeness import Profile
 from dinoseg.data.tensors.transforms import prepare_pixels
 from dinoseg.errors import DinosegError, RunError
 from dinoseg.methods import METHODS, find_method

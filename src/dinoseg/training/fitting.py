@@ -19,8 +19,8 @@ from dinoseg.config.options import choose_options
 from dinoseg.config.settings import PercentileIntensity
 from dinoseg.config.training import Training
 from dinoseg.data import CaseFiles, Dataset, open_dataset
+from dinoseg.data.cases.likeness import Profile
 from dinoseg.data.cases.volumes import note_channels, note_doubts
-from dinoseg.data.likeness import Profile
 from dinoseg.data.splits.shots import (
     draw_shots,
     refuse_empty_shots,

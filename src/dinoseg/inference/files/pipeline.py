@@ -74,8 +74,7 @@ def predict_files(
     """
     how, progress, out = Inference.choose(how, options), progress or Silent(), Path(out)
     replacing = _Replacing(overwrite, resume, workers)
-    paths = _list_paths(sources)
-    plan = _plan(paths, out, how, replacing, overlays=overlays, volume_format=volume_format)
+    plan = _plan(_list_paths(sources), out, how, replacing, overlays=overlays, volume_format=volume_format)
     return _run_plan(open_model(model, progress), plan, out, how, replacing, progress)
 
 

@@ -18,7 +18,7 @@ from dinoseg.backbones.features import Features
 from dinoseg.config import AugmentationSettings
 from dinoseg.data import CaseFiles, LabelMapping
 from dinoseg.data.case import Case
-from dinoseg.data.likeness import Facts
+from dinoseg.data.cases.likeness import Facts
 from dinoseg.data.tensors.augmentation import View, draw_view
 from dinoseg.data.tensors.transforms import PREPARATION
 from dinoseg.model.segmenter import Segmenter

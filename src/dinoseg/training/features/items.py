@@ -16,6 +16,7 @@ from dinoseg.backbones.cache import entry_key
 from dinoseg.config import PreprocessingSettings
 from dinoseg.data import CaseFiles, LabelMapping, read_case
 from dinoseg.data.case import Case
+from dinoseg.data.cases.likeness import Facts, describe_image, describe_volume
 from dinoseg.data.cases.volumes import (
     VolumeCase,
     VolumeSlices,
@@ -24,7 +25,6 @@ from dinoseg.data.cases.volumes import (
     take_label_slice,
 )
 from dinoseg.data.digests import remember_digests
-from dinoseg.data.likeness import Facts, describe_image, describe_volume
 from dinoseg.errors import LabelError
 
 KEPT_VOLUMES = 2  # in memory; the samples of a batch may come from any
