@@ -57,7 +57,10 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'dinoseg' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    from dinoseg.streams import keeping_filters
+
+    with keeping_filters():
+        return getattr(import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -1,15 +1,26 @@
-"""Work in a few threads beside the model: lazy, in order, and with a bounded number of items in memory."""
+"""Work in a few threads beside the model: lazy, in order, and with a bounded number of items in memory.
+
+The filters of warnings belong to the process: what threads do to them is undone here, whatever their order.
+"""
 
 from __future__ import annotations
 
+import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import islice
-from typing import TypeVar
+from threading import Lock
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+_IGNORE: tuple[Any, ...] = ("ignore", None, Warning, None, 0)  # known by its identity
+_LOCK = Lock()
+_changed: list[list[Any]] = []  # the lists of filters that hold it
+_inside = 0
 
 
 def map_ahead(
@@ -44,3 +55,45 @@ def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
     iterator = iter(items)
     while batch := list(islice(iterator, size)):
         yield batch
+
+
+@contextmanager
+def ignoring_warnings() -> Iterator[None]:
+    """Hide what libraries warn of; unlike `warnings.catch_warnings`, also in several threads at once.
+
+    That one puts back the list of filters that it found: of two threads whose blocks overlap, the second
+    would put back what the first one had changed, and the process would stay silent for ever.
+    """
+    global _inside  # noqa: PLW0603
+    with _LOCK:
+        _inside += 1
+        filters: Any = warnings.filters
+        if not any(each is _IGNORE for each in filters):
+            filters.insert(0, _IGNORE)
+            _changed.append(filters)
+    try:
+        yield
+    finally:
+        with _LOCK:
+            _inside -= 1
+            if _inside == 0:
+                _forget()
+
+
+def _forget() -> None:
+    current: Any = warnings.filters  # perhaps a copy that a caller of catch_warnings has made meanwhile
+    for filters in (*_changed, current):
+        filters[:] = [each for each in filters if each is not _IGNORE]
+    _changed.clear()
+
+
+@contextmanager
+def keeping_filters() -> Iterator[None]:
+    """Take back the filters of warnings that come with an import inside; also a decorator."""
+    before: list[Any] = list(warnings.filters)
+    try:
+        yield
+    finally:
+        filters: Any = warnings.filters
+        if any(each not in before for each in filters):
+            filters[:] = [each for each in filters if each in before or each is _IGNORE]

@@ -249,3 +249,21 @@ def test_two_processes_share_one_folder(tmp_path: Path) -> None:
     values = [store.get(entry_key(str(number))) for number in range(200)]
     assert all(value is not None and value["value"][0] == number for number, value in enumerate(values))
     assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_what_a_run_will_use_is_not_removed_for_its_first_new_entries(tmp_path: Path) -> None:
+    """Its own entries are the oldest, those of other runs are newer: without a claim, they would go first."""
+    tensors = {"value": torch.rand(1000)}
+    for age, key in enumerate((entry_key("mine", "0"), entry_key("mine", "1"), entry_key("foreign"))):
+        EntryStore(tmp_path, limit_gb=1).put(key, tensors)
+        path = tmp_path / key[:2] / f"{key[2:]}.safetensors"
+        os.utime(path, (1000 + age, 1000 + age))
+        size = path.stat().st_size
+    mine = [entry_key("mine", "0"), entry_key("mine", "1")]
+    store = EntryStore(tmp_path, limit_gb=3.2 * size / 1e9)
+    store.claim(mine)
+    assert store.put(entry_key("new"), tensors)
+    assert all(key in store for key in mine)
+    assert entry_key("foreign") not in store
+    assert not store.put(entry_key("one more"), tensors)  # what is claimed alone fills it
+    assert all(key in store for key in mine)

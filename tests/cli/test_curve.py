@@ -29,7 +29,7 @@ def test_curve_shows_a_row_per_line_of_the_picture(run: Run, data: Path, tmp_pat
     assert ended.code == 0
     rows = [line.split()[:2] for line in ended.out.splitlines() if line.startswith(" linear")]
     assert rows == [["linear", "1"], ["linear", "3"]]
-    assert "unknown" in ended.out  # one draw has no interval
+    assert "needs 3 draws" in ended.out  # one draw has no interval
     assert f"picture: {tmp_path / 'c' / 'curve.png'}" in ended.out
     assert "all runs: 2/2" in ended.err
     assert "every run is scored on the test split" in ended.err

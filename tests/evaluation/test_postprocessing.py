@@ -13,6 +13,7 @@ from dinoseg.data.splits.splits import Splits, save_splits
 from dinoseg.errors import RunError, UsageError
 from dinoseg.evaluation import choose_postprocessing, evaluate
 from dinoseg.evaluation.cleaning import CANDIDATES, try_candidates
+from dinoseg.inference import predict
 from dinoseg.inference.masks.postprocessing import clean_mask
 from dinoseg.model.folder import store_postprocessing
 from dinoseg.model.loading import load
@@ -169,3 +170,52 @@ def test_steps_of_a_class_that_the_model_does_not_have_are_damage(run: Path) -> 
     store_postprocessing(run, settings)
     with pytest.raises(RunError, match=r"config.json is damaged \(postprocessing of the classes \[7\]"):
         load(run)
+
+
+def _write_interacting(folder: Path, cases: tuple[str, ...]) -> None:
+    """A ring of class 2 around specks of class 1 that are false: removing those makes holes of the ring."""
+    for number, case in enumerate(cases):
+        target, image = np.zeros((40, 40), np.uint8), np.full((40, 40), 40, np.uint8)
+        target[4:12, 4:14] = 1
+        row = 16 + number % 3
+        target[row : row + 18, 16:34] = 2
+        image[target == 1], image[target == 2] = 128, 215
+        image[row + 6 : row + 9, 20:24] = 128  # taken for class 1, and wanted as class 2
+        image[row + 11 : row + 14, 26:30] = 40
+        for name, array in (("images", image), ("masks", target)):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(array).save(folder / name / f"{case}.png")
+    (folder / "dataset.yaml").write_text(
+        "classes: {0: background, 1: first, 2: second}\nvalues: {0: 0, 1: 1, 2: 2}\n"
+    )
+
+
+def test_what_is_promised_of_classes_that_touch_is_what_evaluate_finds(run: Path, tmp_path: Path) -> None:
+    """Once the specks of the first class are gone, the second one fills their places: measured one by one,
+    nothing would say so."""
+    folder, names = tmp_path / "two", {0: "background", 1: "first", 2: "second"}
+    _write_interacting(folder, CASES)
+    model = make_glass(names, size=40)
+    model.run = run
+    choice = choose_postprocessing(model, folder)
+    promised = {item.class_name: item.after for item in choice.classes}
+    assert choice.classes[0].steps.steps > 0
+    assert choice.classes[1].steps.fill_holes
+    found = evaluate(model, folder, split="val")
+    assert {row.class_name: row.metric("dice").interval.mean for row in found.summaries[:2]} == pytest.approx(
+        promised
+    )
+    assert promised == pytest.approx({"first": 1.0, "second": 1.0})
+    alone = try_candidates(
+        np.where(_answer(folder, model) == 2, 2, 0).astype(np.uint8), _target(folder), 2, cell=1.0
+    )
+    assert alone.dice.max() == pytest.approx(1.0)
+    assert try_candidates(_answer(folder, model), _target(folder), 2, cell=1.0).dice.max() < 1.0
+
+
+def _answer(folder: Path, model: Segmenter) -> np.ndarray:
+    return predict(model, folder / "images" / f"{CASES[1]}.png", postprocess=False).mask
+
+
+def _target(folder: Path) -> np.ndarray:
+    return np.asarray(Image.open(folder / "masks" / f"{CASES[1]}.png"))

@@ -231,7 +231,7 @@ def test_tables_mark_what_is_a_region(found: Evaluation, tmp_path: Path) -> None
 def test_the_page_says_what_a_region_is_made_of(found: Evaluation) -> None:
     page = found.report.read_text(encoding="utf-8")
     assert "By class and region" in page
-    assert "Mean over regions: mean of 3 cases" in page
+    assert "Mean over regions: mean where the target shows it; below it that of all 3 cases" in page
     assert ">whole<small>region: whole (1) + core (2) + active</small></th>" in page
     assert ">active<small>class and region</small></th>" in page
     assert page.count('<tr class="total">') == 2

@@ -213,7 +213,24 @@ def traced_graph_gives_the_same_logits_and_leaves_the_decoder_usable(
     assert {getattr(each, "namespace", "python") for each in operators} <= {"aten", "python"}
 
 
+def every_size_and_batch_is_accepted(subject: Subject, kind: str) -> None:
+    """In train and eval mode: maps of one cell and the last image of an epoch are no error."""
+    sizes = ((16, 16), (23, 23), (32, 32), (33, 47), (64, 64))
+    for size, batch, outputs, train in itertools.product(sizes, (1, 2), (1, 4), (False, True)):
+        decoder = make_decoder(subject.settings, kind, outputs=outputs).train(train)
+        features, image = make_inputs(kind, size, batch=batch)
+        found = decoder.decode_all(features, image) if train else [decoder(features, image)]
+        assert found[0].shape == (batch, outputs, *size)
+        assert all(each.isfinite().all() for each in found)
+        if train:
+            torch.stack([each.square().mean() for each in found]).sum().backward()
+            grads = [weight.grad for weight in decoder.parameters() if weight.grad is not None]
+            assert all(grad.isfinite().all() for grad in grads)
+            assert grads
+
+
 PROMISES = [
+    every_size_and_batch_is_accepted,
     logits_have_the_size_of_the_image,
     gradients_reach_every_parameter,
     trains,

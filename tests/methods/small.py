@@ -7,7 +7,7 @@ from typing import Any
 # Small widths, every branch switched on.
 SMALL: dict[str, dict[str, Any]] = {
     "segdino-v1": {"features": 8, "widths": (4, 6, 8, 10)},
-    "segdino-v2": {"width": 64},  # torch's GroupNorm refuses groups of one value, as on a 1x1 map
+    "segdino-v2": {"width": 64},  # groups of two channels: those of one value give no gradient on a 1x1 map
     "dino-unet": {
         "features_per_stage": (4, 6, 8, 10),
         "fapm_rank": 8,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import threading
 from collections import Counter
 from pathlib import Path
@@ -16,7 +17,7 @@ from torch import Tensor
 
 import dinoseg.training.features.items as items_module
 from dinoseg.backbones import create_backbone
-from dinoseg.backbones.cache import DTYPES, EntryStore, FeatureCache
+from dinoseg.backbones.cache import DTYPES, EntryStore, FeatureCache, entry_key
 from dinoseg.backbones.extractors import Backbone
 from dinoseg.backbones.features import Features
 from dinoseg.config import AugmentationSettings, BackboneSettings, PreprocessingSettings
@@ -474,3 +475,17 @@ def test_batches_are_the_samples_in_order(setting: Setting) -> None:
         positions = [batch.positions for batch in batches]
         assert [len(each) for each in positions] == [2, 2, 1]
         assert sum(positions, ()) == tuple(sample.position for sample in samples)
+
+
+def test_a_full_store_keeps_what_the_bank_is_about_to_read(setting: Setting) -> None:
+    """Entries of this bank are older than those of others; adding views must not remove them first."""
+    setting.bank(views=1).build(Notes())
+    mine = {path: path.stat().st_size for path in setting.folder.glob("??/*.safetensors")}
+    for path in mine:
+        os.utime(path, (1000, 1000))
+    foreign = EntryStore(setting.folder, limit_gb=1)
+    for number in range(len(mine)):
+        foreign.put(entry_key("foreign", str(number)), {"value": torch.rand(20_000)})
+    whole = sum(path.stat().st_size for path in setting.folder.glob("??/*.safetensors"))
+    setting.bank(views=2, limit_gb=whole * 1.001 / 1e9).build(Notes())
+    assert all(path.exists() for path in mine)

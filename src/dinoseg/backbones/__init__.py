@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from dinoseg.backbones.catalog import BACKBONES, BackboneSpec, find_spec
 from dinoseg.progress import Progress, Silent
+from dinoseg.streams import keeping_filters
 
 if TYPE_CHECKING:
     from dinoseg.backbones.backbone import Backbone
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["BACKBONES", "BackboneSpec", "create_backbone", "find_spec"]
 
 
+@keeping_filters()
 def create_backbone(
     name_or_path: str | Path,
     *,

@@ -51,14 +51,15 @@ class EntryStore:
     Args:
         folder: created when the first entry is written.
         limit_gb: size beyond which the entries that were unused longest are removed.
-            Entries used by this object are never removed by it; when they alone reach
+            Entries used or claimed by this object are never removed by it; when they alone reach
             the limit, further ones are not stored.
     """
 
     def __init__(self, folder: Path, *, limit_gb: float) -> None:
         self.folder = folder
         self.limit = int(limit_gb * 1e9)
-        self._used: set[str] = set()
+        self._used: set[str] = set()  # and found undamaged
+        self._claimed: set[str] = set()
         self._opened: dict[str, _Opened] = {}
         self._full = False
         self._sweep()
@@ -66,6 +67,14 @@ class EntryStore:
 
     def __contains__(self, key: str) -> bool:
         return self._path(key).is_file()
+
+    def claim(self, keys: Iterable[str]) -> None:
+        """Say what will be used: entries that are there already stay, whatever is written meanwhile.
+
+        Else room for a first new entry would be made of the oldest ones, which a run that is repeated
+        after others is about to read.
+        """
+        self._claimed.update(keys)
 
     def get(self, key: str) -> dict[str, Tensor] | None:
         """The tensors of an entry, memory-mapped, or None where it is missing or damaged.
@@ -165,7 +174,8 @@ class EntryStore:
         for _, freed, path in entries:
             if self._size <= target:
                 break
-            if path.parent.name + path.name.removesuffix(SUFFIX) not in self._used:
+            key = path.parent.name + path.name.removesuffix(SUFFIX)
+            if key not in self._used and key not in self._claimed:
                 _remove(path)
                 self._size -= freed
         self._full = self._size + size > self.limit

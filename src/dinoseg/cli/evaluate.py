@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
 Protocol = Literal["native", "paper"]
 Split = Literal["test", "val", "train", "all"]
-COUNTS = ("with target", "missed", "false alarms")
-COLUMNS = ("class", "score", "mean", "95 % interval", "median", "cases", *COUNTS)
+COLUMNS = ("class", "score", "mean", "95 % interval", "median", "cases", "with target", "missed")
+PRESENT = "mean, class present"
 
 
 def evaluate(
@@ -169,31 +169,47 @@ def tell_choice(output: Output, choice: PostprocessingChoice) -> None:
 
 def tell_scores(output: Output, evaluation: Evaluation, *, title: str) -> None:
     """Show the table of scores, what it means, and where the report is."""
-    from dinoseg.evaluation.definitions import REGIONS_TEXT
+    from dinoseg.evaluation.definitions import REGIONS_TEXT, UNDECIDED_TEXT
 
-    rows = [row for summary in evaluation.summaries for row in _rows(summary)]
-    output.table(COLUMNS, rows, title=title)
+    columns, rows = _tabulate(evaluation.summaries)
+    output.table(columns, rows, title=title)
     tell_lesions(output, evaluation.summaries)
     tell_strata(output, evaluation.strata)
     lines = evaluation.policy
     # The definitions of the five scores are on the page of the report.
-    for line in (lines[0], *(line for line in lines if line == REGIONS_TEXT), *lines[-2:]):
+    wanted = {REGIONS_TEXT, *((UNDECIDED_TEXT,) if evaluation.headline.undecided else ())}
+    for line in (lines[0], *(line for line in lines if line in wanted), *lines[-2:]):
         output.line(line)
     if evaluation.report is not None:
         output.line(f"report with pictures: {evaluation.report}")
 
 
-def _rows(summary: ClassSummary) -> Iterator[tuple[str, ...]]:
+def _tabulate(summaries: Sequence[ClassSummary]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Columns and rows; where targets are empty, the mean over the others comes before that over all."""
+    empty = any(summary.empty for summary in summaries)
+    undecided = any(summary.undecided for summary in summaries)
+    columns = (*COLUMNS, *(("empty",) if empty else ()), "false alarms")
+    if empty:
+        columns = (*columns[:2], PRESENT, "mean, all cases", *columns[3:])
+    if undecided:
+        columns = (*columns, "undecided")
+    return columns, [row for summary in summaries for row in _rows(summary, empty=empty, undecided=undecided)]
+
+
+def _rows(summary: ClassSummary, *, empty: bool, undecided: bool) -> Iterator[tuple[str, ...]]:
     from dinoseg.evaluation.definitions import DISTANCES, TITLES
 
-    counts = tuple(str(count) for count in (summary.with_target, summary.missed, summary.false_alarms))
+    counts = [summary.with_target, summary.missed, *([summary.empty] if empty else []), summary.false_alarms]
+    counts += [summary.undecided] if undecided else []
     for index, metric in enumerate(summary.metrics):
         unit = f" ({summary.unit})" if metric.metric in DISTANCES else ""
+        digits = 1 if unit else 3
         yield (
             summary.title if index == 0 else "",
             TITLES[metric.metric] + unit,
-            *_numbers(metric, digits=1 if unit else 3),
-            *(counts if index == 0 else ("", "", "")),
+            *((_show(metric.mean_with_target, digits),) if empty else ()),
+            *_numbers(metric, digits=digits),
+            *(str(count) if index == 0 else "" for count in counts),
         )
 
 

@@ -56,7 +56,7 @@ def _row(item: Repeats) -> tuple[str, ...]:
         str(item.shots),
         f"{dice.mean:.3f}",
         f"{dice.sd:.3f}" if math.isfinite(dice.sd) else "-",
-        f"{dice.low:.3f} to {dice.high:.3f}" if math.isfinite(dice.low) else "unknown",
+        f"{dice.low:.3f} to {dice.high:.3f}" if math.isfinite(dice.low) else "needs 3 draws",
         str(missed[0]) if len(missed) == 1 else f"{missed[0]} to {missed[-1]}",
         str(dice.draws),
         f"{item.draws[0].trained_parameters:,}",

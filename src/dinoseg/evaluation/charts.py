@@ -13,6 +13,7 @@ from dinoseg.evaluation.metrics import ClassScore, Outcome
 from dinoseg.evaluation.summary import ClassSummary
 
 _HISTOGRAMS = 4  # with more classes one line each
+_SHOWN = ("scored", "missed", "false_alarm")
 _BINS = np.linspace(0, 1, 21)
 
 
@@ -118,7 +119,7 @@ def _draw_lines(
     axes = figure.subplots()
     colour = theme.outcomes["scored"]
     for place, row in enumerate(rows):
-        dice = [score.dice for score in _members(scores, row) if score.outcome != "both_empty"]
+        dice = [score.dice for score in _members(scores, row) if score.outcome in _SHOWN]
         if not dice:
             continue
         low, first, median, third, high = np.percentile(dice, [5, 25, 50, 75, 95])

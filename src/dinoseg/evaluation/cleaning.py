@@ -39,7 +39,8 @@ class Trial:
     """One class of one case.
 
     Attributes:
-        dice: of each of `CANDIDATES`; 1 where prediction and target are both empty.
+        dice: of each of `CANDIDATES`; 1 where prediction and target are both empty, NaN where the
+            target decides no pixel.
         target_size: of the class in the target, in the unit of `SIZES`.
     """
 
@@ -47,7 +48,9 @@ class Trial:
     target_size: float
 
 
-def try_candidates(prediction: Ids, target: Ids, class_id: int, *, cell: float) -> Trial:
+def try_candidates(
+    prediction: Ids, target: Ids, class_id: int, *, cell: float, ignore: int | None = None
+) -> Trial:
     """Find the Dice of a class after each of `CANDIDATES`.
 
     Args:
@@ -55,13 +58,16 @@ def try_candidates(prediction: Ids, target: Ids, class_id: int, *, cell: float) 
         target: class ids on the same grid.
         class_id: the class.
         cell: area or volume of a cell in the unit of `SIZES`.
+        ignore: id in the target of what nobody decided: it is cleaned as all else and counts in no score.
     """
+    if ignore is not None and bool((target == ignore).all()):
+        return Trial(np.full(len(CANDIDATES), np.nan), 0.0)
     predicted, wanted = (ids[None] if ids.ndim == 2 else ids for ids in (prediction, target))
     total = sum(int(np.count_nonzero(plane == class_id)) for plane in wanted)
     box = find_box(predicted, class_id)
     if box is None:
         return Trial(np.full(len(CANDIDATES), float(total == 0)), total * cell)
-    counter = _Counter(predicted[box], wanted[box], class_id, flat=prediction.ndim == 2)
+    counter = _Counter(predicted[box], wanted[box], class_id, flat=prediction.ndim == 2, ignore=ignore)
     dice = [counter.count(step, cell).dice(total) for step in CANDIDATES]
     return Trial(np.array(dice), total * cell)
 
@@ -82,14 +88,18 @@ class _Counts:
 class _Counter:
     """Counts what a class would have after a step, from its components alone."""
 
-    def __init__(self, predicted: Ids, wanted: Ids, class_id: int, *, flat: bool) -> None:
+    def __init__(self, predicted: Ids, wanted: Ids, class_id: int, *, flat: bool, ignore: int | None) -> None:
         self._flat = flat
         self._predicted = predicted
         self._class_id = class_id
+        self._wanted = wanted
+        self._ignore = ignore
         self._wants = partial(take_class, wanted, class_id)
         self._components = find_components(partial(take_class, predicted, class_id), len(predicted))
-        self._common = np.zeros(len(self._components.sizes), np.int64)
+        self._sizes = np.zeros(len(self._components.sizes), np.int64)
+        self._common = np.zeros_like(self._sizes)
         for index in range(len(predicted)):
+            self._sizes += self._components.count(index, self._decided(index))
             self._common += self._components.count(index, self._wants(index))
         self._known: dict[tuple[bytes, bool], _Counts] = {}
 
@@ -100,7 +110,7 @@ class _Counter:
         if key not in self._known:  # many steps keep the same components
             holes = self._count_holes(kept) if step.fill_holes else _Counts(0, 0)
             self._known[key] = _Counts(
-                predicted=int(self._components.sizes[kept].sum()) + holes.predicted,
+                predicted=int(self._sizes[kept].sum()) + holes.predicted,
                 common=int(self._common[kept].sum()) + holes.common,
             )
         return self._known[key]
@@ -111,9 +121,15 @@ class _Counter:
         predicted = common = 0
         for index in range(depth) if holes.enclosed.any() else ():
             filled = self._fill(holes, index)
-            predicted += int(np.count_nonzero(filled))
+            predicted += int(np.count_nonzero(filled & self._decided(index)))
             common += int(np.count_nonzero(filled & self._wants(index)))
         return _Counts(predicted, common)
+
+    def _decided(self, index: int) -> Mask:
+        """Where the target of a slice says what there is: the only pixels that count."""
+        plane = self._wanted[index]
+        decided: Mask = np.ones(plane.shape, bool) if self._ignore is None else plane != self._ignore
+        return decided
 
     def _fill(self, holes: Components, index: int) -> Mask:
         plane = self._predicted[index]

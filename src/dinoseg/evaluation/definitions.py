@@ -42,12 +42,17 @@ EMPTY_TEXT = (
     "No case is dropped."
 )
 
+UNDECIDED_TEXT = (
+    "Ignored pixels count in no score. A case of which nobody decided a pixel has none: it is counted as "
+    "undecided and is in no mean, interval or other count."
+)
+
 PAPER_EMPTY_TEXT = (
     "Empty masks: Dice, IoU and NSD as in the native protocol (1 if both are empty, 0 if one is); HD95 and "
     "ASSD of a case with an empty side are dropped from the means, so that a miss improves them."
 )
 
-NATIVE_TEXT = "Protocol native: scored at the size of the original image; every case counts."
+NATIVE_TEXT = "Protocol native: scored at the size of the original image; every decided case counts."
 
 PAPER_TEXT = (
     "Protocol paper: NOT COMPARABLE with the native protocol. Scored at the model's training size, in pixels "
@@ -87,6 +92,7 @@ def protocol_lines(
         SURFACE_TEXT,
         *((REGIONS_TEXT,) if regions else ()),
         LESIONS_TEXT.format(match_iou=match_iou),
+        UNDECIDED_TEXT,
         PAPER_EMPTY_TEXT if protocol == "paper" else EMPTY_TEXT,
         INTERVAL_TEXT,
     )

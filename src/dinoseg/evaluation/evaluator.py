@@ -19,11 +19,14 @@ from dinoseg.evaluation.summary import Protocol, refuse_mixed_units
 from dinoseg.evaluation.tasks import Task, open_task
 from dinoseg.evaluation.views import View
 from dinoseg.evaluation.volume_views import VolumeView
+from dinoseg.inference.likeness import find_differences, summarise_differences
 from dinoseg.inference.results.report import describe_settings, word_settings
 from dinoseg.model.saved import Model
 from dinoseg.progress import Progress, Silent
+from dinoseg.streams import keeping_filters
 
 
+@keeping_filters()
 def evaluate(
     model: Model,
     data: Dataset | Path | str,
@@ -73,13 +76,23 @@ def evaluate(
 def _score(task: Task, scoring: Scoring, progress: Progress) -> Evaluation:
     failures: list[Failure] = []
     scores: list[ClassScore] = []
+    unlike: list[tuple[str, str]] = []
     shown = progress.track(task.files, total=len(task.files), label="evaluate")
     for view in task.views(shown, failures=failures, progress=progress):
         scores += _score_view(task, scoring, view)
+        unlike += _find_unlike(task, view)
         refuse_mixed_units([scores[0], scores[-1]])
         del view  # of volumes, before the next one is read
+    for line in summarise_differences(unlike, len(task.files)):
+        progress.note(line)
     data = task.dataset
-    return conclude(scores, failures, scoring, root=data.root, is_volumes=data.is_volumes, progress=progress)
+    found = conclude(scores, failures, scoring, root=data.root, is_volumes=data.is_volumes, progress=progress)
+    return replace(found, unlike=tuple(unlike))
+
+
+def _find_unlike(task: Task, view: View | VolumeView) -> list[tuple[str, str]]:
+    difference = find_differences(task.model, view.case.image)
+    return [(view.case.id, difference)] if difference else []
 
 
 def _score_view(task: Task, scoring: Scoring, view: View | VolumeView) -> list[ClassScore]:
@@ -92,6 +105,7 @@ def _score_view(task: Task, scoring: Scoring, view: View | VolumeView) -> list[C
         case=view.case.id,
         group=view.case.group,
         regions=task.dataset.regions,
+        decided=view.decided,
     )
 
 
@@ -103,7 +117,7 @@ def _with_report(task: Task, found: Evaluation, out: Path, *, seed: int, overwri
         title=f"{method} on {name}: {'all cases' if task.split == ALL else task.split + ' split'}",
         policy=found.policy,
         protocol=task.protocol,
-        facts=_list_facts(task, seed),
+        facts={**_list_facts(task, seed), **_word_unlike(found, len(task.files))},
         classes=task.model.settings.classes,
         pictures=_draw_pictures(task, found.scores),
         failures=found.failures,
@@ -124,6 +138,13 @@ def _list_facts(task: Task, seed: int) -> dict[str, str]:
         **word_settings(describe_settings(task.how, task.model)),
         "Seed of the intervals": str(seed),
     }
+
+
+def _word_unlike(found: Evaluation, cases: int) -> dict[str, str]:
+    if not found.unlike:
+        return {}
+    name, difference = found.unlike[0]
+    return {"Not like training": f"{len(found.unlike)} of {cases} cases, for example {name}: {difference}"}
 
 
 def _draw_pictures(task: Task, scores: Sequence[ClassScore]) -> list[Picture]:

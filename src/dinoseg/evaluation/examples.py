@@ -17,6 +17,7 @@ Role = Literal["worst", "median", "best"]
 
 _SIDE = 560  # longest side of a picture in pixels: sharp on a phone, nine of them below 1 MB
 _FILL = 0.45
+_TELLING = ("scored", "missed", "false_alarm")
 _HALO = (12, 12, 12)
 
 
@@ -55,7 +56,8 @@ class Picture:
 def choose_examples(scores: Sequence[ClassScore], *, each: int = 3) -> list[Example]:
     """Return the worst, median and best cases by their mean Dice, worst first, none twice.
 
-    Cases in which every class is empty on both sides show nothing and are left out.
+    Cases in which every class is empty on both sides show nothing and are left out, as are those of
+    which nobody decided a pixel.
 
     Args:
         scores: of all classes and regions of all cases.
@@ -77,6 +79,8 @@ def choose_examples(scores: Sequence[ClassScore], *, each: int = 3) -> list[Exam
 def describe(scores: Sequence[ClassScore]) -> str:
     """Return the scores of one case in words, one sentence per class or region that is there."""
     parts = []
+    if any(score.outcome == "undecided" for score in scores):
+        return "no pixel is decided"
     for score in scores:
         prefix = f"{add_kind(score.class_name, score.kind)}: " if len(scores) > 1 else ""
         if score.outcome == "scored":
@@ -137,7 +141,7 @@ def _rank(scores: Sequence[ClassScore]) -> list[list[ClassScore]]:
     cases: dict[str, list[ClassScore]] = {}
     for score in scores:
         cases.setdefault(score.case, []).append(score)
-    telling = [members for members in cases.values() if any(s.outcome != "both_empty" for s in members)]
+    telling = [members for members in cases.values() if any(s.outcome in _TELLING for s in members)]
     return sorted(telling, key=lambda members: (_mean_dice(members), members[0].case))
 
 

@@ -15,7 +15,7 @@ from dinoseg.errors import LabelError, UsageError
 from dinoseg.evaluation.lesions import DEFAULT_IOU, LesionScore, score_lesions
 from dinoseg.evaluation.surfaces import Mask, bounding_box, measure_surfaces
 
-Outcome = Literal["scored", "both_empty", "missed", "false_alarm"]
+Outcome = Literal["scored", "both_empty", "missed", "false_alarm", "undecided"]
 Unit = Literal["mm", "px"]
 Kind = Literal["class", "region", "class and region"]
 
@@ -32,13 +32,14 @@ class ClassScore:
         group: patient or video of the case.
         class_id: id of the class in the masks; None for a region of several.
         class_name: name of the class or region.
-        dice: 0 to 1.
+        dice: 0 to 1; this and the next four are NaN where nothing is decided.
         iou: 0 to 1.
         hd95: in `unit`.
         assd: in `unit`.
         nsd: 0 to 1.
         outcome: "scored" where both masks hold the class, "both_empty", "missed" (only the
-            target holds it) or "false_alarm" (only the prediction holds it).
+            target holds it), "false_alarm" (only the prediction holds it) or "undecided" (nobody
+            decided a pixel of the case, so that there is nothing to score).
         target_size: pixels of the class in the target.
         prediction_size: pixels of the class in the prediction.
         unit: "mm" where the spacing is known, else "px".
@@ -94,7 +95,7 @@ class _Values:
     outcome: Outcome
     target_size: int
     prediction_size: int
-    lesions: LesionScore
+    lesions: LesionScore | None
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,10 @@ class _Rules:
         return self.spacing or (1.0,) * ndim
 
 
+_NONE = float("nan")
+_UNDECIDED = _Values(_NONE, _NONE, _NONE, _NONE, _NONE, "undecided", 0, 0, None)
+
+
 def score_case(
     prediction: NDArray[np.uint8],
     target: NDArray[np.uint8],
@@ -120,6 +125,7 @@ def score_case(
     group: str,
     regions: Mapping[str, Sequence[int]] | None = None,
     match_iou: float = DEFAULT_IOU,
+    decided: bool = True,
 ) -> list[ClassScore]:
     """Score every foreground class of one case, and every region as the union of its classes.
 
@@ -134,6 +140,7 @@ def score_case(
         regions: name -> ids of the classes whose union it is. A region of one class is that class, and
             of two names for one union the first counts.
         match_iou: two lesions match where their IoU is above it.
+        decided: whether the target decides any pixel, as `leave_out` returns it.
 
     Returns:
         One score per foreground class, in the order of `classes`, then one per region of several classes.
@@ -148,19 +155,27 @@ def score_case(
     unit: Unit = "px" if spacing is None else "mm"
     scores = []
     for part in _list_parts(classes, regions or {}):
-        values = _score_class(part.mask(prediction), part.mask(target), rules)
+        masks = part.mask(prediction), part.mask(target)
+        values = _score_class(*masks, rules) if decided else _UNDECIDED
         scores.append(ClassScore(case=case, group=group, unit=unit, **vars(part), **vars(values)))
     return scores
 
 
-def leave_out(prediction: NDArray[np.uint8], target: NDArray[np.uint8]) -> None:
-    """Make background of both masks, in place, where the target says that nobody decided."""
+def leave_out(prediction: NDArray[np.uint8], target: NDArray[np.uint8]) -> bool:
+    """Make background of both masks, in place, where the target says that nobody decided.
+
+    Returns:
+        Whether any pixel is decided: a case without one has no score.
+    """
     planes = ((prediction, target),) if target.ndim == 2 else zip(prediction, target, strict=True)
+    decided = False
     for predicted, wanted in planes:
         undecided = wanted == IGNORE_ID
+        decided = decided or not undecided.all()
         if undecided.any():
             predicted[undecided] = 0
             wanted[undecided] = 0
+    return decided
 
 
 def of_headline(scores: Sequence[ClassScore]) -> list[ClassScore]:

@@ -66,53 +66,63 @@ def _warnings(protocol: Protocol, failed: Sequence[str], strata: Sequence[Strata
 
 
 def _tiles(row: ClassSummary) -> str:
-    tiles = [_metric_tile(row.metric(name), row.unit) for name in ("dice", "iou", "nsd", "hd95", "assd")]
+    names = ("dice", "iou", "nsd", "hd95", "assd")
+    tiles = [_metric_tile(row.metric(name), row.unit, present_first=row.empty > 0) for name in names]
     alarms = f"{row.false_alarms} false alarm" + ("" if row.false_alarms == 1 else "s")
+    undecided = f", {row.undecided} undecided" if row.undecided else ""
     tiles.append(
         show_tile(
             "Missed",
             f"{row.missed}<small> of {row.with_target}</small>",
-            f"{alarms}, {row.both_empty} both empty",
+            f"{row.empty} empty: {alarms}, {row.both_empty} left empty{undecided}",
             alarming=row.missed > 0,
         )
     )
     people = f" of {row.groups} groups" if row.groups != row.cases else ""
     what = row.class_name.capitalize() if row.kind == "mean" else row.title
     note = f"{what}: mean of {row.cases} cases{people}, with the 95% interval below it."
+    if row.empty:
+        note = f"{what}: mean where the target shows it; below it that of all {row.cases} cases{people}."
     content = f'<p>{escape(note)}</p><div class="tiles">{"".join(tiles)}</div>'
     return section("head", "At a glance", content)
 
 
-def _metric_tile(metric: MetricSummary, unit: str) -> str:
+def _metric_tile(metric: MetricSummary, unit: str, *, present_first: bool) -> str:
+    """One score; with empty targets the mean over the others comes first, which empty ones cannot raise."""
     distance = metric.metric in DISTANCES
     interval = metric.interval
-    value = show_number(interval.mean, distance) + (f"<small> {unit}</small>" if distance else "")
+    shown = metric.mean_with_target if present_first else interval.mean
+    value = show_number(shown, distance) + (f"<small> {unit}</small>" if distance else "")
     if math.isnan(interval.low):
         between = "no interval: a single group" if metric.cases else "no case left"
     else:
         between = f"{show_number(interval.low, distance)} to {show_number(interval.high, distance)}"
+    if present_first:
+        between = f"all cases {show_number(interval.mean, distance)}: {between}"
     return show_tile(TITLES[metric.metric], value, between)
 
 
 def _table(summaries: Sequence[ClassSummary]) -> str:
     unit = summaries[0].unit
     names = [TITLES[name] + (f" ({unit})" if name in DISTANCES else "") for name in METRICS]
-    head = [*names, "Dice, target present", "Dice, median", "Missed", "False alarms", "Both empty"]
+    head = ["Dice, target present", *names, "Dice, median", "Missed", "False alarms", "Both empty"]
+    if any(row.undecided for row in summaries):
+        head.append("Undecided")
     classes = {row.class_id: row.class_name for row in summaries if row.class_id is not None}
-    rows = (_table_row(row, classes) for row in summaries)
+    rows = (_table_row(row, classes, undecided="Undecided" in head) for row in summaries)
     title = "By class and region" if any(row.region for row in summaries) else "By class"
     caption = "Mean over the cases; below it the 95% interval."
     return section("classes", title, scroll_table("classes", ["Class", *head], rows, caption=caption))
 
 
-def _table_row(row: ClassSummary, classes: Mapping[int, str]) -> str:
-    cells = []
+def _table_row(row: ClassSummary, classes: Mapping[int, str], *, undecided: bool) -> str:
+    dice = row.metric("dice")
+    cells = [show_number(dice.mean_with_target, False)]
     for metric in row.metrics:
         distance = metric.metric in DISTANCES
         cells.append(show_interval(metric.interval, distance=distance))
-    dice = row.metric("dice")
-    cells += [show_number(dice.mean_with_target, False), show_number(dice.median, False)]
-    cells += [f"{row.missed}<small>of {row.with_target}</small>", str(row.false_alarms), str(row.both_empty)]
+    cells += [show_number(dice.median, False), f"{row.missed}<small>of {row.with_target}</small>"]
+    cells += [str(row.false_alarms), str(row.both_empty), *([str(row.undecided)] if undecided else [])]
     kind = ' class="total"' if row.kind == "mean" else ""
     inside = "".join(f"<td>{cell}</td>" for cell in cells)
     return f'<tr{kind}><th scope="row">{escape(row.class_name)}{_parts(row, classes)}</th>{inside}</tr>'

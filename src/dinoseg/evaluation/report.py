@@ -19,7 +19,7 @@ from dinoseg.outputs import atomic_files, claim, refuse_taken, write_csv, write_
 FILES = ("cases.csv", "summary.csv", "summary.json", "index.html")
 
 
-def write_report(report: Report, out: Path, *, overwrite: bool = False) -> Path:
+def write_report(report: Report, out: Path | str, *, overwrite: bool = False) -> Path:
     """Write the four files of a report into `out` and return the path of its page.
 
     Args:
@@ -30,6 +30,7 @@ def write_report(report: Report, out: Path, *, overwrite: bool = False) -> Path:
     Raises:
         OutputError: a file exists already, or cannot be written; then all older ones are as they were.
     """
+    out = Path(out)
     refuse_report(out, overwrite=overwrite)
     claim(out, parts=())
     with atomic_files([out / name for name in FILES], overwrite=overwrite) as folder:
@@ -68,7 +69,9 @@ def refuse_report(out: Path, *, overwrite: bool) -> Path:
 
 
 def _case_rows(scores: Sequence[ClassScore]) -> list[dict[str, Any]]:
-    return [{key: _shorten(value) for key, value in _list_values(score).items()} for score in scores]
+    rows = [{key: _shorten(value) for key, value in _list_values(score).items()} for score in scores]
+    columns = max(rows, key=len, default={})  # an undecided case has no lesions
+    return [{key: row.get(key) for key in columns} for row in rows]
 
 
 def _list_values(score: ClassScore) -> dict[str, Any]:
@@ -124,7 +127,7 @@ def _list_means(row: ClassSummary) -> Iterator[dict[str, Any]]:
 
 
 def _count_row(row: ClassSummary) -> dict[str, Any]:
-    names = ("cases", "groups", "with_target", "missed", "false_alarms", "both_empty")
+    names = ("cases", "groups", "with_target", "missed", "false_alarms", "both_empty", "undecided")
     return {name: getattr(row, name) for name in names}
 
 

@@ -13,7 +13,7 @@ from dinoseg.evaluation.definitions import protocol_lines
 from dinoseg.evaluation.lesions import DEFAULT_IOU
 from dinoseg.evaluation.metrics import DEFAULT_TOLERANCE, ClassScore, Unit
 from dinoseg.evaluation.strata import Strata, find_metadata, find_strata
-from dinoseg.evaluation.summary import ClassSummary, Protocol, headline, summarise
+from dinoseg.evaluation.summary import ClassSummary, Protocol, headline, summarise, tell_undecided
 from dinoseg.progress import Progress
 
 
@@ -32,6 +32,8 @@ class Evaluation:
         report: the page that was written, or None.
         match_iou: two lesions match where their IoU is above it.
         strata: the cases by metadata.csv and by size; empty where nothing divides them.
+        unlike: cases that are not like what the model was trained on, and how they differ; empty for
+            masks.
     """
 
     scores: tuple[ClassScore, ...]
@@ -43,6 +45,7 @@ class Evaluation:
     report: Path | None = None
     match_iou: float = DEFAULT_IOU
     strata: tuple[Strata, ...] = ()
+    unlike: tuple[tuple[str, str], ...] = ()
 
     @property
     def headline(self) -> ClassSummary:
@@ -105,13 +108,14 @@ def conclude(
         progress: told which cases failed, and where a unit or a table is missing.
 
     Raises:
-        DataError: there is no score, or only some cases have a spacing.
+        DataError: there is no score, nobody decided a pixel of any case, or only some cases have a spacing.
         LayoutError: the named table is of no use.
     """
     for failure in failures:
         progress.note(f"{failure.case} failed and is in no mean: {failure.message}")
     if not scores:
         raise DataError(f"no case could be scored: {shorten(failure.message for failure in failures)}")
+    tell_undecided(scores, root, progress)
     summaries, unit = summarise(scores, seed=scoring.seed, protocol=scoring.protocol), scores[0].unit
     if is_volumes and unit == "px":
         progress.note("the files say nothing of the size of a voxel: distances are in voxels (px), not mm")

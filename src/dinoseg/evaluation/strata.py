@@ -131,11 +131,12 @@ def find_strata(scores: Sequence[ClassScore], metadata: Metadata | None, *, seed
     """Divide the cases by every column, and by the size of their target.
 
     Args:
-        scores: of all classes and regions of all cases.
+        scores: of all classes and regions of all cases; those of which nobody decided a pixel have none
+            and are in no stratum.
         metadata: of the cases or their groups, if there is any.
         seed: of the intervals.
     """
-    cases = _collect(scores)
+    cases = _collect([score for score in scores if score.outcome != "undecided"])
     columns: dict[str, list[str]] = {}
     if metadata is not None:
         rows = [metadata.find(*names) for names in zip(cases.names, cases.groups, strict=True)]

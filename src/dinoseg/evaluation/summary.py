@@ -14,6 +14,7 @@ from dinoseg.evaluation.definitions import DISTANCES, METRICS
 from dinoseg.evaluation.lesion_summary import LesionSummary, summarise_lesions
 from dinoseg.evaluation.metrics import ClassScore, Kind, Outcome, Unit, add_kind
 from dinoseg.evaluation.statistics import Interval, bootstrap_interval
+from dinoseg.progress import Progress
 
 Protocol = Literal["native", "paper"]
 
@@ -51,8 +52,8 @@ class ClassSummary:
     Attributes:
         class_id: id of the class; None for a region of several, and for a mean.
         class_name: name of the class, the region or the mean.
-        cases: number of cases.
-        groups: number of groups (patients, videos).
+        cases: number of cases with scores.
+        groups: number of groups (patients, videos) of those.
         with_target: masks whose target holds the class.
         missed: of those, how many had an empty prediction.
         false_alarms: predictions of the class where the target is empty.
@@ -62,6 +63,7 @@ class ClassSummary:
         kind: "class", "region", "class and region" (a region that is one class), or "mean".
         region: the class ids whose union a region is; empty for other rows.
         lesions: the lesions of all cases; None for a mean, and where they were not scored.
+        undecided: cases of which nobody decided a pixel; in no mean and no other count.
 
     In the row of a mean over classes or regions the four counts are sums over them.
     """
@@ -79,6 +81,12 @@ class ClassSummary:
     kind: RowKind = "class"
     region: tuple[int, ...] = ()
     lesions: LesionSummary | None = None
+    undecided: int = 0
+
+    @property
+    def empty(self) -> int:
+        """Targets without the class, of one or several columns."""
+        return self.both_empty + self.false_alarms
 
     @property
     def title(self) -> str:
@@ -125,15 +133,8 @@ def summarise(
 
     def row(*members: Sequence[ClassScore], mean: str = "") -> ClassSummary:
         table = _tabulate(members, protocol)
-        found = _row(members, table, _summarise_metrics(table, seed, draws), mean)
-        lesions = (
-            None
-            if mean
-            else summarise_lesions(
-                [score.lesions for score in members[0]], table.groups, seed=seed, draws=draws
-            )
-        )
-        return replace(found, lesions=lesions)
+        found = _row(members, _summarise_metrics(table, seed, draws), mean)
+        return found if mean else replace(found, lesions=_pool_lesions(members[0], seed, draws))
 
     classes = [column for column in columns if column[0].class_id is not None]
     regions = [column for column in columns if column[0].region]
@@ -150,6 +151,27 @@ def headline(summaries: Sequence[ClassSummary]) -> ClassSummary:
     """Return the row that stands for all: the only region or the mean over regions, else so for classes."""
     regions = [row for row in summaries if row.region]
     return regions[0] if len(regions) == 1 else summaries[-1]
+
+
+def tell_undecided(scores: Sequence[ClassScore], source: object, progress: Progress) -> None:
+    """Say how many cases have no score because nobody decided a pixel of them.
+
+    Raises:
+        DataError: all of them, which leaves nothing to score.
+    """
+    undecided = {score.case for score in scores if score.outcome == "undecided"}
+    if not undecided:
+        return
+    cases = len({score.case for score in scores})
+    if len(undecided) == cases:
+        raise DataError(
+            f"{source}: nobody decided a pixel of any of the {cases} cases (all are labelled to be ignored); "
+            "score cases that are annotated"
+        )
+    progress.note(
+        f"{len(undecided)} of {cases} cases have no decided pixel (all are labelled to be ignored): "
+        "they are in no mean"
+    )
 
 
 def refuse_mixed_units(scores: Iterable[ClassScore]) -> None:
@@ -231,16 +253,17 @@ def _row_means(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _row(
-    columns: Sequence[Sequence[ClassScore]], table: _Table, metrics: tuple[MetricSummary, ...], mean: str
+    columns: Sequence[Sequence[ClassScore]], metrics: tuple[MetricSummary, ...], mean: str
 ) -> ClassSummary:
     """The row of one column, or of the mean of that name over several."""
     first = columns[0][0]
-    members = [score for column in columns for score in column]
+    members = [score for column in columns for score in column if score.outcome != "undecided"]
+    groups = [score.group for score in columns[0] if score.outcome != "undecided"]
     return ClassSummary(
         class_id=None if mean else first.class_id,
         class_name=mean or first.class_name,
-        cases=len(table.groups),
-        groups=len(set(table.groups)),
+        cases=len(groups),
+        groups=len(set(groups)),
         with_target=sum(score.target_size > 0 for score in members),
         missed=_count(members, "missed"),
         false_alarms=_count(members, "false_alarm"),
@@ -249,7 +272,14 @@ def _row(
         metrics=metrics,
         kind="mean" if mean else first.kind,
         region=() if mean else first.region,
+        undecided=len(columns[0]) - len(groups),
     )
+
+
+def _pool_lesions(column: Sequence[ClassScore], seed: int, draws: int) -> LesionSummary | None:
+    decided = [score for score in column if score.outcome != "undecided"]
+    groups = [score.group for score in decided]
+    return summarise_lesions([score.lesions for score in decided], groups, seed=seed, draws=draws)
 
 
 def _count(members: Iterable[ClassScore], outcome: Outcome) -> int:

@@ -43,7 +43,7 @@ class Task:
     how: Inference
 
     def views(
-        self, files: Iterable[CaseFiles], *, failures: list[Failure], progress: Progress
+        self, files: Iterable[CaseFiles], *, failures: list[Failure], progress: Progress, raw: bool = False
     ) -> Iterator[View] | Iterator[VolumeView]:
         """Prediction and target of each case, in order.
 
@@ -51,11 +51,16 @@ class Task:
             files: all or some of the cases.
             failures: cases that cannot be read are appended here.
             progress: counts the slices of each volume.
+            raw: masks as predicted, and targets that still say what nobody decided.
         """
         model, mapping, how = self.model, self.dataset.labels, self.how
         if self.dataset.is_volumes:
-            return stream_volume_views(model, files, mapping, how=how, failures=failures, progress=progress)
-        return stream_views(model, files, mapping, protocol=self.protocol, how=how, failures=failures)
+            return stream_volume_views(
+                model, files, mapping, how=how, failures=failures, progress=progress, raw=raw
+            )
+        return stream_views(
+            model, files, mapping, protocol=self.protocol, how=how, failures=failures, raw=raw
+        )
 
 
 def open_task(

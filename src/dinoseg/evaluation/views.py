@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,12 +37,18 @@ class View:
         prediction: (H, W) class ids; at the model's size under the paper protocol.
         target: class ids on the same grid.
         spacing: of that grid in mm; None where it is not known, or under the paper protocol.
+        decided: whether the target decides any pixel.
     """
 
     case: Case
     prediction: NDArray[np.uint8]
     target: NDArray[np.uint8]
     spacing: tuple[float, ...] | None
+    decided: bool = True
+
+    def leave_out(self) -> View:
+        """The view with background in both masks where nobody decided, which changes them in place."""
+        return replace(self, decided=leave_out(self.prediction, self.target))
 
     def image(self) -> NDArray[np.float32]:
         """Return the intensities (C, H, W) on the grid of the masks."""
@@ -69,6 +75,7 @@ def stream_views(
     protocol: Protocol,
     how: Inference,
     failures: list[Failure],
+    raw: bool = False,
 ) -> Iterator[View]:
     """Yield a view of each case in order, reading ahead while the model computes.
 
@@ -79,6 +86,7 @@ def stream_views(
         protocol: "native", or "paper" for the grid of the model.
         how: the model is applied.
         failures: cases that cannot be read are appended here.
+        raw: masks as predicted and `IGNORE_ID` in the targets, which are not to be scored as they are.
     """
 
     def read(item: CaseFiles) -> Prepared | Failure:
@@ -91,9 +99,7 @@ def stream_views(
         prepared = _set_aside(found, failures)
         make_views = _views_of_paper if protocol == "paper" else _views_at_native_size
         for view in make_views(model, prepared, how):
-            if mapping.ignore is not None:
-                leave_out(view.prediction, view.target)
-            yield view
+            yield view if raw or mapping.ignore is None else view.leave_out()
 
 
 def _read_labelled(files: CaseFiles, mapping: LabelMapping) -> Case:

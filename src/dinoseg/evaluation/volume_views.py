@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,11 +34,13 @@ class VolumeView:
         case: in the orientation of its file.
         found: the prediction, on the same grid.
         target: (D, H, W) class ids, without the ones to ignore.
+        decided: whether the target decides any voxel.
     """
 
     case: VolumeCase
     found: VolumePrediction
     target: Ids
+    decided: bool = True
 
     @property
     def prediction(self) -> Ids:
@@ -54,6 +56,10 @@ class VolumeView:
     def cell(self) -> float | None:
         """Volume of a voxel in mm³; None where the file does not say."""
         return self.found.voxel_volume
+
+    def leave_out(self) -> VolumeView:
+        """The view with background in both masks where nobody decided, which changes them in place."""
+        return replace(self, decided=leave_out(self.prediction, self.target))
 
     def draw(self, classes: Mapping[int, str]) -> bytes:
         """JPEG of the slice that tells most: where target and prediction differ most, else the fullest."""
@@ -93,6 +99,7 @@ def stream_volume_views(
     how: Inference,
     failures: list[Failure],
     progress: Progress,
+    raw: bool = False,
 ) -> Iterator[VolumeView]:
     """Yield a view of each volume in order; let go of one before asking for the next.
 
@@ -103,10 +110,13 @@ def stream_volume_views(
         how: the model is applied.
         failures: cases that cannot be read are appended here.
         progress: counts the slices of each volume.
+        raw: masks as predicted and `IGNORE_ID` in the targets, which are not to be scored as they are.
     """
     for item in files:
         try:
-            yield _view(model, item, mapping, how, progress)
+            view = _view(model, item, mapping, how, progress)
+            yield view if raw or mapping.ignore is None else view.leave_out()
+            del view  # before the next one is read
         except (DataError, UsageError) as error:
             failures.append(Failure(item.id, str(error)))
 
@@ -118,6 +128,4 @@ def _view(
     if case.label is None:
         raise LabelError(f"{item.image} has no label to score against; add one or leave the case out")
     found = segment_volume(model, case.image, how=how, progress=progress)
-    if mapping.ignore is not None:
-        leave_out(found.mask, case.label.array)
     return VolumeView(case, found, case.label.array)

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from dinoseg.config import Inference
-from dinoseg.data.case import Case
+from dinoseg.data.case import Case, Image
 from dinoseg.data.dicom import GivenSeries
 from dinoseg.data.sources.channels import drop_companions
 from dinoseg.data.sources.source import Source, expand, is_many, is_volume, open_case, open_volume
 from dinoseg.data.volumes import Volume
 from dinoseg.inference.engine import Prepared, prepare, segment
+from dinoseg.inference.likeness import find_differences, summarise_differences
 from dinoseg.inference.results.prediction import Prediction
 from dinoseg.inference.results.volume_prediction import VolumePrediction
 from dinoseg.inference.volumes import (
@@ -27,11 +28,12 @@ from dinoseg.inference.volumes import (
 from dinoseg.model.network import Network
 from dinoseg.model.saved import Model, open_model
 from dinoseg.progress import Progress, Silent
-from dinoseg.streams import map_ahead
+from dinoseg.streams import keeping_filters, map_ahead
 
 _READERS = 2
 
 
+@keeping_filters()
 def predict(
     model: Model,
     source: Source | Sequence[Source],
@@ -66,8 +68,11 @@ def predict(
     _check_kinds(items, how)
     loaded = open_model(model, progress)
     items = drop_companions(items, loaded.settings.preprocessing.channels)
-    found = _predict_items(loaded, items, how)
-    predictions = list((progress or Silent()).track(found, total=len(items), label="predict"))
+    progress, odd = progress or Silent(), list[tuple[str, str]]()
+    found = _predict_items(loaded, items, how, odd)
+    predictions = list(progress.track(found, total=len(items), label="predict"))
+    for line in summarise_differences(odd, len(items)):
+        progress.note(line)
     return predictions if is_many(source) else predictions[0]
 
 
@@ -100,22 +105,33 @@ def _check_kinds(items: Sequence[Source], how: Inference) -> None:
 
 
 def _predict_items(
-    model: Network, items: Sequence[Source], how: Inference
+    model: Network, items: Sequence[Source], how: Inference, odd: list[tuple[str, str]]
 ) -> Iterator[Prediction | VolumePrediction]:
     for volumes, indices in groupby(range(len(items)), key=lambda index: is_volume(items[index])):
         if not volumes:
-            yield from _predict_images(model, items, list(indices), how)
+            yield from _predict_images(model, items, list(indices), how, odd)
             continue
         for index in indices:
             item = items[index]
             if isinstance(item, str | Path | Volume | GivenSeries):
                 channels = model.settings.preprocessing.channels
                 volume = open_volume(item, channels=channels, series=how.series)
+                _note_difference(model, volume.id, volume, odd)
                 yield segment_volume(model, volume, how=how)
 
 
+def _note_difference(model: Network, name: str, image: Image | Volume, odd: list[tuple[str, str]]) -> None:
+    difference = find_differences(model, image)
+    if difference:
+        odd.append((name, difference))
+
+
 def _predict_images(
-    model: Network, items: Sequence[Source], indices: Sequence[int], how: Inference
+    model: Network,
+    items: Sequence[Source],
+    indices: Sequence[int],
+    how: Inference,
+    odd: list[tuple[str, str]],
 ) -> Iterator[Prediction]:
     def read(index: int) -> Prepared:
         case = open_case(items[index], index=index)
@@ -124,5 +140,6 @@ def _predict_images(
 
     with closing(map_ahead(read, indices, workers=_READERS, ahead=how.batch_size)) as prepared:
         for index, item in zip(indices, segment(model, prepared, how), strict=True):
+            _note_difference(model, item.case.id, item.case.image, odd)
             known = isinstance(items[index], str | Path | Case)
             yield item.prediction if known else replace(item.prediction, source=None)

@@ -60,7 +60,7 @@ def segment_volume(
     volume: Volume,
     *,
     how: Inference | None = None,
-    scratch: Path | None = None,
+    scratch: Path | str | None = None,
     progress: Progress | None = None,
     **options: Any,
 ) -> VolumePrediction:
@@ -80,6 +80,7 @@ def segment_volume(
         UsageError: an option is not accepted, or probabilities are asked for.
         OutputError: the disk of `scratch` is too small.
     """
+    scratch = None if scratch is None else Path(scratch)
     how = Inference.choose(how, options)
     refuse_probabilities(how)
     refuse_other_kind(model, volume.id, is_volume=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,10 +33,16 @@ class Found:
 
 
 class Sizes:
-    """Sizes of tensors by name: `sizes("classify.weight", 0)`; KeyError if there is no such tensor."""
+    """Sizes of tensors by name: `sizes("classify.weight", 0)`; KeyError if there is no such tensor.
 
-    def __init__(self, state: Mapping[str, Tensor]) -> None:
+    Args:
+        state: the tensors, under our names.
+        rename: what the released program calls them, for messages.
+    """
+
+    def __init__(self, state: Mapping[str, Tensor], rename: Callable[[str], str] = str) -> None:
         self._state = state
+        self._rename = rename
 
     def __contains__(self, name: str) -> bool:
         return name in self._state
@@ -50,5 +56,7 @@ class Sizes:
         """
         shape = tuple(self._state[name].shape)
         if len(shape) <= axis:
-            raise RunError(f"{name} has shape {shape}, which it has in no checkpoint of the method")
+            raise RunError(
+                f"{self._rename(name)} has shape {shape}, which it has in no checkpoint of the method"
+            )
         return shape[axis]

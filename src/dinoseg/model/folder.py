@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dinoseg.config import PostprocessingSettings, from_yaml, override
+from dinoseg.data.cases.likeness import Profile
 from dinoseg.errors import ConfigError, RunError
 from dinoseg.methods import METHODS
 from dinoseg.model.settings import ModelSettings
@@ -73,12 +74,13 @@ def find_model_folder(run: Path) -> Path:
 
 @dataclass(frozen=True)
 class Description:
-    """What config.json of a model folder says: settings, and which backbone they belong to."""
+    """What config.json of a model folder says: settings, which backbone they belong to, what was seen."""
 
     settings: ModelSettings
     identity: str
     normalisation: tuple[list[float], list[float]]
     postprocessing: PostprocessingSettings | None
+    seen: Profile | None = None
 
 
 def require_method(described: Any, path: Path) -> None:
@@ -116,11 +118,13 @@ def read_description(path: Path) -> Description:
         # Models of older versions do not say: they computed in float32.
         settings = override(settings, {"backbone.precision": backbone.get("precision", "float32")})
         cleaning = described.get("postprocessing")
+        seen = described.get("seen")
         return Description(
             settings=settings,
             identity=str(backbone["digest"]),
             normalisation=(backbone["mean"], backbone["std"]),
             postprocessing=None if cleaning is None else _read_postprocessing(cleaning, settings),
+            seen=None if seen is None else Profile.read(seen),
         )
     except (OSError, ValueError, KeyError, TypeError, ConfigError) as error:
         raise RunError(f"{path} is damaged ({error}); restore it or train again") from error

@@ -16,8 +16,10 @@ from dinoseg.methods.decoder import Decoder
 from dinoseg.model.folder import find_model_folder, find_run_folder, locate_backbone, read_description
 from dinoseg.model.segmenter import Segmenter
 from dinoseg.progress import Progress, Silent
+from dinoseg.streams import keeping_filters
 
 
+@keeping_filters()
 def load(
     run: Path | str,
     *,
@@ -68,13 +70,14 @@ def load(
     model = Segmenter(settings, frozen)
     load_decoder(model.decoder, folder / "decoder.safetensors")
     model.postprocessing = described.postprocessing
+    model.seen = described.seen
     model.run = find_run_folder(Path(run))
     return model.to(device).eval()
 
 
-def load_decoder(decoder: Decoder, path: Path) -> None:
+def load_decoder(decoder: Decoder, path: Path | str) -> None:
     """Load all of a decoder's tensors, or raise `RunError` naming what does not fit."""
-    state = read_tensors(path)
+    state = read_tensors(Path(path))
     try:
         decoder.load_state_dict(state)
     except RuntimeError as error:

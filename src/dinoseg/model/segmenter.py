@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from dinoseg.backbones.extractors import Backbone
 from dinoseg.backbones.features import Features
 from dinoseg.config import PostprocessingSettings, to_yaml
 from dinoseg.data.case import Image
+from dinoseg.data.cases.likeness import Profile
 from dinoseg.data.tensors.transforms import prepare_pixels
 from dinoseg.errors import DinosegError, RunError
 from dinoseg.methods import METHODS, find_method
@@ -43,6 +45,7 @@ class Segmenter(nn.Module):
         classes: id -> name, 0 is background.
         size: (S, S), what images are resized to.
         postprocessing: what predict and evaluate do to masks; None for nothing.
+        seen: what the training cases show; None for models that nobody told.
         run: the run folder that it was loaded from, or written to; None for neither.
     """
 
@@ -52,6 +55,7 @@ class Segmenter(nn.Module):
         self.backbone = backbone
         self.decoder = decoder or create_decoder(settings.decoder, backbone.channels, settings.outputs)
         self.postprocessing: PostprocessingSettings | None = None
+        self.seen: Profile | None = None
         self.run: Path | None = None
 
     @property
@@ -168,12 +172,13 @@ class Segmenter(nn.Module):
             "size": list(self.size),
         }
 
-    def save(self, folder: Path, *, overwrite: bool = False) -> None:
+    def save(self, folder: Path | str, *, overwrite: bool = False) -> None:
         """Write decoder.safetensors, config.json and README.md; the backbone stays where it is.
 
         Raises:
             OutputError: a file exists (without `overwrite`) or cannot be written.
         """
+        folder = Path(folder)
         state = {key: value.detach().cpu().contiguous() for key, value in self.decoder.state_dict().items()}
         with atomic_path(folder / "decoder.safetensors", overwrite=overwrite) as temporary:
             # One entry: several have no order, and equal models should be equal files. Written as bytes,
@@ -192,6 +197,7 @@ class Segmenter(nn.Module):
             "settings": self.settings.model_dump(mode="json"),
             **origin,
             "postprocessing": None if self.postprocessing is None else self.postprocessing.model_dump(),
+            "seen": None if self.seen is None else asdict(self.seen),
             "backbone": {
                 "name": backbone.name,
                 "digest": backbone.identity,  # the same in either precision

@@ -11,13 +11,16 @@ from dinoseg.backbones.backbone import Backbone
 from dinoseg.backbones.catalog import BACKBONES, UNTRAINED, BackboneSpec, find_spec
 from dinoseg.backbones.extractors import Extractor
 from dinoseg.backbones.folders import read_spec, write_folder
+from dinoseg.backbones.keys import name_some
 from dinoseg.backbones.licenses import require_license
 from dinoseg.backbones.published import PublishedWeights, load_weights
 from dinoseg.backbones.weights_local import list_candidates
 from dinoseg.backbones.weights_settings import read_settings
+from dinoseg.errors import WeightsError
 from dinoseg.outputs import claim, write_json, write_text
 from dinoseg.progress import Progress, Silent
 from dinoseg.releases.checkpoints import State
+from dinoseg.releases.tensors import is_finite
 
 OWN = "./backbone"  # relative to the run folder
 SOURCE = "the checkpoint's backbone"
@@ -35,6 +38,25 @@ def describe_backbone(name: str) -> BackboneSpec:
     """What is known of a catalog name or a local folder, without its weights."""
     # silent: `place_backbone` opens the same folder, which tells what is assumed
     return read_spec(Path(name), progress=Silent()) if _is_folder(name) else find_spec(name)
+
+
+def refuse_odd_backbone(own: State, prefix: str, source: str) -> None:
+    """Raise unless a checkpoint's backbone is all finite floats.
+
+    Raises:
+        WeightsError: names the tensors as the checkpoint does.
+    """
+    faults = {
+        "hold whole numbers": [name for name, tensor in own.items() if not tensor.is_floating_point()],
+        "hold numbers that are not finite": [name for name, tensor in own.items() if not is_finite(tensor)],
+    }
+    text = "; ".join(
+        f"{len(names)} {fault} ({name_some([prefix + name for name in names])})"
+        for fault, names in faults.items()
+        if names
+    )
+    if text:
+        raise WeightsError(f"{source} was refused: of its backbone's tensors {text}; fetch it again")
 
 
 def place_backbone(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,11 @@ from dinoseg.model.segmenter import Segmenter
 from dinoseg.model.settings import ModelSettings
 from dinoseg.outputs import claim, refuse_taken
 from dinoseg.progress import Progress, Silent
-from dinoseg.releases.backbone import OWN, describe_backbone, place_backbone
+from dinoseg.releases.backbone import OWN, describe_backbone, place_backbone, refuse_odd_backbone
 from dinoseg.releases.checkpoints import State, read_checkpoint
 from dinoseg.releases.misfits import find_misfits
-from dinoseg.releases.names import Parts, guess_method, sort_tensors
+from dinoseg.releases.names import Parts, guess_method, released_name, sort_tensors
+from dinoseg.streams import keeping_filters
 
 DECODER = "model.decoder."
 FILES = (  # that an imported run may have
@@ -42,6 +44,7 @@ class _Changed(Settings):
     model: ModelSettings
 
 
+@keeping_filters()
 def import_checkpoint(
     checkpoint: Path | str,
     *,
@@ -91,6 +94,7 @@ def import_checkpoint(
     settings = override(settings, {"preprocessing.size": card.size if size is None else size})
     settings = _change(settings, found, changes or {}, progress)
     _refuse_misfits(parts, _expect(settings.decoder, spec.channels, found.outputs), card.name, source)
+    refuse_odd_backbone(parts.backbone, released.released_backbone, source)
     decoder = _fill(settings, spec, _fold_pair(parts.decoder, found))
     placed = place_backbone(
         parts.backbone, backbone, spec, out=out, accept_license=accept_license, progress=progress
@@ -127,7 +131,7 @@ def _require_released(card: Card) -> type[Decoder]:
 
 def _infer(parts: Parts, card: Card, released: type[Decoder], source: str) -> Found:
     try:
-        return released.infer(Sizes(parts.decoder))
+        return released.infer(Sizes(parts.decoder, partial(released_name, decoder=released)))
     except KeyError:  # names can be compared without knowing the widths
         channels = find_spec(card.backbone).channels
         _refuse_misfits(

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-
 from dinoseg.backbones.keys import name_some
 from dinoseg.methods.decoder import Decoder
 from dinoseg.releases.names import Parts, released_name
+from dinoseg.releases.tensors import is_finite
 
 
 @dataclass(frozen=True)
@@ -20,7 +19,8 @@ class Misfits:
         missing: of the decoder, not in the checkpoint.
         unexpected: in the checkpoint, of no known part.
         reshaped: of another shape, which is said behind the name.
-        unclean: with numbers that are not finite.
+        unclean: with numbers that are not finite in float32.
+        retyped: whole numbers instead of floats, or the other way round.
     """
 
     total: int
@@ -28,6 +28,7 @@ class Misfits:
     unexpected: tuple[str, ...]
     reshaped: tuple[str, ...]
     unclean: tuple[str, ...]
+    retyped: tuple[str, ...] = ()
 
     def describe(self) -> str:
         """One clause for each kind, with the count and the first names; empty if everything fits."""
@@ -36,6 +37,7 @@ class Misfits:
             "are unexpected": self.unexpected,
             "have another shape": self.reshaped,
             "hold numbers that are not finite": self.unclean,
+            "hold another kind of number": self.retyped,
         }
         return "; ".join(
             f"{len(names)} {kind} ({name_some(names)})" for kind, names in kinds.items() if names
@@ -64,5 +66,10 @@ def find_misfits(parts: Parts, expected: Decoder, *, names_only: bool = False) -
             for name in known
             if given[name].shape != needed[name].shape
         ),
-        unclean=tuple(released_name(name, kind) for name in known if not torch.isfinite(given[name]).all()),
+        unclean=tuple(released_name(name, kind) for name in known if not is_finite(given[name])),
+        retyped=tuple(
+            f"{released_name(name, kind)}: {str(given[name].dtype).removeprefix('torch.')}"
+            for name in known
+            if given[name].is_floating_point() != needed[name].is_floating_point()
+        ),
     )

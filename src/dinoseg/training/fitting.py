@@ -16,17 +16,27 @@ from dinoseg.backbones.extractors import Backbone
 from dinoseg.backbones.weights_settings import read_settings
 from dinoseg.config import TrainSettings
 from dinoseg.config.options import choose_options
+from dinoseg.config.settings import PercentileIntensity
 from dinoseg.config.training import Training
 from dinoseg.data import CaseFiles, Dataset, open_dataset
+from dinoseg.data.cases.likeness import Profile
 from dinoseg.data.cases.volumes import note_channels, note_doubts
 from dinoseg.data.layouts.joined import JoinedDataset, open_joined
 from dinoseg.data.splits.joined import resolve_joined, take_part
-from dinoseg.data.splits.shots import draw_shots, refuse_empty_shots, require_foreground, tell_absent_classes
+from dinoseg.data.splits.shots import (
+    draw_shots,
+    refuse_empty_shots,
+    require_foreground,
+    tell_absent_classes,
+    tell_empty_validation,
+)
 from dinoseg.data.splits.splits import Splits, check_splits, resolve_splits
 from dinoseg.errors import SplitError, UsageError
+from dinoseg.model.acceptance import refuse_size
 from dinoseg.model.segmenter import Segmenter
 from dinoseg.model.settings import RunSettings
 from dinoseg.progress import Progress, Silent
+from dinoseg.streams import keeping_filters
 from dinoseg.training.features.bank import ViewBank
 from dinoseg.training.features.items import read_digests
 from dinoseg.training.features.jobs import compute_on
@@ -39,6 +49,7 @@ from dinoseg.training.runs.locks import locked, refuse_locked
 from dinoseg.training.runs.run_folder import RunFolder
 
 
+@keeping_filters()
 def train(
     data: Path | str | Sequence[Path | str],
     out: Path | str,
@@ -93,9 +104,11 @@ def train_run(
     folder.refuse_older(resume=how.resume, overwrite=how.overwrite)
     chosen = _choose_cases(dataset, splits, settings)
     tell_absent_classes(dataset, chosen.splits.train, progress)
+    choosing = bool(chosen.val) and tell_empty_validation(dataset, chosen.splits.val, progress)
     _tell_volumes(dataset, settings, chosen, progress)
     frozen = open_backbone(settings, accept_license=how.accept_license, progress=progress)
     model = _fresh_model(settings, frozen, how.device)
+    refuse_size(model)
     if settings.init is not None and not (how.resume and folder.last.is_file()):
         refuse_seen(settings, dataset, chosen.splits)
         begin_with(model, settings.init, progress)
@@ -106,7 +119,7 @@ def train_run(
         if isinstance(dataset, JoinedDataset):
             folder.record_parts({part.name: take_part(chosen.splits, part) for part in dataset.parts})
         folder.record_environment(frozen, how.device, digest_content(chosen.cases, chosen.digests))
-        _fit(folder, settings, chosen, model, how, progress)
+        _fit(folder, settings, chosen, model, how, progress, choosing=choosing)
         model = model.to(how.device).eval()
         model.save(folder.model, overwrite=True)
     model.run = folder.root
@@ -251,9 +264,12 @@ def _fit(
     model: Segmenter,
     how: Training,
     progress: Progress,
+    *,
+    choosing: bool,
 ) -> None:
-    """Train the decoder and load the epoch that is kept."""
+    """Train the decoder and load the epoch that is kept: the best one where validation can tell."""
     banks = _build_banks(settings, chosen, model, progress)
+    model.seen = _profile(settings, banks, progress)
     with importing():  # it takes seconds, which a run that is refused need not wait for
         from dinoseg.training.learning.trainer import learn
     rows = learn(
@@ -265,13 +281,14 @@ def _fit(
         device=how.device,
         resume_from=folder.last if how.resume and folder.last.is_file() else None,
         progress=progress,
+        choosing=choosing,
     )
     if len(rows) < settings.train.epochs:
         progress.note(
             f"train.patience={settings.train.patience} stopped the run after epoch {len(rows)}; "
             "more epochs do not start it again"
         )
-    _restore(model, folder, keep_best=settings.train.keep == "best")
+    _restore(model, folder, keep_best=choosing and settings.train.keep == "best")
     draw_learning_curve(rows, folder.curve, title=f"{settings.model.decoder.method} on {model.backbone.name}")
 
 
@@ -299,13 +316,29 @@ def _build_banks(
             f"no view is augmented: train.views is 1, and the bank holds {len(train_bank)} without more "
             f"(train.min_bank={recipe.min_bank})"
         )
+    val_bank = create(chosen.val, labels, model, cache, augmentation=None, views=1) if chosen.val else None
+    if val_bank is not None:
+        val_bank.claim()  # before room is made for the first bank
     train_bank.build(progress)
-    if not chosen.val:
+    if val_bank is None:
         progress.note("no validation cases: the last epoch is kept and nothing can stop early")
         return train_bank, None
-    val_bank = create(chosen.val, labels, model, cache, augmentation=None, views=1)
     val_bank.build(progress)
     return train_bank, val_bank
+
+
+def _profile(settings: RunSettings, banks: tuple[ViewBank, ViewBank | None], progress: Progress) -> Profile:
+    """What the training cases show; validation cases that are far from all of them are told."""
+    train_bank, val_bank = banks
+    relative = isinstance(settings.model.preprocessing.intensity, PercentileIntensity)
+    seen = Profile.of(train_bank.find_facts(), relative=relative)
+    facts = val_bank.find_facts() if val_bank is not None else []
+    odd = [difference for difference in map(seen.find_differences, facts) if difference]
+    if odd:
+        progress.note(
+            f"{len(odd)} of {len(facts)} validation cases are not like the training cases: of one, {odd[0]}"
+        )
+    return seen
 
 
 def _restore(model: Segmenter, folder: RunFolder, *, keep_best: bool) -> None:

@@ -68,7 +68,7 @@ def check_dataset(
     *,
     size: int = 256,
     patch: int = 16,
-    splits: Path | None = None,
+    splits: Path | str | None = None,
     progress: Progress | None = None,
 ) -> DataReport:
     """Look at every file, mask and split of a data set; nothing that is wrong with it raises.
@@ -80,6 +80,7 @@ def check_dataset(
         splits: a splits.json or splits_final.json (its first fold) to check instead of the data set's own.
         progress: shows the reading.
     """
+    splits = None if splits is None else Path(splits)
     steps = progress or Silent()
     try:
         survey = survey_data(Path(root))

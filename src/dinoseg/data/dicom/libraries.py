@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from dinoseg.errors import DinosegError, FileFormatError
+from dinoseg.streams import ignoring_warnings
 
 INSTALL = 'pip install "dinoseg[dicom]"'
 
@@ -41,9 +41,7 @@ def explaining(name: object) -> Iterator[None]:
         FileFormatError: the block failed.
     """
     try:
-        with warnings.catch_warnings():
-            # pydicom warns about every value that the standard would write otherwise.
-            warnings.simplefilter("ignore")
+        with ignoring_warnings():  # pydicom warns about every value that the standard would write otherwise
             yield
     except DinosegError:
         raise

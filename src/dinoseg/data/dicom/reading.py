@@ -33,7 +33,9 @@ class DicomVolume(Volume):
     reference: SeriesReference
 
 
-def read_series(place: Path, *, series: str | None = None, files: Sequence[Path] = ()) -> DicomVolume:
+def read_series(
+    place: Path | str, *, series: str | None = None, files: Sequence[Path | str] = ()
+) -> DicomVolume:
     """Read a series of a folder or zip as a volume (1, D, H, W), slices sorted by their position.
 
     D runs along the normal of the slices (row direction × column direction), H counts rows, W columns.
@@ -52,7 +54,8 @@ def read_series(place: Path, *, series: str | None = None, files: Sequence[Path]
         FileFormatError: nothing to read, damaged files, no decoder, colour, or slices that make no
             volume: `stack_planes` lists the reasons.
     """
-    with open_place(place, files=files) as entries:
+    place = Path(place)
+    with open_place(place, files=[Path(file) for file in files]) as entries:
         found = sort_headers(place, entries)
         uid = choose_series(place, found, series=series)
         headers = found.groups[uid]

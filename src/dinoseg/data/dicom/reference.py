@@ -56,7 +56,9 @@ class SeriesReference:
     datasets: tuple[Any, ...] = field(repr=False)
 
 
-def read_reference(place: Path, *, series: str | None = None, files: Sequence[Path] = ()) -> SeriesReference:
+def read_reference(
+    place: Path | str, *, series: str | None = None, files: Sequence[Path | str] = ()
+) -> SeriesReference:
     """Read the headers of a series, so that labels can be put on its grid.
 
     Args:
@@ -68,7 +70,8 @@ def read_reference(place: Path, *, series: str | None = None, files: Sequence[Pa
         FileFormatError: as for `read_series`, except for pixels.
         UsageError: several series and no choice, or no such series.
     """
-    with open_place(place, files=files) as entries:
+    place = Path(place)
+    with open_place(place, files=[Path(file) for file in files]) as entries:
         found = sort_headers(place, entries)
         uid = choose_series(place, found, series=series)
         members = found.groups[uid]

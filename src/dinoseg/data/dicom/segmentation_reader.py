@@ -49,8 +49,8 @@ class ClassChoice:
 
 
 def read_segmentation(
-    path: Path,
-    series: SeriesReference | Path,
+    path: Path | str,
+    series: SeriesReference | Path | str,
     *,
     names: Sequence[str] | None = None,
     threshold: float | None = None,
@@ -72,6 +72,8 @@ def read_segmentation(
             given.
         UsageError: no segment of such a name, or a threshold out of range.
     """
+    series = Path(series) if isinstance(series, str) else series
+    path = Path(path)
     dataset = read_object(path, "SEG")
     with explaining(path):
         reference = resolve_series(series, referenced_series(dataset))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from copy import copy
@@ -23,6 +22,7 @@ from dinoseg.data.volumes.geometry import refuse_other_geometry
 from dinoseg.data.volumes.volume import LabelVolume
 from dinoseg.errors import DinosegError, LabelError, UsageError
 from dinoseg.outputs import atomic_path, refuse_existing
+from dinoseg.streams import ignoring_warnings
 
 SUFFIX = ".dcm"
 MAX_NAME = 64  # characters of a segment's label
@@ -64,7 +64,7 @@ class WrittenSegmentation:
 
 
 def write_segmentation(
-    path: Path,
+    path: Path | str,
     label: LabelVolume,
     *,
     reference: SeriesReference,
@@ -99,6 +99,7 @@ def write_segmentation(
             as what was written.
         OutputError: the file exists or cannot be written.
     """
+    path = Path(path)
     if path.suffix.lower() != SUFFIX:
         raise UsageError(f"{path} cannot hold a DICOM SEG; accepted is the extension {SUFFIX}")
     refuse_existing(path, overwrite=overwrite)
@@ -132,8 +133,7 @@ def write_segmentation(
 def _building(reference: SeriesReference, sources: Sequence[Any]) -> Iterator[None]:
     """Hide what the libraries warn of; what they refuse in the headers of the series becomes one line."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with ignoring_warnings():
             yield
     except (DinosegError, OSError):
         raise
@@ -167,8 +167,7 @@ def _parses(keyword: str, value: str) -> bool:
     values, kind = load_pydicom("pydicom.valuerep"), load_pydicom("pydicom.datadict").dictionary_VR(keyword)
     parse = {"DA": values.DA, "TM": values.TM, "IS": values.IS, "DS": values.DSfloat}.get(kind, str)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with ignoring_warnings():
             parse(value)
     except (ValueError, TypeError, OverflowError):
         return False

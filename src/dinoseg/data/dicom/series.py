@@ -93,7 +93,7 @@ class SortedHeaders:
     damaged: tuple[DamagedFile, ...]
 
 
-def find_series(place: Path) -> tuple[Series, ...]:
+def find_series(place: Path | str) -> tuple[Series, ...]:
     """List the series of a folder (with its sub-folders) or zip; reads headers only.
 
     Files that are not DICOM are passed over; `survey_series` counts them.
@@ -102,16 +102,18 @@ def find_series(place: Path) -> tuple[Series, ...]:
         DinosegError: pydicom is not installed.
         FileFormatError: nothing is there, or the zip is damaged or not safe.
     """
+    place = Path(place)
     return survey_series(place).series
 
 
-def survey_series(place: Path) -> SeriesSurvey:
+def survey_series(place: Path | str) -> SeriesSurvey:
     """List the series of a folder (with its sub-folders) or zip, and count what is none.
 
     Raises:
         DinosegError: pydicom is not installed.
         FileFormatError: nothing is there, or the zip is damaged or not safe.
     """
+    place = Path(place)
     with open_place(place) as entries:
         found = sort_headers(place, entries)
     series = tuple(_summarise(uid, found.groups[uid]) for uid in sorted(found.groups))

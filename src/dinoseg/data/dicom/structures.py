@@ -40,7 +40,7 @@ class _Contour:
 
 
 def read_structures(
-    path: Path, series: SeriesReference | Path, names: Sequence[str] | None = None
+    path: Path | str, series: SeriesReference | Path | str, names: Sequence[str] | None = None
 ) -> NamedLabelVolume:
     """Read the contours of an RTSTRUCT as class ids on the grid of their series.
 
@@ -61,6 +61,8 @@ def read_structures(
             one than it names, structures overlap, or one has points or lines instead of areas.
         UsageError: no structure of such a name.
     """
+    series = Path(series) if isinstance(series, str) else series
+    path = Path(path)
     dataset = read_object(path, "RTSTRUCT")
     with explaining(path):
         uids = structured_series(dataset)

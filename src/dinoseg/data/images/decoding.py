@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from PIL import Image as PillowImage
 from PIL import UnidentifiedImageError
 
 from dinoseg.errors import FileFormatError
+from dinoseg.streams import ignoring_warnings
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
@@ -45,10 +45,7 @@ def reading(path: Path) -> Iterator[None]:
     """Check that `path` is a file with content; turn every exception of the block into a FileFormatError."""
     _refuse_non_file(path)
     try:
-        with warnings.catch_warnings():
-            # Pillow warns about damaged metadata; a picture too large to be honest is an error.
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", PillowImage.DecompressionBombWarning)
+        with ignoring_warnings():  # Pillow warns about damaged metadata
             yield
     except FileFormatError:
         raise
@@ -57,7 +54,7 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def _refuse_bomb(image: PillowImage.Image) -> None:
-    # Said here too, because warning filters, which Pillow relies on, are shared by all reader threads.
+    # Pillow relies on warning filters, which are shared by all reader threads.
     limit = PillowImage.MAX_IMAGE_PIXELS
     if limit is not None and image.width * image.height > limit:
         raise PillowImage.DecompressionBombError(f"{image.width * image.height} pixels, limit {limit}")

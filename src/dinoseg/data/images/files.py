@@ -154,12 +154,13 @@ def image_info(path: Path) -> ImageInfo:
         return ImageInfo(size, mode, name, path.stat().st_size, turned, lossy, bits)
 
 
-def content_digest(path: Path) -> str:
+def content_digest(path: Path | str) -> str:
     """sha256 of the file's bytes, as 64 hexadecimal digits.
 
     Raises:
         FileFormatError: the file is missing or cannot be opened.
     """
+    path = Path(path)
     with decoding.reading(path), path.open("rb") as file:
         digest = hashlib.sha256()
         while block := file.read(1 << 20):

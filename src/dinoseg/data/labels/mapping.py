@@ -62,7 +62,7 @@ class LabelMapping:
         """Whether a raw value is that of what nobody decided."""
         return self.ignore is not None and value in self.ignore
 
-    def read(self, path: Path, series: LinkedVolume | None = None) -> NDArray[np.uint8]:
+    def read(self, path: Path | str, series: LinkedVolume | None = None) -> NDArray[np.uint8]:
         """Class ids of a mask (H, W), or of a label volume (D, H, W) in the orientation of its file.
 
         Of an image with several masks, `path` is the first and the result is all of them joined.
@@ -75,6 +75,7 @@ class LabelMapping:
             FileFormatError: it cannot be read.
             LabelError: a value without a class, or masks of one image that cannot be joined.
         """
+        path = Path(path)
         if series is not None or volume_suffix(path):
             raw = read_label_volume(path) if series is None else series.read_label(path)
             ids: NDArray[np.uint8] = self.apply_volume(raw).array

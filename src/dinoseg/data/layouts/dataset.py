@@ -31,6 +31,7 @@ from dinoseg.data.layouts.remarks import Remark
 from dinoseg.data.layouts.surveys import Survey, survey_data
 from dinoseg.errors import LabelError, LayoutError, SplitError
 from dinoseg.progress import Progress, Silent
+from dinoseg.streams import keeping_filters
 
 __all__ = ["CaseFiles", "Dataset", "open_dataset"]
 
@@ -83,6 +84,7 @@ class Dataset:
         return tuple(known[id_] for id_ in ids)
 
 
+@keeping_filters()
 def open_dataset(
     root: Path | str,
     *,

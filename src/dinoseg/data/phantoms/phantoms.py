@@ -57,7 +57,7 @@ def draw_phantom(kind: PhantomKind, *, size: tuple[int, int], seed: int) -> Case
 
 
 def write_phantoms(
-    root: Path,
+    root: Path | str,
     *,
     kind: PhantomKind,
     count: int,
@@ -87,6 +87,7 @@ def write_phantoms(
         UsageError: an unknown kind, a side below 32, or fewer than 5 pictures.
         OutputError: `root` is not empty, holds what no earlier call wrote, or cannot be written.
     """
+    root = Path(root)
     _check_request(kind, size)
     if count < 5:
         raise UsageError(f"{count} phantoms cannot be split; give 5 or more")

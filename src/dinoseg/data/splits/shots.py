@@ -102,6 +102,29 @@ def tell_absent_classes(dataset: Dataset, case_ids: Sequence[str], progress: Pro
         )
 
 
+def tell_empty_validation(dataset: Dataset, case_ids: Sequence[str], progress: Progress) -> bool:
+    """Say what cases without a class do to the validation Dice; return whether it can choose an epoch.
+
+    Raises:
+        LabelError: a mask holds a value without a class.
+    """
+    cases = dataset.find(case_ids)
+    if not any(_classes_of(dataset, case) for case in cases):
+        progress.note(
+            f"none of the {len(cases)} validation cases shows a class: they cannot tell a good epoch from "
+            "one that finds nothing, so the last epoch is kept and nothing stops early; put cases with a "
+            f"class into val, for example with `dinoseg data split {dataset.root}`"
+        )
+        return False
+    empty = sum(case.id in dataset.empty for case in cases)
+    if empty:
+        progress.note(
+            f"{empty} of the {len(cases)} validation cases show no class: in the validation Dice each counts "
+            "1 where nothing is found and 0 where anything is"
+        )
+    return True
+
+
 def _collect_units(dataset: Dataset, case_ids: Sequence[str], unit: str) -> dict[str, list[CaseFiles]]:
     members: dict[str, list[CaseFiles]] = {}
     for case in dataset.find(case_ids):

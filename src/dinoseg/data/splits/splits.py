@@ -94,16 +94,17 @@ def make_splits(
     return _collect(dataset.cases, {case.id: split_of[case.group] for case in dataset.cases}, seed)
 
 
-def save_splits(path: Path, splits: Splits, *, overwrite: bool = False) -> None:
+def save_splits(path: Path | str, splits: Splits, *, overwrite: bool = False) -> None:
     """Write splits as JSON.
 
     Raises:
         OutputError: the file exists already or cannot be written.
     """
+    path = Path(path)
     write_json(path, {"seed": splits.seed, "unit": splits.unit, **dict(splits.items())}, overwrite=overwrite)
 
 
-def load_splits(path: Path, *, fold: int = 0) -> Splits:
+def load_splits(path: Path | str, *, fold: int = 0) -> Splits:
     """Read splits.json, or a fold of nnU-Net's splits_final.json.
 
     Args:
@@ -113,6 +114,7 @@ def load_splits(path: Path, *, fold: int = 0) -> Splits:
     Raises:
         SplitError: the file is missing, no JSON, of neither form, or without this fold.
     """
+    path = Path(path)
     content = _choose_fold(_load_json(path), fold, path)
     unknown = set(content) - {*NAMES, "seed", "unit"}
     if unknown or "train" not in content:
@@ -128,7 +130,7 @@ def load_splits(path: Path, *, fold: int = 0) -> Splits:
 def resolve_splits(
     dataset: Dataset,
     *,
-    path: Path | None = None,
+    path: Path | str | None = None,
     seed: int = 0,
     keep_first: int | None = None,
     unit: Literal["case", "group"] = "case",
@@ -151,6 +153,7 @@ def resolve_splits(
     Raises:
         SplitError: a file that cannot be read, a fold that is not there, unknown cases, or too few groups.
     """
+    path = None if path is None else Path(path)
     path = path or find_split_file(dataset.root)
     if path is not None:
         splits = load_splits(path, fold=fold)

@@ -51,7 +51,9 @@ class VolumeInfo:
     count: int
 
 
-def read_volume(path: Path, *, channel: int | Sequence[int] | None = None, time: int | None = None) -> Volume:
+def read_volume(
+    path: Path | str, *, channel: int | Sequence[int] | None = None, time: int | None = None
+) -> Volume:
     """Read an image in the orientation of its file.
 
     Integers stay as they are stored; floats, and numbers with a slope or intercept, become float32.
@@ -66,25 +68,27 @@ def read_volume(path: Path, *, channel: int | Sequence[int] | None = None, time:
         FileFormatError: the file is missing, damaged, or no volume; or 4D without a choice.
         UsageError: a channel or time that is not there, or both at once.
     """
+    path = Path(path)
     stored = _open(path, content="image")
     chosen = choose_volumes(stored, channel=channel, time=time)
     with reading(path):
         return Volume(load_image(stored, chosen), stored.geometry, source=path, id=volume_stem(path))
 
 
-def read_label(path: Path) -> LabelVolume:
+def read_label(path: Path | str) -> LabelVolume:
     """Read class ids in the orientation of their file, as uint8 or, above 255, uint16.
 
     Raises:
         FileFormatError: the file is missing, damaged, or no volume.
         LabelError: values that are no whole numbers of 0 to 65535, or a 4D file.
     """
+    path = Path(path)
     stored = _open(path, content="label")
     with reading(path):
         return LabelVolume(load_ids(stored), stored.geometry, source=path, id=volume_stem(path))
 
 
-def read_volume_info(path: Path, *, content: Content = "image") -> VolumeInfo:
+def read_volume_info(path: Path | str, *, content: Content = "image") -> VolumeInfo:
     """Read the header only.
 
     Args:
@@ -94,11 +98,12 @@ def read_volume_info(path: Path, *, content: Content = "image") -> VolumeInfo:
     Raises:
         FileFormatError: the file is missing, damaged, or no volume.
     """
+    path = Path(path)
     stored = _open(path, content=content)
     return VolumeInfo(path, stored.geometry, stored.dtype, stored.count)
 
 
-def write_label(path: Path, label: LabelVolume, *, overwrite: bool = False) -> None:
+def write_label(path: Path | str, label: LabelVolume, *, overwrite: bool = False) -> None:
     """Write class ids in the smallest type that holds them, in one move.
 
     Args:
@@ -110,20 +115,23 @@ def write_label(path: Path, label: LabelVolume, *, overwrite: bool = False) -> N
         UsageError: another extension.
         OutputError: the file exists already or cannot be written.
     """
+    path = Path(path)
     suffix = volume_suffix(path)
     if suffix not in _WRITERS:
         raise UsageError(f"{path} cannot hold a label volume; accepted are {', '.join(LABEL_SUFFIXES)}")
     _WRITERS[suffix](path, label, overwrite=overwrite)
 
 
-def volume_suffix(path: Path) -> str:
+def volume_suffix(path: Path | str) -> str:
     """The extension of a volume in lower case (".nii.gz"), or "" where it is none of `SUFFIXES`."""
+    path = Path(path)
     name = path.name.lower()
     return next((suffix for suffix in SUFFIXES if name.endswith(suffix)), "")
 
 
-def volume_stem(path: Path) -> str:
+def volume_stem(path: Path | str) -> str:
     """The name without the extension of a volume."""
+    path = Path(path)
     suffix = volume_suffix(path)
     return path.name[: -len(suffix)] if suffix else path.name
 

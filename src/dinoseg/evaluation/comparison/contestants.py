@@ -52,7 +52,7 @@ class Contestant:
     Attributes:
         name: short, different from the others'.
         table: the CSV that was read.
-        rows: of every case, class and region.
+        rows: of every class and region of every case, but those of which nobody decided a pixel.
         protocol: "native" or "paper", or "" where there is no summary.json.
         tolerance: of the NSD in words, or "".
         facts: what the report says was evaluated.
@@ -172,7 +172,8 @@ def _read_rows(table: Path) -> Iterator[CaseRow]:
             f"{', '.join(METRICS)}"
         )
     for row in reader:
-        yield _read_row(row, f"{table} line {start + reader.line_num}")
+        if row.get("outcome") != "undecided":  # has no score
+            yield _read_row(row, f"{table} line {start + reader.line_num}")
 
 
 def _read_row(row: Mapping[str, str | None], place: str) -> CaseRow:

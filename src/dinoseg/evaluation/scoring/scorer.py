@@ -134,6 +134,7 @@ def _score_view(work: _Work, scoring: Scoring, view: MaskView) -> list[ClassScor
         group=view.files.group,
         regions=work.meaning.regions,
         match_iou=scoring.match_iou,
+        decided=view.decided,
     )
 
 

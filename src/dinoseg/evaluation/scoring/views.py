@@ -28,12 +28,14 @@ class MaskView:
         prediction: (H, W) or (D, H, W) class ids.
         target: on the same grid.
         spacing: of a pixel in mm in array order; None where it is not known.
+        decided: whether the target decides any pixel.
     """
 
     files: CaseFiles
     prediction: Ids
     target: Ids
     spacing: tuple[float, ...] | None
+    decided: bool = True
 
     def flatten(self) -> MaskView:
         """The slice across the longest spacing in which the two differ most; an image as it is."""
@@ -105,6 +107,6 @@ def _refuse_other_grid(path: Path, mask: Geometry, label_path: Path, label: Geom
 
 
 def _decided(view: MaskView, meaning: Meaning) -> MaskView:
-    if meaning.labels.ignore is not None:
-        leave_out(view.prediction, view.target)
-    return view
+    if meaning.labels.ignore is None:
+        return view
+    return replace(view, decided=leave_out(view.prediction, view.target))

@@ -27,10 +27,12 @@ class Earlier:
     Attributes:
         rows: of predictions.json, of the files that were finished.
         finished: sources of this call that are among them -> their digests.
+        warnings: what was doubtful about those.
     """
 
     rows: Sequence[Row] = ()
     finished: Mapping[Path, str] = field(default_factory=dict)
+    warnings: Mapping[Path, tuple[str, ...]] = field(default_factory=dict)
 
 
 def refuse_outputs(plan: Plan, out: Path, *, overwrite: bool) -> None:
@@ -63,14 +65,16 @@ def find_earlier(plan: Plan, out: Path, origin: Mapping[str, Any], *, channels: 
     _refuse_other_origin(path, summary, origin)
     rows = [row for row in summary["files"] if isinstance(row, dict)]
     named = _by_output([*rows, *summary.get("planned", ())])
-    finished = {}
+    finished, warnings = {}, {}
+    told = {row.get("mask"): tuple(row.get("warnings", ())) for row in rows}
     for job in plan.jobs:
         digest = _match(job, out, named, channels)
         if digest is not None:
             finished[job.source] = digest
+            warnings[job.source] = told.get(job.mask.relative_to(out).as_posix(), ())
     left = [output for job in plan.jobs if job.source not in finished for output in job.outputs]
     refuse_taken([path, *left], overwrite=True)
-    return Earlier(rows, finished)
+    return Earlier(rows, finished, warnings)
 
 
 def _match(job: Job, out: Path, named: Mapping[str, Sequence[Row]], channels: int) -> str | None:

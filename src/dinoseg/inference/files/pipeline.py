@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,18 +21,20 @@ from dinoseg.inference.files.earlier import Earlier, find_earlier, refuse_output
 from dinoseg.inference.files.plan import Job, Plan, VolumeFormat, plan_jobs
 from dinoseg.inference.files.record import Record
 from dinoseg.inference.files.volume_pipeline import VolumePipeline, read_back
+from dinoseg.inference.likeness import Likeness
 from dinoseg.inference.results.report import Failure, PredictedFile, PredictionReport, describe_settings
 from dinoseg.inference.volumes import refuse_other_kind, refuse_probabilities, refuse_volume_options
 from dinoseg.model.network import Network
 from dinoseg.model.saved import Model, open_model
 from dinoseg.progress import Progress, Silent
-from dinoseg.streams import map_ahead
+from dinoseg.streams import keeping_filters, map_ahead
 
 
+@keeping_filters()
 def predict_files(
     model: Model,
-    sources: Sequence[Path],
-    out: Path,
+    sources: Path | str | Sequence[Path | str],
+    out: Path | str,
     *,
     how: Inference | None = None,
     overlays: bool = True,
@@ -50,8 +52,8 @@ def predict_files(
 
     Args:
         model: a loaded model, or a run folder; as in `predict`, like `how` and `options`.
-        sources: images, volumes, DICOM series (a folder or zip) and folders of them; folders are
-            searched with their sub-folders, which the outputs keep.
+        sources: images, volumes, DICOM series (a folder or zip) and folders of them, one or several;
+            folders are searched with their sub-folders, which the outputs keep.
         out: folder of the outputs.
         how: `probabilities` of images are written (float16).
         overlays: also write pictures of the masks on the images.
@@ -70,9 +72,9 @@ def predict_files(
         OutputError: an output exists already or cannot be written; nothing is half written.
         RunError: the run folder cannot be used.
     """
-    how, progress = Inference.choose(how, options), progress or Silent()
+    how, progress, out = Inference.choose(how, options), progress or Silent(), Path(out)
     replacing = _Replacing(overwrite, resume, workers)
-    plan = _plan(sources, out, how, replacing, overlays=overlays, volume_format=volume_format)
+    plan = _plan(_list_paths(sources), out, how, replacing, overlays=overlays, volume_format=volume_format)
     return _run_plan(open_model(model, progress), plan, out, how, replacing, progress)
 
 
@@ -89,6 +91,11 @@ class _Replacing:
             raise UsageError("overwrite replaces everything and resume keeps what is finished; choose one")
         if self.workers < 1:
             raise UsageError(f"workers is at least 1, given {self.workers}")
+
+
+def _list_paths(sources: Path | str | Sequence[Path | str]) -> list[Path]:
+    given = [sources] if isinstance(sources, str | Path) else sources
+    return [Path(source) for source in given]
 
 
 def _plan(
@@ -124,10 +131,12 @@ def _run_plan(
     origin = {"model": dict(model.describe()), "settings": describe_settings(how, model)}
     earlier = find_earlier(plan, out, origin, channels=channels) if replacing.resume else Earlier()
     started = time.monotonic()
-    images, volumes = _Pipeline(model, how, progress), VolumePipeline(model, how, out, progress)
+    likeness = Likeness(model)
+    images = _Pipeline(likeness, how, progress)
+    volumes = VolumePipeline(likeness, how, out, progress)
     # Written first: an interrupted call can be resumed, and a folder that is not writable shows at once.
     with Record(out, origin, plan, earlier.rows) as record:
-        outcomes = _run_jobs(images, volumes, plan, earlier.finished, workers=replacing.workers)
+        outcomes = _run_jobs(images, volumes, plan, earlier, workers=replacing.workers)
         done = []
         for item in progress.track(outcomes, total=len(plan.jobs) + len(plan.failures), label="predict"):
             done.append(item)
@@ -142,14 +151,17 @@ def _run_plan(
             seconds=time.monotonic() - started,
         )
         record.finish(report)
+    for line in likeness.summarise((file.source for file in report.files), len(report.files)):
+        progress.note(line)
     return report
 
 
 class _Pipeline:
     """The three steps of a job; reading and writing run in threads, the model in the caller's."""
 
-    def __init__(self, model: Network, how: Inference, progress: Progress) -> None:
-        self.model = model
+    def __init__(self, likeness: Likeness, how: Inference, progress: Progress) -> None:
+        self.model = likeness.model
+        self.likeness = likeness
         self.how = how
         self.progress = progress
         self.failures: list[Failure] = []
@@ -162,7 +174,8 @@ class _Pipeline:
 
         def write(item: Segmented) -> PredictedFile:
             source = item.case.source
-            return _write(item, by_source[source], self.digests.pop(source))
+            written = _write(item, by_source[source], self.digests.pop(source))
+            return self.likeness.add_to(written, item.case.image)
 
         with (
             closing(map_ahead(self.read, jobs, workers=workers, ahead=ahead)) as loaded,
@@ -197,17 +210,18 @@ def _run_jobs(
     images: _Pipeline,
     volumes: VolumePipeline,
     plan: Plan,
-    finished: Mapping[Path, str],
+    earlier: Earlier,
     *,
     workers: int,
 ) -> Iterator[PredictedFile | Failure]:
     for failure in plan.failures:
         images.progress.note(failure.reason)
     yield from plan.failures
-    skipped = [job for job in plan.jobs if job.source in finished]
+    skipped = [job for job in plan.jobs if job.source in earlier.finished]
     for file in map_ahead(lambda job: _read_back(job, images.model), skipped, workers=workers, ahead=16):
-        yield replace(file, sha256=finished[file.source])
-    left = [job for job in plan.jobs if job.source not in finished]
+        told = earlier.warnings[file.source] or file.warnings
+        yield replace(file, sha256=earlier.finished[file.source], warnings=told)
+    left = [job for job in plan.jobs if job.source not in earlier.finished]
     yield from images.run([job for job in left if not job.is_volume], workers)
     yield from images.failures
     yield from volumes.run([job for job in left if job.is_volume])

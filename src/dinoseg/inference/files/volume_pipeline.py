@@ -13,10 +13,10 @@ from dinoseg.data.sources.source import open_volume
 from dinoseg.data.volumes import Volume
 from dinoseg.errors import DataError, OutputError, UsageError
 from dinoseg.inference.files.plan import Job
+from dinoseg.inference.likeness import Likeness
 from dinoseg.inference.results.report import Failure, PredictedFile
 from dinoseg.inference.results.volume_prediction import VolumePrediction
 from dinoseg.inference.volumes import segment_volume
-from dinoseg.model.network import Network
 from dinoseg.progress import Progress
 
 
@@ -25,13 +25,13 @@ class VolumePipeline:
     """Reads, segments and writes volumes; only one is in memory.
 
     Attributes:
-        model: trained on volumes, or every volume fails.
+        likeness: holds the model: trained on volumes, or every volume fails.
         how: it is applied.
         scratch: folder for temporary files of several planes.
         progress: is told failures, and counts the slices of each volume.
     """
 
-    model: Network
+    likeness: Likeness
     how: Inference
     scratch: Path
     progress: Progress
@@ -46,20 +46,21 @@ class VolumePipeline:
 
     def _run_job(self, job: Job) -> PredictedFile | Failure:
         try:
-            channels = self.model.settings.preprocessing.channels
+            channels = self.likeness.model.settings.preprocessing.channels
             sha256 = digest_source(job.source, channels=channels, files=job.files)
             volume = open_volume(job.source, channels=channels, series=self.how.series, files=job.files)
             prediction = segment_volume(
-                self.model, volume, how=self.how, scratch=self.scratch, progress=self.progress
+                self.likeness.model, volume, how=self.how, scratch=self.scratch, progress=self.progress
             )
         except (DataError, UsageError) as error:  # of this volume; what holds for all was checked before
             return Failure(job.source, str(error))
         for line in prediction.warnings:
             self.progress.note(f"{job.source}: {line}")
         try:
-            return _write(prediction, volume, job, sha256)
+            written = _write(prediction, volume, job, sha256)
         except DataError as error:  # a DICOM SEG that the headers of this series do not allow
             return Failure(job.source, str(error))
+        return self.likeness.add_to(written, volume)
 
 
 def read_back(job: Job) -> PredictedFile:

@@ -31,7 +31,8 @@ class PredictedFile:
         skipped: it was there already and was not computed again.
         description: JSON with the volumes in ml; None for images.
         volumes_ml: class id -> ml; None for images, and where a voxel's size is not known.
-        warnings: what is doubtful about the input, one line each.
+        warnings: what is doubtful about the input, one line each: also how it is not like what the model
+            was trained on.
         sha256: of the source, so that it is known again.
     """
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dinoseg.errors import UsageError
+from dinoseg.methods.blocks.norms import BatchNorm
 from dinoseg.methods.blocks.resizing import resize
 from dinoseg.methods.blocks.rewrites import conv3x3_after_doubling
 
@@ -86,7 +87,7 @@ class ConvNorm(nn.Sequential):
 
     def __init__(self, before: int, after: int) -> None:
         super().__init__(
-            nn.Conv2d(before, after, 3, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU(inplace=True)
+            nn.Conv2d(before, after, 3, padding=1, bias=False), BatchNorm(after), nn.ReLU(inplace=True)
         )
 
     def after_doubling(self, maps: Tensor, doubling: nn.ConvTranspose2d) -> Tensor:

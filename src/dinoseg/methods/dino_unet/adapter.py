@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dinoseg.backbones.features import Features
+from dinoseg.methods.blocks.norms import BatchNorm
 from dinoseg.methods.blocks.strides import PYRAMID, to_equal_strides
 from dinoseg.methods.dino_unet.deformable import DeformableAttention
 
@@ -38,7 +39,7 @@ class Adapter(nn.Module):
             for last in (False, False, False, True)
         )
         self.up = nn.ConvTranspose2d(width, width, 2, 2)
-        self.norms = nn.ModuleList(nn.BatchNorm2d(width) for _ in PYRAMID)
+        self.norms = nn.ModuleList(BatchNorm(width) for _ in PYRAMID)
 
     def forward(self, features: Features, image: Tensor) -> list[Tensor]:
         """Maps (B, C, H/s, W/s) for s in 4, 8, 16, 32.
@@ -209,7 +210,7 @@ def unflatten(queries: Tensor, grids: Sequence[Grid]) -> list[Tensor]:
 
 def _conv_norm(before: int, after: int, *, stride: int = 1) -> tuple[nn.Module, nn.Module, nn.Module]:
     conv = nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False)
-    return conv, nn.BatchNorm2d(after), nn.ReLU(inplace=True)
+    return conv, BatchNorm(after), nn.ReLU(inplace=True)
 
 
 def _grid(maps: Tensor) -> Grid:

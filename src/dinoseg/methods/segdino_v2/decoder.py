@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dinoseg.backbones.features import Features
+from dinoseg.methods.blocks.norms import BatchNorm, GroupNorm
 from dinoseg.methods.blocks.resizing import resize
 from dinoseg.methods.blocks.rewrites import conv3x3_after_resize
 from dinoseg.methods.blocks.strides import to_equal_strides
@@ -72,8 +73,7 @@ class SegDINOv2(Decoder):
     def head(self, features: Features) -> Tensor:
         """Logits before the last resize, (B, K, 8h, 8w)."""
         levels = to_equal_strides(features).levels
-        single_cell = levels[0].shape[-2:].numel() == 1  # GroupNorm refuses it for one image alone
-        if levels[0].device.type != "cpu" or self.norm == "batch" or single_cell:
+        if levels[0].device.type != "cpu" or self.norm == "batch":
             return self._head(levels)
         # Image by image, which is exact as GroupNorm never looks at two images: a batch's finest maps
         # exceed 32 MiB, which glibc hands back to the system when freed. Faulting them in anew at
@@ -136,9 +136,7 @@ class ScaleBlock(nn.Module):
         super().__init__()
         self.depthwise = nn.Conv2d(width, width, 3, padding=1, groups=width, bias=False)
         self.pointwise = nn.Conv2d(width, width, 1, bias=False)
-        self.norm: nn.Module = (
-            nn.GroupNorm(min(32, width), width) if norm == "group" else nn.BatchNorm2d(width)
-        )
+        self.norm: nn.Module = GroupNorm(min(32, width), width) if norm == "group" else BatchNorm(width)
         self.gamma = nn.Parameter(torch.zeros(1))
 
     def forward(self, maps: Tensor) -> Tensor:

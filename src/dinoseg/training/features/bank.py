@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
@@ -18,6 +18,7 @@ from dinoseg.backbones.features import Features
 from dinoseg.config import AugmentationSettings
 from dinoseg.data import CaseFiles, LabelMapping
 from dinoseg.data.case import Case
+from dinoseg.data.cases.likeness import Facts
 from dinoseg.data.tensors.augmentation import View, draw_view
 from dinoseg.data.tensors.transforms import PREPARATION
 from dinoseg.model.segmenter import Segmenter
@@ -122,6 +123,31 @@ class ViewBank:
             owned.setdefault(subject, []).append(label)
         return torch.cat([self._find_foreground(subject, labels) for subject, labels in owned.items()])
 
+    def find_facts(self) -> list[Facts]:
+        """What each image or volume shows, measured when it was read for its features."""
+        firsts = (position for position in range(len(self)) if self._is_first(position))
+        found = (self._remember(self._facts_key(each), partial(self._measure, each)) for each in firsts)
+        return [Facts.from_array(values.numpy()) for values in found]
+
+    def _is_first(self, position: int) -> bool:
+        """Whether it is an image, or the first slice of a volume."""
+        subjects = self._items.subjects
+        return position == 0 or subjects[position] != subjects[position - 1]
+
+    def _measure(self, position: int) -> Tensor:
+        return torch.from_numpy(self._items.describe(position, self._read(position)).to_array())
+
+    def _facts_key(self, position: int) -> str:
+        return entry_key("facts", self._images[position])
+
+    def _lacks_facts(self, position: int, listed: set[str]) -> str | None:
+        """Key of the facts that are to be measured with an image, or the first slice of a volume."""
+        key = self._facts_key(position)
+        if not self._is_first(position) or key in listed or not self._lacks(key):
+            return None
+        listed.add(key)
+        return key
+
     @property
     def work(self) -> FeatureWork:
         """What computes the jobs of this bank; can be pickled."""
@@ -130,16 +156,23 @@ class ViewBank:
     def list_jobs(self) -> list[FeatureJob]:
         """What the store lacks, image by image; nothing twice, also where images are equal."""
         listed: set[str] = set()
-        views = {position: self._list_wanted(position, listed) for position in range(len(self))}
-        return [FeatureJob(position, wanted) for position, wanted in views.items() if wanted]
+        jobs = (
+            FeatureJob(position, self._list_wanted(position, listed), self._lacks_facts(position, listed))
+            for position in range(len(self))
+        )
+        return [job for job in jobs if job.views or job.facts]
+
+    def claim(self) -> None:
+        """Keep the store from making room out of what this bank will use, before others are built."""
+        self._store.claim(key for sample in self._list_samples() for key in self._want(sample).keys)
+        self._store.claim(self._native_key(position) for position in range(len(self)))
 
     def build(self, progress: Progress) -> None:
         """Compute what is not remembered yet, image by image, one in each thread; a volume is read once."""
         jobs = self.list_jobs()
         if jobs:
             self._fill(jobs, progress)
-        samples = (Sample(position, view) for position in range(len(self)) for view in range(self.views))
-        self._store.open_ahead(key for sample in samples for key in self._want(sample).keys)
+        self._store.open_ahead(key for sample in self._list_samples() for key in self._want(sample).keys)
 
     def _fill(self, jobs: Sequence[FeatureJob], progress: Progress) -> None:
         label = f"features of {len(jobs)} {self._items.unit} × {self.views} views"
@@ -155,9 +188,9 @@ class ViewBank:
         """The views of one image that lack an entry; what is `listed` already is left to others."""
         found = []
         for view in range(self.views):
-            wanted = self._want(Sample(position, view)).only(
-                lambda key: key not in listed and self._lacks(key)
-            )
+            whole = self._want(Sample(position, view))
+            self._store.claim(whole.keys)
+            wanted = whole.only(lambda key: key not in listed and self._lacks(key))
             listed.update(wanted.keys)
             if wanted.keys:
                 found.append(wanted)
@@ -176,8 +209,14 @@ class ViewBank:
 
     def native_label(self, position: int) -> Tensor:
         """Class ids (H, W), uint8, at the own size of the image or slice."""
-        key = entry_key("native label", self._labels[position], self._table)
+        key = self._native_key(position)
         return self._remember(key, lambda: torch.from_numpy(label_of(self._read(position)).array))
+
+    def _native_key(self, position: int) -> str:
+        return entry_key("native label", self._labels[position], self._table)
+
+    def _list_samples(self) -> Iterator[Sample]:
+        return (Sample(position, view) for position in range(len(self)) for view in range(self.views))
 
     def _find_foreground(self, subject: int, labels: Sequence[str]) -> Tensor:
         key = entry_key("foreground", *labels, self._table)

@@ -16,6 +16,7 @@ from dinoseg.backbones.cache import entry_key
 from dinoseg.config import PreprocessingSettings
 from dinoseg.data import CaseFiles, LabelMapping, read_case
 from dinoseg.data.case import Case
+from dinoseg.data.cases.likeness import Facts, describe_image, describe_volume
 from dinoseg.data.cases.volumes import (
     VolumeCase,
     VolumeSlices,
@@ -54,6 +55,10 @@ class Items(Protocol):
 
     def read_foreground(self, subject: int) -> Tensor:
         """Whether each item of a case shows a class: bool, in the order of the items."""
+        ...
+
+    def describe(self, position: int, case: Case) -> Facts:
+        """What the whole image or volume of an item shows, `case` being that item as it was read."""
         ...
 
 
@@ -105,6 +110,10 @@ class Pictures:
     def read(self, position: int) -> Case:
         """The image with its mask."""
         return read_case(self._cases[position], self._mapping)
+
+    def describe(self, position: int, case: Case) -> Facts:
+        """What the image shows."""
+        return describe_image(case.image)
 
     def read_foreground(self, subject: int) -> Tensor:
         """Whether the one item shows a class."""
@@ -170,6 +179,11 @@ class Slices:
                 group=opened.case.group,
                 source=opened.case.source,
             )
+
+    def describe(self, position: int, case: Case) -> Facts:
+        """What the volume of the slice shows, before its intensities are changed."""
+        with self._reading:
+            return describe_volume(self._open(self.subjects[position]).case.image)
 
     def read_foreground(self, subject: int) -> Tensor:
         """Whether each slice of a volume shows a class."""

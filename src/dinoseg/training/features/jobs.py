@@ -59,10 +59,12 @@ class FeatureJob:
     Attributes:
         position: of the image or slice in the items.
         views: that lack an entry.
+        facts: key of what the whole image or volume shows; None where that is there already.
     """
 
     position: int
     views: tuple[WantedView, ...]
+    facts: str | None = None
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,11 @@ class FeatureWork:
             DataError: the image or its mask cannot be read.
             WeightsError: in another process, where the backbone is not what it was.
         """
-        case, entries = self.items.read(job.position), {}
+        case = self.items.read(job.position)
+        entries: dict[str, Entry] = {}
+        if job.facts:
+            shown = self.items.describe(job.position, case).to_array()
+            entries[job.facts] = to_entry(torch.from_numpy(shown))
         for wanted in job.views:
             if wanted.features or wanted.pixels:
                 pixels = self.render(wanted.view, case)

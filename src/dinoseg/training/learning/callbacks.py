@@ -32,7 +32,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class Checkpoint(ModelCheckpoint):
-    """Keeps its record of the best epoch also where the run folder has moved meanwhile."""
+    """Keeps the later of equal epochs, and its record also where the run folder has moved meanwhile."""
+
+    def check_monitor_top_k(self, trainer: Trainer, current: torch.Tensor | None = None) -> bool:
+        """Whether this epoch is as good as the best so far: of equal ones the longer training counts."""
+        best = self.best_k_models.get(self.kth_best_model_path)
+        equal = current is not None and best is not None and bool(current == best)
+        return equal or bool(super().check_monitor_top_k(trainer, current))
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue from a checkpoint, with all recorded files taken to lie in this run's folder."""
@@ -55,12 +61,12 @@ class Patience(EarlyStopping):
         trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
 
 
-def create_checkpoints(folder: Path, settings: TrainSettings, *, validated: bool) -> list[Callback]:
-    """Callbacks that keep `last` (every epoch) and, where there is validation, `best`."""
+def create_checkpoints(folder: Path, settings: TrainSettings, *, choosing: bool) -> list[Callback]:
+    """Callbacks that keep `last` (every epoch) and, where a validation Dice can choose, `best`."""
     callbacks: list[Callback] = [
         Checkpoint(dirpath=folder, filename=LAST, save_on_train_epoch_end=True, enable_version_counter=False)
     ]
-    if validated:
+    if choosing:
         callbacks.append(
             Checkpoint(
                 dirpath=folder,
@@ -73,7 +79,7 @@ def create_checkpoints(folder: Path, settings: TrainSettings, *, validated: bool
                 enable_version_counter=False,
             )
         )
-    if validated and settings.patience is not None:
+    if choosing and settings.patience is not None:
         # Lightning counts validations, the setting epochs.
         patience = -(-settings.patience // settings.validate_every)
         callbacks.append(

@@ -79,4 +79,6 @@ def _describe(row: Row, rows: Sequence[Row], epochs: int) -> str:
     if not math.isnan(row["val_dice"]):
         best = max(other["val_dice"] for other in rows if not math.isnan(other["val_dice"]))
         text += f"  validation Dice {row['val_dice']:.4f} (best {best:.4f})"
+    elif not math.isnan(row["val_loss"]):
+        text += f"  validation loss {row['val_loss']:.4f}"
     return f"{text}  {row['seconds']:.1f} s"

@@ -19,6 +19,8 @@ from dinoseg.training.features.bank import Batch, Batches, Sample, ViewBank
 from dinoseg.training.learning.optimisation import set_rate
 from dinoseg.training.learning.step import Step
 
+_TARGET, _DECIDED = 2, 3  # places in the counts of a case
+
 
 class DecoderTraining(LightningModule):
     """Trains the decoder of a Segmenter on remembered features.
@@ -96,10 +98,15 @@ class DecoderTraining(LightningModule):
             self._overlaps[subject] = overlap if before is None else before + overlap
 
     def on_validation_epoch_end(self) -> None:
-        """Mean Dice over cases and foreground classes; of a volume it is that of all its slices together."""
-        if self._overlaps:
-            self.log("val_dice", _dice(torch.stack(list(self._overlaps.values()))).mean())
+        """Mean Dice over cases and foreground classes; of a volume it is that of all its slices together.
+
+        None where no case shows a class: it would be 1 for a decoder that finds nothing.
+        """
+        overlaps = list(self._overlaps.values())
         self._overlaps.clear()
+        if any(bool(case[:, _TARGET].any()) for case in overlaps):
+            decided = torch.stack([case for case in overlaps if bool(case[:, _DECIDED].any())])
+            self.log("val_dice", _dice(decided).mean())
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimiser and schedule of the settings; Lightning asks for the rate after every step."""
@@ -115,20 +122,23 @@ class DecoderTraining(LightningModule):
         return batch if device.type == "cpu" else batch.to(device)
 
     def _native_overlap(self, logits: Tensor, position: int) -> Tensor:
-        """Pixels in common, and of both masks, per foreground class: (classes - 1, 2), at the own size."""
+        """Pixels in common, of both masks, of the target, and decided ones: (classes - 1, 4), at own size."""
         model, bank = self._model[0], self._val_bank
         target = bank.native_label(position).to(logits.device)  # type: ignore[union-attr]
         size = (int(target.shape[0]), int(target.shape[1]))
         mask = model.mask(logits, size)[0]
         if bank.ignores:  # type: ignore[union-attr]
             mask[target == IGNORE_ID] = IGNORE_ID  # as in the target: of no class
+            decided = (target != IGNORE_ID).sum()
+        else:
+            decided = torch.tensor(target.numel(), device=target.device)
         pairs = [(mask == index, target == index) for index in model.classes if index != 0]
-        counts = [torch.stack([(ours & theirs).sum(), ours.sum() + theirs.sum()]) for ours, theirs in pairs]
-        return torch.stack(counts)
+        counts = [((ours & theirs).sum(), ours.sum() + theirs.sum(), theirs.sum()) for ours, theirs in pairs]
+        return torch.stack([torch.stack([*found, decided]) for found in counts])
 
 
 def _dice(overlaps: Tensor) -> Tensor:
-    """Dice from pixels in common and of both masks (…, 2); 1 where both are empty."""
-    common, total = overlaps.unbind(-1)
+    """Dice from counts (…, 4) as `_native_overlap` gives them; 1 where both masks are empty."""
+    common, total = overlaps[..., 0], overlaps[..., 1]
     dice = 2.0 * common / total.clamp(min=1)
     return torch.where(total > 0, dice, torch.ones_like(dice))

@@ -32,6 +32,7 @@ def learn(
     device: str,
     resume_from: Path | None,
     progress: Progress,
+    choosing: bool = True,
 ) -> list[Row]:
     """Train the decoder of `model` to the end of the last epoch.
 
@@ -44,6 +45,7 @@ def learn(
         device: "cpu", "cuda" or "cuda:1".
         resume_from: a checkpoint to go on from.
         progress: shows the bar and a line per epoch.
+        choosing: the validation cases show a class, so that they can tell the epochs apart.
 
     Returns:
         One row per epoch, those before `resume_from` included.
@@ -51,7 +53,7 @@ def learn(
     train_bank, val_bank = banks
     history = History(metrics, progress)
     module = DecoderTraining(model, settings, train_bank, val_bank)
-    saving = create_checkpoints(checkpoints, settings, validated=val_bank is not None)
+    saving = create_checkpoints(checkpoints, settings, choosing=choosing and val_bank is not None)
     with explaining_logs(metrics.parent / LOGS):
         options = _options(settings, device, metrics.parent, validated=val_bank is not None)
         trainer = call_quietly(Trainer, callbacks=[history, *saving], **options)

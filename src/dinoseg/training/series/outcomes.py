@@ -39,6 +39,9 @@ class Draw:
         failed: cases that could not be read; in no mean.
         trained_parameters: of the decoder.
         train_seconds: sum of the epochs, without the features.
+        dice_present: mean Dice over the cases that show a class; NaN where none does.
+        empty: masks of the split without a class.
+        undecided: cases of which nobody decided a pixel; in no mean.
     """
 
     method: str
@@ -56,11 +59,20 @@ class Draw:
     failed: int
     trained_parameters: int
     train_seconds: float
+    dice_present: float = math.nan
+    empty: int = 0
+    undecided: int = 0
 
     def describe(self, split: str) -> str:
-        """One line for a person."""
+        """One line for a person; where targets are empty, the mean over the others comes first."""
         between = f" ({self.dice.low:.3f} to {self.dice.high:.3f})" if math.isfinite(self.dice.low) else ""
-        return f"{split} Dice {self.dice.mean:.3f}{between}, {self.missed} of {self.with_target} missed"
+        missed = f"{self.missed} of {self.with_target} missed"
+        if not self.empty:
+            return f"{split} Dice {self.dice.mean:.3f}{between}, {missed}"
+        return (
+            f"{split} Dice {self.dice_present:.3f} where a class is present, {missed}; over all "
+            f"{self.dice.mean:.3f}{between}, {self.false_alarms} false alarms of {self.empty} empty"
+        )
 
 
 @dataclass(frozen=True)
@@ -157,6 +169,9 @@ def read_draw(run: Path, settings: RunSettings, *, split: str, draw: int, traine
             failed=len(report["failures"]),
             trained_parameters=trained_parameters,
             train_seconds=_read_seconds(RunFolder(run).metrics),
+            dice_present=_number(_find_dice(rows[-1])["mean_with_target"]),
+            empty=rows[-1]["both_empty"] + rows[-1]["false_alarms"],
+            undecided=rows[-1].get("undecided", 0),  # reports of earlier versions have none
         )
     except (OSError, ValueError, KeyError, TypeError, IndexError, StopIteration) as error:
         raise RunError(f"{run} is damaged ({error!r}); delete this folder and use --resume") from error

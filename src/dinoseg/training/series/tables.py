@@ -9,14 +9,17 @@ from typing import Any
 
 from dinoseg.evaluation.definitions import METRICS
 from dinoseg.training.series.outcomes import Draw, Repeats
+from dinoseg.training.series.spread import FEWEST
 
 OF_ONE = (
     "dice, iou, hd95, assd, nsd: means over the cases of the split, as in the report of the run; "
+    "dice_present: the mean Dice over the cases that show a class; "
     "dice_low, dice_high: 95 % bootstrap interval over groups, how sure the mean is for this one model"
 )
 OF_DRAWS = (
-    "mean and sd (n - 1) over the draws; low and high: 95 % t-interval over the draws, how much the choice "
-    "of the training cases and the seed matter on these test cases; it says nothing about other patients"
+    "mean and sd (n - 1) over the draws; low and high: 95 % t-interval over three draws or more, how much "
+    "the choice of the training cases and the seed matter on these test cases; it says nothing about other "
+    "patients"
 )
 
 
@@ -30,6 +33,7 @@ def list_draw_rows(draws: Sequence[Draw], out: Path) -> list[dict[str, Any]]:
             "draw": draw.draw,
             "seed": draw.seed,
             "training_cases": draw.cases,
+            "dice_present": _shorten(draw.dice_present),
             "dice": _shorten(draw.scores["dice"]),
             "dice_low": _shorten(draw.dice.low),
             "dice_high": _shorten(draw.dice.high),
@@ -38,6 +42,8 @@ def list_draw_rows(draws: Sequence[Draw], out: Path) -> list[dict[str, Any]]:
             "with_target": draw.with_target,
             "missed": draw.missed,
             "false_alarms": draw.false_alarms,
+            "empty": draw.empty,
+            "undecided": draw.undecided,
             "failed": draw.failed,
             "trained_parameters": draw.trained_parameters,
             "train_seconds": draw.train_seconds,
@@ -73,10 +79,10 @@ def describe_spread(repeats: Repeats) -> str:
     dice = repeats.dice
     if dice.draws == 1:
         return f"Dice {dice.mean:.3f}, one draw: no spread"
-    return (
-        f"Dice {dice.mean:.3f} ± {dice.sd:.3f} (mean and sd over {dice.draws} draws), "
-        f"95 % t-interval over draws {dice.low:.3f} to {dice.high:.3f}"
-    )
+    found = f"Dice {dice.mean:.3f} ± {dice.sd:.3f} (mean and sd over {dice.draws} draws)"
+    if dice.draws < FEWEST:
+        return f"{found}; an interval needs {FEWEST} draws"
+    return f"{found}, 95 % t-interval over draws {dice.low:.3f} to {dice.high:.3f}"
 
 
 def _shorten(value: float) -> float | str:

@@ -1,0 +1,69 @@
+"""Whether an input is like what a model was trained on; models that do not know say nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from dinoseg.data.case import Image
+from dinoseg.data.cases.likeness import Profile, describe_image, describe_volume
+from dinoseg.data.volumes import Volume, to_canonical
+from dinoseg.inference.results.report import PredictedFile
+from dinoseg.model.network import Network
+
+_SHOWN = 3  # names in a line; predictions.json has all
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """Compares the files of one call with what a model was trained on; threads may share it.
+
+    Attributes:
+        model: that was trained.
+        found: source -> how it differs, of those that do.
+    """
+
+    model: Network
+    found: dict[Path, str] = field(default_factory=dict)
+
+    def add_to(self, file: PredictedFile, image: Image | Volume) -> PredictedFile:
+        """The file with one more warning where its image, as read, is not like the training cases."""
+        difference = find_differences(self.model, image)
+        if not difference:
+            return file
+        self.found[file.source] = difference
+        return replace(file, warnings=(*file.warnings, difference))
+
+    def summarise(self, sources: Iterable[Path], total: int) -> Iterator[str]:
+        """Lines about them, in the order of `sources`, as `summarise_differences`."""
+        odd = [(str(source), self.found[source]) for source in sources if source in self.found]
+        return summarise_differences(odd, total)
+
+
+def find_differences(model: Network, image: Image | Volume) -> str:
+    """How an input is far from all training cases, in one line, or "".
+
+    Args:
+        model: what it keeps of its training is asked, where it keeps it.
+        image: as read, a volume in the orientation of its file.
+    """
+    seen = getattr(model, "seen", None)  # not every network has a training to remember
+    if not isinstance(seen, Profile):
+        return ""
+    if isinstance(image, Volume):
+        return seen.find_differences(describe_volume(to_canonical(image).volume))
+    return seen.find_differences(describe_image(image))
+
+
+def summarise_differences(found: Sequence[tuple[str, str]], total: int) -> Iterator[str]:
+    """Lines for a person about inputs that are not like the training cases: at most three and a count.
+
+    Args:
+        found: name of an input, and how it differs.
+        total: number of inputs.
+    """
+    for name, difference in found[:_SHOWN]:
+        yield f"{name} is not like what the model was trained on: {difference}"
+    if len(found) > _SHOWN:
+        yield f"{len(found)} of {total} inputs are not like what the model was trained on"
