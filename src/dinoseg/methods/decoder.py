@@ -25,7 +25,8 @@ class Decoder(nn.Module):
         released_unused: patterns of tensors there that no prediction needs.
 
     A method whose settings have a `reach` is given, in volumes, the features of so many slices on either side
-    (`Features.around`). A method with `released` names says in `infer` how its settings are read from a checkpoint.
+    (`Features.around`). A method with `released` names says in `infer` how its settings are read from a
+    checkpoint.
     """
 
     levels: ClassVar[int | None] = 4
