@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dinoseg.backbones import create_backbone
+    from dinoseg.config.inference import Inference
+    from dinoseg.config.training import Training
     from dinoseg.data import Case
     from dinoseg.errors import DinosegError
     from dinoseg.evaluation import evaluate
@@ -25,8 +27,10 @@ __all__ = [
     "METHODS",
     "Case",
     "DinosegError",
+    "Inference",
     "Prediction",
     "Segmenter",
+    "Training",
     "create_backbone",
     "evaluate",
     "load",
@@ -38,8 +42,10 @@ _HOMES = {
     "METHODS": "dinoseg.methods",
     "Case": "dinoseg.data",
     "DinosegError": "dinoseg.errors",
+    "Inference": "dinoseg.config.inference",
     "Prediction": "dinoseg.inference",
     "Segmenter": "dinoseg.model.segmenter",
+    "Training": "dinoseg.config.training",
     "create_backbone": "dinoseg.backbones",
     "evaluate": "dinoseg.evaluation",
     "load": "dinoseg.model.loading",

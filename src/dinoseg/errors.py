@@ -2,6 +2,7 @@
 
     DinosegError                    1  something failed
     ├── OutputError                 1  an output exists already or cannot be written
+    │   └── DiskFullError           1  there is no room for it
     ├── RunError                    1  a run folder is missing, incomplete or of another model
     ├── UsageError                  2  a wrong argument
     │   └── ConfigError             2  an unknown or invalid setting
@@ -28,6 +29,10 @@ class DinosegError(Exception):
 
 class OutputError(DinosegError):
     """An output exists already (and overwriting was not asked for) or cannot be written."""
+
+
+class DiskFullError(OutputError):
+    """There is no room for an output; what was finished before is there."""
 
 
 class RunError(DinosegError):

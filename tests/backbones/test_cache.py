@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import dinoseg.backbones.cache as cache_module
 from dinoseg.backbones.cache import EntryStore, FeatureCache, entry_key
 from dinoseg.backbones.features import Features
 from dinoseg.errors import OutputError
+from dinoseg.outputs import name_temporary
 
 
 class Counting:
@@ -190,13 +192,17 @@ def test_an_entry_removed_by_another_process_is_computed_again(tmp_path: Path) -
     assert torch.equal(ask(cache).levels[1], Counting()(IMAGES).levels[1])
 
 
-def test_leftovers_of_killed_writers_go_after_a_day(tmp_path: Path) -> None:
-    old, new = tmp_path / "aa" / ".0.tmp", tmp_path / "aa" / ".1.tmp"
-    old.parent.mkdir()
+def test_what_killed_writers_left_goes_and_what_is_being_written_stays(tmp_path: Path) -> None:
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    new = name_temporary(tmp_path / "aa" / "0.safetensors")
+    old = new.with_name(new.name.replace(f"-{os.getpid()}-", f"-{ended.pid}-"))
+    new.parent.mkdir()
     old.write_bytes(b"half"), new.write_bytes(b"being written")
-    os.utime(old, (1e9, 1e9))
     EntryStore(tmp_path, limit_gb=1)
     assert not old.exists()
+    store = EntryStore(tmp_path, limit_gb=1e-9)
+    assert not store.put("bb0", {"value": torch.zeros(100)})  # no room: nothing of its own to remove
     assert new.exists()
 
 

@@ -13,6 +13,7 @@ from dinoseg.cli.contact_sheet import COLUMNS, Row, draw_sheet
 from dinoseg.cli.demo import CLAIM
 from dinoseg.cli.walkthrough import Plan
 from dinoseg.data.case import Image
+from dinoseg.outputs.manifest import MANIFEST
 from tests.cli.conftest import Run
 
 TINY = Plan(
@@ -38,7 +39,8 @@ def test_demo_leaves_everything_that_it_names(
     ended = run("demo", "--quick", "--out", out)
     assert ended.code == 0
     assert ended.out.count(CLAIM) == 2
-    assert sorted(path.name for path in out.iterdir()) == ["contact_sheet.png", "data", "predictions", "run"]
+    names = [MANIFEST, "contact_sheet.png", "data", "predictions", "run"]
+    assert sorted(path.name for path in out.iterdir()) == names
     for path in ("contact_sheet.png", "predictions/overlays", "run", "run/report/index.html"):
         assert str(out / path) in ended.out
         assert (out / path).exists()
@@ -49,8 +51,11 @@ def test_demo_leaves_everything_that_it_names(
 
 def test_demo_refuses_what_it_did_not_write(run: Run, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("precious", encoding="utf-8")
-    assert "is not empty" in run("demo", "--out", tmp_path).error
-    assert "thesis.txt, which no demo wrote" in run("demo", "--out", tmp_path, "--overwrite").error
+    for words in ((), ("--overwrite",)):
+        error = run("demo", "--out", tmp_path, *words).error
+        assert "is not empty: " in error
+        assert "thesis.txt was not written by dinoseg" in error
+        assert "--overwrite" not in error
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 

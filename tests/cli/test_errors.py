@@ -17,6 +17,7 @@ from tests.cli.conftest import Run
 KINDS = {
     "DinosegError": 1,
     "OutputError": 1,
+    "DiskFullError": 1,
     "RunError": 1,
     "UsageError": 2,
     "ConfigError": 2,
@@ -28,6 +29,7 @@ KINDS = {
     "WeightsError": 4,
     "LicenseError": 4,
 }
+GO_ON = {"DiskFullError": ", then run the same command again"}
 
 
 def _raise(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
@@ -49,7 +51,7 @@ def test_error_is_one_line_and_an_exit_code(
     _raise(monkeypatch, getattr(dinoseg.errors, kind)("this is\n  wrong; do that"))
     ended = run("data", "split", "folder")
     assert ended.code == code
-    assert ended.err == "error: this is wrong; do that\n"
+    assert ended.err == f"error: this is wrong; do that{GO_ON.get(kind, '')}\n"
     assert ended.out == ""
 
 
@@ -60,8 +62,9 @@ def test_error_with_json_is_one_object(
     _raise(monkeypatch, getattr(dinoseg.errors, kind)("wrong"))
     ended = run("data", "split", "folder", "--json")
     assert ended.code == code
-    assert ended.json == {"error": "wrong", "exit_code": code}
-    assert ended.error == "wrong"
+    message = f"wrong{GO_ON.get(kind, '')}"
+    assert ended.json == {"error": message, "exit_code": code}
+    assert ended.error == message
 
 
 def test_debug_shows_the_traceback(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from dinoseg.evaluation.examples import Picture
 from dinoseg.evaluation.metrics import ClassScore, score_case
 from dinoseg.evaluation.report import FILES, write_report
 from dinoseg.evaluation.summary import Protocol, summarise
+from dinoseg.outputs.manifest import MANIFEST
 
 
 def make_scores(classes: dict[int, str], *, count: int = 12, seed: int = 0) -> list[ClassScore]:
@@ -67,7 +68,7 @@ def read(path: Path) -> tuple[list[str], list[dict[str, str]]]:
 
 def test_every_table_explains_itself(tmp_path: Path) -> None:
     page = written(tmp_path, make_scores({0: "background", 1: "lesion"}), facts={"Split": "test"})
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(FILES)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted((*FILES, MANIFEST))
     for name in ("cases.csv", "summary.csv"):
         comments, rows = read(tmp_path / name)
         assert f"# {EMPTY_TEXT}" in comments
@@ -162,9 +163,17 @@ def test_many_classes_get_a_line_each(tmp_path: Path) -> None:
 
 def test_an_older_report_is_kept_unless_asked(tmp_path: Path) -> None:
     scores = make_scores({1: "lesion"})
-    (tmp_path / "index.html").write_text("older")
-    with pytest.raises(OutputError, match=r"index\.html exists already"):
+    written(tmp_path, scores)
+    with pytest.raises(OutputError, match=r"cases\.csv exists already; .*--overwrite"):
         written(tmp_path, scores)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["index.html"]
-    written(tmp_path, scores, overwrite=True)
-    assert (tmp_path / "index.html").read_text() != "older"
+    written(tmp_path, make_scores({1: "tumour"}), overwrite=True)
+    assert "tumour" in (tmp_path / "index.html").read_text()
+
+
+def test_a_file_of_somebody_else_is_kept_whatever_is_asked(tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text("mine")
+    for overwrite in (False, True):
+        with pytest.raises(OutputError, match=r"index\.html exists already, and was not written by dinoseg"):
+            written(tmp_path, make_scores({1: "lesion"}), overwrite=overwrite)
+    assert [path.name for path in tmp_path.iterdir()] == ["index.html"]
+    assert (tmp_path / "index.html").read_text() == "mine"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import threading
@@ -16,12 +17,14 @@ from dinoseg.errors import LayoutError, OutputError, UsageError
 from dinoseg.inference import predict, predict_files
 from dinoseg.inference.files import pipeline as files
 from dinoseg.model.segmenter import Segmenter
+from dinoseg.outputs.manifest import MANIFEST
 from tests.inference.conftest import Draw
 from tests.inference.models import THREE, make_glass
 
 
 def _tree(folder: Path) -> list[str]:
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
+    return sorted(path.relative_to(folder).as_posix() for path in files)
 
 
 class Notes:
@@ -85,7 +88,8 @@ def test_summary_says_what_was_done(draw: Draw, tmp_path: Path) -> None:
     assert row.pop("pixels") == {
         str(key): count for key, count in predict(model, path, window=16).pixels.items()
     }
-    assert row == {"source": str(path), "mask": "masks/a.png", "size": [20, 30]}
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert row == {"source": str(path), "sha256": sha256, "mask": "masks/a.png", "size": [20, 30]}
 
 
 def test_broken_files_are_reported_and_the_others_done(glass: Segmenter, draw: Draw, tmp_path: Path) -> None:
@@ -187,12 +191,73 @@ def test_existing_outputs_are_refused_before_any_work(
     path = tmp_path / "out" / existing
     path.parent.mkdir(parents=True)
     path.write_text("mine")
-    with pytest.raises(OutputError, match=f"{existing} exists already; .*--overwrite.*--resume"):
-        predict_files(glass, [tmp_path / "in"], tmp_path / "out")
+    for overwrite in (False, True):
+        with pytest.raises(OutputError, match=f"{existing} exists already, and was not written") as caught:
+            predict_files(glass, [tmp_path / "in"], tmp_path / "out", overwrite=overwrite)
+        assert "--overwrite" not in str(caught.value)
     assert glass.backbone.batches == []
     assert _tree(tmp_path / "out") == [existing]
-    assert predict_files(glass, [tmp_path / "in"], tmp_path / "out", overwrite=True).exit_code == 0
-    assert path.read_bytes() != b"mine"
+    assert path.read_bytes() == b"mine"
+
+
+def test_what_an_earlier_call_wrote_is_replaced_when_asked_for(
+    glass: Segmenter, draw: Draw, tmp_path: Path
+) -> None:
+    draw("a.png")
+    predict_files(glass, [tmp_path / "in"], tmp_path / "out")
+    draw("a.png", seed=1, size=(24, 24))
+    with pytest.raises(OutputError, match=r"predictions.json exists already; .*--overwrite.*--resume"):
+        predict_files(glass, [tmp_path / "in"], tmp_path / "out")
+    (file,) = predict_files(glass, [tmp_path / "in"], tmp_path / "out", overwrite=True).files
+    assert (file.size, read_label(file.mask).shape) == ((24, 24), (24, 24))
+    file.mask.write_bytes(b"corrected by hand")
+    with pytest.raises(OutputError, match=r"masks/a.png exists already, and was not written"):
+        predict_files(glass, [tmp_path / "in"], tmp_path / "out", overwrite=True)
+    assert file.mask.read_bytes() == b"corrected by hand"
+
+
+def test_resume_takes_no_other_file_of_the_same_name(glass: Segmenter, draw: Draw, tmp_path: Path) -> None:
+    one, two = draw("p1/scan.png"), draw("p2/scan.png", seed=1)
+    out = tmp_path / "out"
+    predict_files(glass, [one], out)
+    before = (out / "masks" / "scan.png").read_bytes()
+    with pytest.raises(OutputError, match=r"masks/scan.png was made from .*p1/scan.png, and .*p2/scan.png"):
+        predict_files(glass, [two], out, resume=True)
+    assert (out / "masks" / "scan.png").read_bytes() == before
+    one.rename(tmp_path / "scan.png")  # the same picture, elsewhere
+    (file,) = predict_files(glass, [tmp_path / "scan.png"], out, resume=True).files
+    assert file.skipped
+
+
+def test_resume_makes_masks_of_changed_pictures_again(glass: Segmenter, draw: Draw, tmp_path: Path) -> None:
+    path, out = draw("a.png"), tmp_path / "out"
+    predict_files(glass, [path], out)
+    draw("a.png", seed=1, size=(24, 24))
+    (file,) = predict_files(glass, [path], out, resume=True).files
+    assert (file.skipped, read_label(file.mask).shape) == (False, (24, 24))
+    draw("a.png", seed=2)
+    file.mask.write_bytes(b"corrected by hand")
+    with pytest.raises(OutputError, match="was not written by dinoseg, or was changed since"):
+        predict_files(glass, [path], out, resume=True)
+    assert file.mask.read_bytes() == b"corrected by hand"
+
+
+def test_resume_keeps_the_rows_of_other_files(glass: Segmenter, draw: Draw, tmp_path: Path) -> None:
+    one, two, out = draw("one.png"), draw("two.png", seed=1), tmp_path / "out"
+    predict_files(glass, [one], out)
+    predict_files(glass, [two], out, resume=True)
+    rows = json.loads((out / "predictions.json").read_text())["files"]
+    assert [Path(row["source"]).name for row in rows] == ["two.png", "one.png"]
+    assert all(file.skipped for file in predict_files(glass, [one, two], out, resume=True).files)
+
+
+def test_what_failed_stands_in_nobodys_way(glass: Segmenter, draw: Draw, tmp_path: Path) -> None:
+    path = tmp_path / "in" / "a.png"
+    path.parent.mkdir()
+    path.write_bytes(b"broken")
+    assert predict_files(glass, [path], tmp_path / "out").exit_code == 3
+    draw("a.png")
+    assert predict_files(glass, [path], tmp_path / "out").exit_code == 0
 
 
 def test_resume_does_what_is_missing(glass: Segmenter, draw: Draw, tmp_path: Path) -> None:

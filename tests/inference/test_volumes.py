@@ -21,6 +21,7 @@ from dinoseg.errors import DataError, LayoutError, OutputError, UsageError
 from dinoseg.inference import VolumePrediction, predict, predict_files, segment_volume
 from dinoseg.inference.pictures.slices import choose_slices
 from dinoseg.model.segmenter import Segmenter
+from dinoseg.outputs.manifest import MANIFEST
 from tests.inference.conftest import Draw
 from tests.inference.models import THREE, Slope, make_glass, make_vit
 from tests.inference.test_files import Notes
@@ -36,7 +37,8 @@ def glass3d() -> Segmenter:
 
 
 def _tree(folder: Path) -> list[str]:
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
+    return sorted(path.relative_to(folder).as_posix() for path in files)
 
 
 # --- masks -------------------------------------------------------------------------------------------

@@ -11,7 +11,16 @@ from pathlib import Path
 import pytest
 
 from dinoseg.errors import OutputError
-from dinoseg.outputs import atomic_path, refuse_existing, write_csv, write_json, write_text
+from dinoseg.outputs import (
+    atomic_files,
+    atomic_path,
+    claim,
+    refuse_existing,
+    write_csv,
+    write_json,
+    write_text,
+)
+from dinoseg.outputs.manifest import MANIFEST
 
 
 def names(folder: Path) -> list[str]:
@@ -115,14 +124,44 @@ def test_a_writer_that_wrote_nothing_is_an_error(tmp_path: Path) -> None:
 
 
 def test_what_exists_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    claim(tmp_path)
     path = tmp_path / "mask.png"
-    path.write_text("old")
+    write_text(path, "old")
     with pytest.raises(OutputError, match=r"mask.png exists already; .*--overwrite"), atomic_path(path):
         pytest.fail("the block must not run")
     assert path.read_text() == "old"
     write_text(path, "new", overwrite=True)
     assert path.read_text() == "new"
-    assert names(tmp_path) == ["mask.png"]
+    assert names(tmp_path) == [MANIFEST, "mask.png"]
+
+
+def test_overwriting_is_not_proposed_where_a_file_is_not_ours(tmp_path: Path) -> None:
+    (tmp_path / "mask.png").write_text("drawn by hand")
+    with pytest.raises(OutputError, match=r"exists already, and was not written by dinoseg") as caught:
+        write_text(tmp_path / "mask.png", "new")
+    assert "--overwrite" not in str(caught.value)
+
+
+def write_half_of(paths: list[Path]) -> None:
+    with atomic_files(paths, overwrite=True) as folder:
+        write_text(folder / paths[0].name, "new")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_files_that_belong_together_change_together(tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("a.txt", "b.txt")]
+    for path in paths:
+        path.write_text("old")
+    with pytest.raises(OutputError, match="the disk is full"):
+        write_half_of(paths)
+    assert [path.read_text() for path in paths] == ["old", "old"]
+    assert names(tmp_path) == ["a.txt", "b.txt"]
+    with atomic_files(paths, overwrite=True) as folder:
+        for path in paths:
+            write_text(folder / path.name, "new")
+    assert [path.read_text() for path in paths] == ["new", "new"]
+    with pytest.raises(OutputError, match="exists already"), atomic_files(paths):
+        pytest.fail("the block must not run")
 
 
 def test_refuse_existing(tmp_path: Path) -> None:

@@ -51,5 +51,5 @@ def test_damaged_checkpoint_is_named(tmp_path: Path, share: float) -> None:
     path = tmp_path / "last.ckpt"
     AtomicCheckpointIO().save_checkpoint({"state": torch.zeros(1000)}, path)
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
-    with pytest.raises(RunError, match=r"last\.ckpt is damaged; restore it, or start anew with --overwrite"):
+    with pytest.raises(RunError, match=r"last\.ckpt is damaged; restore it, or choose another --out"):
         AtomicCheckpointIO().load_checkpoint(path)

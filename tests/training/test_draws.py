@@ -325,10 +325,11 @@ def test_an_older_folder_is_refused_or_replaced(
     assert [row["seed"] for row in read_table(root / "draws.csv")] == ["5"]
     assert not (root / "draw-1").exists()
     (root / "notes.txt").write_text("mine")
-    with pytest.raises(OutputError, match=r"holds notes\.txt, which no series of runs wrote"):
+    with pytest.raises(OutputError, match=r"is not empty: .*notes\.txt was not written by dinoseg"):
         draw_small(data, root, cache, overwrite=True)
     (tmp_path / "photos" / "runs").mkdir(parents=True)
-    with pytest.raises(OutputError, match="holds runs, which no series of runs wrote"):
+    (tmp_path / "photos" / "runs" / "mine.txt").write_text("mine")
+    with pytest.raises(OutputError, match=r"runs/mine\.txt was not written by dinoseg"):
         draw_small(data, tmp_path / "photos", cache, overwrite=True)
     with pytest.raises(OutputError, match=r"holds no series of runs to resume \(no plan\.json\)"):
         draw_small(data, tmp_path / "photos", cache, resume=True)
@@ -340,7 +341,7 @@ def test_damage_is_named(drawn: Drawn, data: Path, cache: Path, tmp_path: Path) 
     with pytest.raises(RunError, match=r"draw-0 is damaged .*delete this folder and use --resume"):
         draw_small(data, root, cache, resume=True)
     (root / "plan.json").write_text("{")
-    with pytest.raises(RunError, match=r"plan\.json is damaged .*--overwrite"):
+    with pytest.raises(RunError, match=r"plan\.json is damaged .*choose another --out"):
         draw_small(data, root, cache, resume=True)
 
 

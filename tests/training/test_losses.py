@@ -232,3 +232,67 @@ def test_the_losses_differ() -> None:
     label = make_label(1)
     logits = torch.randn(2, 1, 7, 9, generator=torch.Generator().manual_seed(1))
     assert len({round(value(name, logits, label), 4) for name in LOSSES}) == len(LOSSES) == 4
+
+
+WEIGHTS = (0.5, 1.0, 3.0)
+
+
+def draw_three(scale: float = 1.0) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(5)
+    logits = torch.randn(2, 3, 6, 5, generator=generator) * scale
+    return logits, torch.randint(3, (2, 6, 5), generator=generator).to(torch.uint8)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_equal_weights_of_the_classes_change_nothing(name: Any) -> None:
+    logits, label = draw_three()
+    assert float(create_loss(name, weights=(2.0, 2.0, 2.0))(logits, label)) == pytest.approx(
+        value(name, logits, label), rel=1e-5
+    )
+
+
+def test_weighted_cross_entropy_is_torchs() -> None:
+    logits, label = draw_three()
+    wanted = torch.nn.functional.cross_entropy(logits, label.long(), weight=torch.tensor(WEIGHTS))
+    assert float(create_loss("cross_entropy", weights=WEIGHTS)(logits, label)) == pytest.approx(
+        float(wanted), rel=1e-6
+    )
+
+
+def test_a_weight_of_binary_cross_entropy_repeats_its_pixels() -> None:
+    """A lesion's pixel of weight 3 counts like three of them."""
+    weighted = create_loss("cross_entropy", weights=(1.0, 3.0))(binary(2, -1, 0.5), ids(1, 0, 0))
+    repeated = value("cross_entropy", binary(2, 2, 2, -1, 0.5), ids(1, 1, 1, 0, 0))
+    assert float(weighted) == pytest.approx(repeated, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "focal"])
+def test_a_weight_repeats_the_pixels_of_its_class(name: Any) -> None:
+    logits = torch.randn(1, 3, 1, 3, generator=torch.Generator().manual_seed(2))
+    picked = torch.tensor([0, 1, 1, 2, 2, 2])
+    weighted = create_loss(name, weights=(1.0, 2.0, 3.0))(logits, ids(0, 1, 2))
+    assert float(weighted) == pytest.approx(value(name, logits[..., picked], ids(0, 1, 1, 2, 2, 2)), rel=1e-6)
+
+
+def test_the_dice_term_is_weighted_by_class() -> None:
+    """Its foreground classes here, all classes in the other loss; the background's own weight is left out."""
+    logits, label = draw_three()
+    chance = logits.softmax(1)
+    target = torch.nn.functional.one_hot(label.long(), 3).movedim(-1, 1)
+    common, total = (chance * target).sum((0, 2, 3)), (chance + target).sum((0, 2, 3))
+    missed = [float(one) for one in 1 - 2 * common / total]
+    entropy = float(create_loss("cross_entropy", weights=WEIGHTS)(logits, label))
+    loss = float(create_loss("dice_cross_entropy", weights=WEIGHTS)(logits, label))
+    assert loss == pytest.approx(entropy + (missed[1] + 3 * missed[2]) / 4, rel=1e-4)
+    loss = float(create_loss("half_dice_half_cross_entropy", weights=WEIGHTS)(logits, label))
+    dice = (0.5 * missed[0] + missed[1] + 3 * missed[2]) / 4.5
+    assert loss == pytest.approx(0.5 * entropy + 0.5 * dice, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_undecided_pixels_have_no_weight(name: Any) -> None:
+    logits, label = draw_three()
+    wanted = create_loss(name, weights=WEIGHTS)(logits[..., :3], label[..., :3])
+    label[..., 3:] = 255
+    found = create_loss(name, weights=WEIGHTS, ignore=True)(logits, label)
+    assert float(found) == pytest.approx(float(wanted), rel=1e-5)

@@ -19,6 +19,7 @@ from dinoseg.errors import RunError
 from dinoseg.training import train
 from dinoseg.training.learning.module import DecoderTraining
 from dinoseg.training.runs.locks import LOCK
+from tests.backbones.tiny import Notes
 from tests.training.folders import SMALL, make_data, read_decoder, train_small
 
 SCRIPT = """
@@ -126,6 +127,106 @@ def test_stopped_within_an_epoch_and_resumed_equals_uninterrupted(
     resumed, whole = read_decoder(tmp_path / "run"), read_decoder(tmp_path / "whole")
     assert all(torch.equal(resumed[name], whole[name]) for name in whole)
     assert losses(tmp_path / "run") == losses(tmp_path / "whole")
+
+
+LONGER: dict[str, Any] = {"train.warmup_epochs": 1, "train.keep": "last", "train.batch_size": 2}
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_finished_run_goes_on_for_more_epochs(data: Path, cache: Path, tmp_path: Path) -> None:
+    """With a constant rate it is then the run that was longer from the start, bit for bit."""
+    changes, notes = {**LONGER, "train.schedule": "constant"}, Notes()
+    train_small(data, tmp_path / "whole", cache, changes={**changes, "train.epochs": 4})
+    train_small(data, tmp_path / "run", cache, changes=changes)
+    more = {**changes, "train.epochs": 4}
+    train_small(data, tmp_path / "run", cache, changes=more, resume=True, progress=notes)
+    resumed, whole = read_decoder(tmp_path / "run"), read_decoder(tmp_path / "whole")
+    assert all(torch.equal(resumed[name], whole[name]) for name in whole)
+    assert losses(tmp_path / "run") == losses(tmp_path / "whole")
+    configs = [(tmp_path / name / "config.yaml").read_text() for name in ("run", "whole")]
+    assert configs[0] == configs[1]
+    assert "4 epochs in place of 2: the rates are those of a run of this length" in notes.notes
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("schedule", ["cosine", "poly"])
+def test_more_epochs_have_the_rates_of_the_new_length(
+    schedule: str, data: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the first step on, though the checkpoint ends with a rate of (nearly) nothing."""
+    changes, notes = {**LONGER, "train.schedule": schedule}, Notes()
+    rates: list[float] = []
+    step = DecoderTraining.training_step
+
+    def note(self: DecoderTraining, batch: Any, index: int) -> Any:
+        rates.append(self.trainer.optimizers[0].param_groups[0]["lr"])
+        return step(self, batch, index)
+
+    monkeypatch.setattr(DecoderTraining, "training_step", note)
+    train_small(data, tmp_path / "run", cache, changes=changes)
+    steps = len(rates) // 2
+    more = {**changes, "train.epochs": 4}
+    train_small(data, tmp_path / "run", cache, changes=more, resume=True, progress=notes)
+    gone_on = rates[2 * steps :]
+    rates.clear()
+    train_small(data, tmp_path / "whole", cache, changes=more)
+    assert gone_on == rates[2 * steps :]
+    assert len(gone_on) == 2 * steps
+    assert f"4 epochs in place of 2: from here on the {schedule} schedule is that of 4 epochs" in notes.notes
+
+
+@pytest.mark.usefixtures("quick")
+def test_nothing_but_more_epochs_is_accepted(data: Path, cache: Path, tmp_path: Path) -> None:
+    train_small(data, tmp_path / "run", cache)
+    before = (tmp_path / "run" / "config.yaml").read_text()
+    refused = {
+        r"train\.epochs=2, now 1": {"train.epochs": 1},
+        r"train\.lr=0\.001, now 0\.5; resume": {"train.epochs": 3, "train.lr": 0.5},
+    }
+    for message, changes in refused.items():
+        with pytest.raises(RunError, match=message):
+            train_small(data, tmp_path / "run", cache, changes=changes, resume=True)
+    assert (tmp_path / "run" / "config.yaml").read_text() == before
+    assert len(losses(tmp_path / "run")) == 2
+
+
+@pytest.mark.usefixtures("quick")
+def test_an_interrupted_run_goes_on_for_more_epochs(
+    data: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = {**LONGER, "train.schedule": "constant", "train.epochs": 3}
+    train_small(data, tmp_path / "whole", cache, changes={**changes, "train.epochs": 4})
+    step = DecoderTraining.training_step
+
+    def stop(self: DecoderTraining, batch: Any, index: int) -> Any:
+        if (self.current_epoch, index) == (1, 1):
+            raise KeyboardInterrupt
+        return step(self, batch, index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DecoderTraining, "training_step", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train_small(data, tmp_path / "run", cache, changes=changes)
+    more = {**changes, "train.epochs": 4}
+    train_small(data, tmp_path / "run", cache, changes=more, resume=True)
+    resumed, whole = read_decoder(tmp_path / "run"), read_decoder(tmp_path / "whole")
+    assert all(torch.equal(resumed[name], whole[name]) for name in whole)
+    assert losses(tmp_path / "run") == losses(tmp_path / "whole")
+
+
+@pytest.mark.usefixtures("quick")
+def test_more_epochs_do_not_overrule_patience(
+    data: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worse = torch.tensor([[0.0, 2.0]])
+    monkeypatch.setattr(DecoderTraining, "_native_overlap", lambda *arguments: worse)
+    changes, notes = {"train.patience": 1, "train.epochs": 5}, Notes()
+    train_small(data, tmp_path / "run", cache, changes=changes)
+    assert len(losses(tmp_path / "run")) == 2
+    more = {**changes, "train.epochs": 9}
+    train_small(data, tmp_path / "run", cache, changes=more, resume=True, progress=notes)
+    assert len(losses(tmp_path / "run")) == 2
+    assert "train.patience=1 stopped the run after epoch 2; more epochs do not start it again" in notes.notes
 
 
 def losses(run: Path) -> list[list[str]]:

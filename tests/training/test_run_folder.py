@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,10 @@ from dinoseg.data.splits.splits import Splits, load_splits
 from dinoseg.errors import OutputError, RunError
 from dinoseg.methods import decoder_settings
 from dinoseg.model.settings import ModelSettings, RunSettings
-from dinoseg.outputs import atomic_path
+from dinoseg.outputs import name_temporary, write_text
+from dinoseg.outputs.manifest import MANIFEST
 from dinoseg.training.learning.history import COLUMNS
-from dinoseg.training.runs.run_folder import PARTS, RunFolder, anchor_backbone, describe_environment
+from dinoseg.training.runs.run_folder import RunFolder, anchor_backbone, describe_environment
 from tests.training.conftest import Finished
 from tests.training.folders import read_rows
 
@@ -34,6 +37,10 @@ def make_settings(**changes: Any) -> RunSettings:
     return override(RunSettings(data=Path("data"), model=model), changes)
 
 
+FILES = {"config.yaml", "environment.json", "splits.json", "metrics.csv"}
+FOLDERS = {"checkpoints", "model", "report", "logs"}
+
+
 def started(root: Path) -> RunFolder:
     folder = RunFolder(root)
     folder.open(make_settings(), resume=False, overwrite=False)
@@ -42,7 +49,9 @@ def started(root: Path) -> RunFolder:
 
 def files(root: Path) -> dict[str, bytes]:
     return {
-        str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()
+        str(path.relative_to(root)): path.read_bytes()
+        for path in sorted(root.rglob("*"))
+        if path.is_file() and path.name != MANIFEST
     }
 
 
@@ -61,7 +70,7 @@ def test_a_run_holds_exactly_what_is_documented(finished: Finished) -> None:
         "report/learning_curve.png",
         "logs/hparams.yaml",
     }
-    assert {path.name for path in finished.root.iterdir()} == set(PARTS)
+    assert {path.name for path in finished.root.iterdir()} == {*FILES, *FOLDERS, MANIFEST}
 
 
 def test_config_is_the_whole_run(finished: Finished, data: Path) -> None:
@@ -154,8 +163,7 @@ def test_an_older_run_is_refused_and_left_alone(tmp_path: Path) -> None:
 def test_overwrite_starts_from_nothing(tmp_path: Path) -> None:
     folder = started(tmp_path / "run")
     for part in ("checkpoints/last.ckpt", "model/config.json", "metrics.csv", "report/cases.csv"):
-        (folder.root / part).parent.mkdir(exist_ok=True)
-        (folder.root / part).write_text("old")
+        write_text(folder.root / part, "old")
     folder.open(make_settings(shots=3), resume=False, overwrite=True)
     assert list(files(folder.root)) == ["config.yaml"]
     assert from_yaml(RunSettings, folder.config.read_text()).shots == 3
@@ -163,7 +171,11 @@ def test_overwrite_starts_from_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("notes.txt", "holds notes.txt, which no run wrote"), ("images/a.png", "holds images, which no run")],
+    [
+        ("notes.txt", r"is not empty: .*run/notes\.txt was not written by dinoseg"),
+        ("images/a.png", r"is not empty: .*images/a\.png was not written by dinoseg"),
+        ("config.yaml", r"is not empty: .*config\.yaml was not written by dinoseg, or was changed since"),
+    ],
 )
 def test_overwrite_deletes_nothing_foreign(tmp_path: Path, name: str, words: str) -> None:
     folder = started(tmp_path / "run")
@@ -177,9 +189,10 @@ def test_overwrite_deletes_nothing_foreign(tmp_path: Path, name: str, words: str
 
 def test_what_a_killed_writer_left_behind_is_no_obstacle(tmp_path: Path) -> None:
     folder = started(tmp_path / "run")
-    writer = atomic_path(folder.metrics)
-    temporary = writer.__enter__()  # and never left
-    temporary.write_text("half")
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    left = name_temporary(folder.metrics).name.replace(f"-{os.getpid()}-", f"-{ended.pid}-")
+    (folder.root / left).write_text("half")
     folder.open(make_settings(), resume=False, overwrite=True)
     assert list(files(folder.root)) == ["config.yaml"]
 
@@ -188,7 +201,7 @@ def test_overwrite_deletes_no_folder_without_a_run(tmp_path: Path) -> None:
     """Parts of a run alone are no run: a folder called model/ may be anyone's."""
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "weights.bin").write_text("mine")
-    with pytest.raises(OutputError, match="which no run wrote; choose another --out"):
+    with pytest.raises(OutputError, match=r"weights\.bin was not written by dinoseg.*; choose another --out"):
         RunFolder(tmp_path).open(make_settings(), resume=False, overwrite=True)
     assert list(files(tmp_path)) == ["model/weights.bin"]
 
@@ -275,7 +288,7 @@ def test_a_damaged_config_is_one_line(tmp_path: Path) -> None:
     folder = started(tmp_path / "run")
     for content in (b"", b"\xff\xfe\x00", b"data: [", b"train: {lr: x}"):
         folder.config.write_bytes(content)
-        with pytest.raises(RunError, match=r"config.yaml is damaged .*--overwrite") as caught:
+        with pytest.raises(RunError, match=r"config.yaml is damaged .*choose another --out") as caught:
             folder.open(make_settings(), resume=True, overwrite=False)
         assert "\n" not in str(caught.value)
 

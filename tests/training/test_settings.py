@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -49,6 +50,7 @@ EFFECTS: dict[str, tuple[Any, str]] = {
     "train.weight_decay": (0.9, MODEL),
     "train.gradient_clip": (1e-3, MODEL),
     "train.loss": ("focal", TABLE),
+    "train.class_weights": ([1.0, 5.0], MODEL),
     "train.schedule": ("constant", MODEL),
     "train.warmup_epochs": (1, MODEL),
     "train.views": (3, ENTRIES),
@@ -60,6 +62,7 @@ EFFECTS: dict[str, tuple[Any, str]] = {
     "model.preprocessing.size": (32, BYTES),
     "model.backbone.layers": ([1, 2, 3, 4], MODEL),
     "model.backbone.precision": ("bfloat16", MODEL),
+    "model.backbone.scales": ([1.0, 0.5], MODEL),
     "cache.dtype": ("float32", BYTES),
     "cache.limit_gb": (1e-6, ENTRIES),
 }
@@ -388,3 +391,33 @@ def test_the_rate_of_the_table_follows_the_schedule(data: Path, cache: Path, tmp
     with (tmp_path / "run" / "metrics.csv").open(newline="") as file:
         rates = [float(row["lr"]) for row in csv.DictReader(file)]
     assert rates == pytest.approx([0.4267767, 0.25, 0.0732233, 0.0], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ([1, 2, 3], "has 3 weights, and the data 2 classes: background, lesion; give one for each"),
+        ({"tumour": 2}, "names 'tumour'; the classes of the data are background, lesion"),
+        ([1, 0], "a weight is a number above 0, not 0"),
+        ([1, True], "a weight is a number above 0, not True"),
+        ({"lesion": "much"}, "a weight is a number above 0, not 'much'"),
+        (3, "give a list of weights, that of the background first, or {name: weight}"),
+    ],
+)
+def test_weights_that_are_not_those_of_the_classes_are_refused(
+    weights: Any, message: str, data: Path, cache: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=r"^setting 'train.class_weights'.*" + re.escape(message)):
+        train_small(data, tmp_path / "run", cache, changes={"train.class_weights": weights})
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_weight_by_name_is_that_of_the_list(data: Path, cache: Path, tmp_path: Path) -> None:
+    """What is not named weighs 1; a dotted key names a class as well."""
+    forms = {"list": [1, 4], "names": {"lesion": 4}}
+    for name, weights in forms.items():
+        train_small(data, tmp_path / name, cache, changes={"train.class_weights": weights})
+    train_small(data, tmp_path / "dotted", cache, changes={"train.class_weights.lesion": 4})
+    found = [read_decoder(tmp_path / name) for name in ("list", "names", "dotted")]
+    for other in found[1:]:
+        assert all(torch.equal(found[0][key], other[key]) for key in found[0])

@@ -9,10 +9,9 @@ they are used, so a training set larger than memory costs address space, not mem
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
-import secrets
-import time
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +25,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from dinoseg.backbones.features import Features
-from dinoseg.errors import OutputError
+from dinoseg.errors import DiskFullError, OutputError
+from dinoseg.outputs import is_temporary, name_temporary, record, sweep
 
 CHECKSUM = "crc32"
 ENTRY_FORMAT = "features 2"  # part of every key: another version does not read what it does not know
@@ -127,18 +127,19 @@ class EntryStore:
         if not self._make_room(len(data)):
             return False
         path = self._path(key)
-        temporary = path.with_name(f".{secrets.token_hex(6)}.tmp")
+        temporary = name_temporary(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary.write_bytes(data)
+            record(path, temporary)
             temporary.replace(path)
         except OSError as error:
-            raise OutputError(
+            raise (DiskFullError if error.errno == errno.ENOSPC else OutputError)(
                 f"the feature cache {self.folder} cannot be written ({error.strerror}); "
                 "free some space or name another folder with --set cache.folder=DIR"
             ) from error
         finally:
-            temporary.unlink(missing_ok=True)
+            _remove(temporary)
         self._used.add(key)
         self._size += len(data)
         return True
@@ -171,11 +172,8 @@ class EntryStore:
         return not self._full
 
     def _sweep(self) -> None:
-        """Remove what writers that were killed left behind a day ago or more."""
-        for path in self.folder.glob("??/.*.tmp"):
-            with contextlib.suppress(OSError):
-                if time.time() - path.stat().st_mtime > 86_400:
-                    path.unlink()
+        """Remove what writers that were killed left behind."""
+        sweep(self.folder.glob("??/.*"))
 
     def _scan(self) -> list[tuple[float, int, Path]]:
         """(time of last use, bytes, path) of every entry."""
@@ -184,6 +182,8 @@ class EntryStore:
             try:
                 status = path.stat()
             except OSError:  # removed by another process meanwhile
+                continue
+            if is_temporary(path):
                 continue
             found.append((status.st_mtime, status.st_size, path))
         return found

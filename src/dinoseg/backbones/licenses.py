@@ -9,7 +9,7 @@ from pathlib import Path
 from dinoseg.backbones.catalog import DINOV3_LICENSE, BackboneSpec
 from dinoseg.backbones.weights_settings import read_settings
 from dinoseg.errors import LicenseError
-from dinoseg.outputs import write_json
+from dinoseg.outputs import sweep, write_json
 from dinoseg.progress import Progress, Silent
 
 DINOV3_LICENSE_URL = "https://ai.meta.com/resources/models-and-libraries/dinov3-license/"
@@ -79,4 +79,5 @@ def _read_acceptances(path: Path) -> dict[str, str]:
 
 def _remember(license_name: str, path: Path) -> None:
     now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+    sweep(path.parent.glob(".*"))
     write_json(path, {**_read_acceptances(path), license_name: now}, overwrite=True)

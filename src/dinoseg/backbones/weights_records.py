@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dinoseg.backbones.hub import hash_file
 from dinoseg.errors import OutputError
-from dinoseg.outputs import write_json
+from dinoseg.outputs import sweep, write_json
 
 RECORD = "record.json"
 
@@ -74,6 +74,7 @@ def keep_record(folder: Path, found: WeightsFile) -> None:
         "size": found.size,
         "modified": found.modified,
     }
+    sweep(folder.glob(".*"))
     try:
         write_json(folder / RECORD, content, overwrite=True)
     except OutputError:

@@ -79,12 +79,15 @@ def split(
     with session(as_json=as_json, debug=debug, resume="run the same command again") as output:
         from dinoseg.data import open_dataset
         from dinoseg.data.splits.splits import check_splits, make_splits, save_splits
+        from dinoseg.outputs import claim, refuse_taken
 
         shares = read_fractions(fractions)
         dataset = open_dataset(data)
         path = out or dataset.root / "splits.json"
+        refuse_taken([path], overwrite=overwrite)
         splits = make_splits(dataset, fractions=shares, seed=seed)
         check_splits(dataset, splits, progress=output.progress)
+        claim(path.parent, parts=())
         save_splits(path, splits, overwrite=overwrite)
         counts = {"train": len(splits.train), "val": len(splits.val), "test": len(splits.test)}
         output.facts = {"splits": path, "seed": seed, "cases": counts}

@@ -43,7 +43,7 @@ def import_(
 
     Example: dinoseg import kvasir.pth --method segdino-v1 --backbone dinov3_vits16 --out runs/released
     """
-    with session(as_json=as_json, debug=debug, resume="run the same command again") as output:
+    with session(as_json=as_json, debug=debug, resume="run the same command with --overwrite") as output:
         from dinoseg.cli.train import describe_model
         from dinoseg.config import parse_assignments
 

@@ -11,7 +11,10 @@ Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON object on stdout; everything else goes to stderr.")
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there already.")]
+Overwrite = Annotated[
+    bool,
+    typer.Option("--overwrite", help="Replace what dinoseg wrote there; anything else is refused by name."),
+]
 AcceptLicense = Annotated[
     bool, typer.Option("--accept-license", help="Accept the licence of the backbone's weights; remembered.")
 ]
@@ -121,6 +124,12 @@ RawMasks = Annotated[
 Splits = Annotated[
     Path | None,
     typer.Option(help="A splits.json to use instead of the data's own split.", metavar="FILE"),
+]
+Init = Annotated[
+    Path | None,
+    typer.Option(
+        "--init", help="A run whose decoder this one begins with, instead of random weights.", metavar="RUN"
+    ),
 ]
 RunFolder = Annotated[Path, typer.Argument(help="A run folder made by `dinoseg train`.", metavar="RUN")]
 DataFolder = Annotated[Path, typer.Argument(help="A folder of images and masks, or a CSV.", metavar="DATA")]

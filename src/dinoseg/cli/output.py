@@ -14,7 +14,7 @@ from typing import Any, Literal
 import typer
 
 from dinoseg.cli.bars import create_progress
-from dinoseg.errors import DinosegError
+from dinoseg.errors import DinosegError, DiskFullError
 from dinoseg.outputs import to_plain
 
 FAILED = 1
@@ -66,13 +66,13 @@ class Output:
 
 
 @contextlib.contextmanager
-def session(*, as_json: bool, debug: bool, resume: str = "nothing was left half written") -> Iterator[Output]:
+def session(*, as_json: bool, debug: bool, resume: str = "run the same command again") -> Iterator[Output]:
     """Run the body of a command, and turn how it ends into text, JSON and an exit code.
 
     Args:
         as_json: print one JSON object on stdout instead of text.
         debug: show the traceback of an error.
-        resume: what a person reads after Ctrl-C: how to go on.
+        resume: what a person reads after Ctrl-C, or when the disk is full: how to go on.
 
     Raises:
         typer.Exit: always when the exit code is not 0.
@@ -89,6 +89,8 @@ def session(*, as_json: bool, debug: bool, resume: str = "nothing was left half 
         if isinstance(stop, SystemExit) and not isinstance(stop.__context__, KeyboardInterrupt):
             raise
         raise _fail(output, f"interrupted; {resume}", INTERRUPTED, debug=False) from None
+    except DiskFullError as error:
+        raise _fail(output, f"{one_line(str(error))}, then {resume}", error.exit_code, debug=debug) from None
     except DinosegError as error:
         raise _fail(output, one_line(str(error)), error.exit_code, debug=debug) from None
     except Exception as error:

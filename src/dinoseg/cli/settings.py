@@ -16,7 +16,7 @@ from dinoseg.model.settings import RunSettings
 
 # Those that have an option of their own, and those that the data decide.
 NOT_SETTABLE = frozenset(
-    {"data", "preset", "splits", "shots", "shots_from", "shot_unit", "train.seed"}
+    {"data", "preset", "splits", "shots", "shots_from", "shot_unit", "init", "train.seed"}
     | {"model.backbone.name", "model.decoder.method", "model.classes", "model.preprocessing.channels"}
 )
 
@@ -97,6 +97,8 @@ def _describe(annotation: Any) -> str:
         return " or ".join(_describe(item) for item in arguments)
     if origin is tuple:
         return "list of " + _describe(arguments[0])
+    if origin is dict:
+        return "{name: " + _describe(arguments[1]) + "}"
     if annotation is type(None):
         return "null"
     words = {int: "whole number", float: "number", bool: "true, false"}

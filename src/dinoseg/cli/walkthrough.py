@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,17 +13,17 @@ from dinoseg.backbones.catalog import UNTRAINED
 from dinoseg.cli.contact_sheet import Row, draw_sheet
 from dinoseg.data import Dataset, open_dataset, read_case
 from dinoseg.data.phantoms.phantoms import write_phantoms
-from dinoseg.errors import OutputError
 from dinoseg.evaluation import Evaluation, evaluate
 from dinoseg.evaluation.examples import Example, choose_examples, describe
 from dinoseg.inference import predict_cases, predict_files
 from dinoseg.model.segmenter import Segmenter
+from dinoseg.outputs import claim as claim_folder
+from dinoseg.outputs import refuse_filled, remove_ours
 from dinoseg.progress import Progress
 from dinoseg.training import train
 
 METHOD = "segdino-v1"
 SEED = 0
-PARTS = ("data", "run", "features", "predictions", "contact_sheet.png")
 
 
 @dataclass(frozen=True)
@@ -94,11 +93,12 @@ def walk_through(out: Path, plan: Plan, *, claim: str, overwrite: bool, progress
         out: a folder for everything.
         plan: how large.
         claim: what the pictures are no proof of; written on the picture as well.
-        overwrite: replace an older demo.
+        overwrite: replace an older demo, where nobody added or changed a file.
         progress: shows the steps.
 
     Raises:
-        OutputError: `out` holds something already (and not `overwrite`), or cannot be written.
+        OutputError: `out` holds something already (and not `overwrite`), or a file that no demo wrote, or
+            cannot be written.
     """
     _make_room(out, overwrite=overwrite)
     progress.note(f"1 of 4: drawing {plan.pictures} {plan.kind} phantoms")
@@ -125,21 +125,15 @@ def _train(data: Path, run: Path, plan: Plan, progress: Progress) -> Segmenter:
     model = train(
         data, method=METHOD, backbone=UNTRAINED, out=run, changes=changes, seed=SEED, progress=progress
     )
-    shutil.rmtree(features)
+    remove_ours(features)
+    features.rmdir()
     return model
 
 
 def _make_room(out: Path, *, overwrite: bool) -> None:
-    present = [path.name for path in out.iterdir()] if out.is_dir() else []
-    if out.exists() and not out.is_dir():
-        raise OutputError(f"{out} is a file; name a folder with --out")
-    if present and not overwrite:
-        raise OutputError(f"{out} is not empty; choose another folder with --out, or add --overwrite")
-    foreign = sorted(set(present) - set(PARTS))
-    if foreign:
-        raise OutputError(f"{out} holds {foreign[0]}, which no demo wrote; choose another folder with --out")
-    if present:
-        shutil.rmtree(out)
+    refuse_filled(out, overwrite=overwrite)
+    remove_ours(out)
+    claim_folder(out)
 
 
 def _draw(

@@ -101,7 +101,7 @@ def keep(file: Path, name: str, *, accept_license: bool, progress: Progress) -> 
     from dinoseg.backbones.hub import FILENAME
     from dinoseg.backbones.weights_settings import read_settings
     from dinoseg.errors import OutputError
-    from dinoseg.outputs import atomic_path
+    from dinoseg.outputs import atomic_path, sweep
 
     prefix = find_spec(name).meta_prefix
     # Meta's files are found again, and checked, by the name that they were published under.
@@ -110,6 +110,7 @@ def keep(file: Path, name: str, *, accept_license: bool, progress: Progress) -> 
     if kept.exists():
         raise OutputError(f"{kept} is there already; delete it to take {file}")
     create_backbone(name, weights=file, accept_license=accept_license, progress=progress)
+    sweep(kept.parent.glob(".*"))  # what a killed process left there
     with atomic_path(kept) as temporary:
         shutil.copyfile(file, temporary)
 

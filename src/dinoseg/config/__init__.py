@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dinoseg.config.changes import from_yaml, override, parse_assignments, suggest, to_yaml, validate
+from dinoseg.config.class_weights import list_weights
 from dinoseg.config.inference import Inference, Plane
 from dinoseg.config.postprocessing import ClassPostprocessing, PostprocessingSettings, describe_steps
 from dinoseg.config.settings import (
@@ -43,6 +44,7 @@ __all__ = [
     "WindowIntensity",
     "describe_steps",
     "from_yaml",
+    "list_weights",
     "override",
     "parse_assignments",
     "suggest",

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from dinoseg.config.class_weights import ClassWeights
+
 Preset = Literal["paper", "default"]
 LossName = Literal["cross_entropy", "dice_cross_entropy", "half_dice_half_cross_entropy", "focal"]
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -159,6 +161,10 @@ class TrainSettings(Settings):
     )
     loss: LossName = Field(
         "dice_cross_entropy", description="binary cross-entropy where there is one foreground class"
+    )
+    class_weights: ClassWeights | None = Field(
+        None,
+        description="of the classes in the loss: a list, background first, or {name: weight}",
     )
     schedule: Literal["constant", "cosine", "poly"] = "cosine"
     warmup_epochs: int = Field(0, ge=0)

@@ -35,6 +35,8 @@ class Training:
         shots_from: draw the shots at random (seeded) or take the first of the split.
         shot_unit: what is counted: cases, or groups (patients, videos).
         splits: a splits.json; default: the data set's own, else one drawn by group.
+        init: a run whose decoder this one begins with, instead of random weights: of the same method
+            and backbone; a classifier of another number of classes begins anew.
         changes: dotted settings to change, such as {"train.lr": 1e-4}.
         seed: of initial weights, order, views, shots and drawn splits.
         device: "cpu", "cuda" or "cuda:1".
@@ -54,6 +56,7 @@ class Training:
     shots_from: ShotsFrom = "random"
     shot_unit: ShotUnit = "case"
     splits: Path | str | None = None
+    init: Path | str | None = None
     changes: Mapping[str, Any] | None = None
     seed: int = 0
     device: str = "cpu"

@@ -21,7 +21,7 @@ from typing import Any, Generic, TypeVar
 from dinoseg import __version__
 from dinoseg.backbones.weights_settings import read_settings
 from dinoseg.errors import OutputError
-from dinoseg.outputs import is_temporary, write_text
+from dinoseg.outputs import sweep, write_text
 
 T = TypeVar("T")
 Identity = list[int]
@@ -29,7 +29,6 @@ Identity = list[int]
 FOLDER = "checks"  # in the home folder
 MOST_BYTES = 200_000_000  # of all that is remembered; what was unused longest goes first
 SETTLED_NS = 2_000_000_000  # since the last change: the step of time on the coarsest file systems
-DAY = 86_400
 _POSIX = os.name == "posix"  # elsewhere there is no change time
 
 __all__ = ["FileMemory"]
@@ -109,11 +108,11 @@ class FileMemory(Generic[T]):
         write_text(self._table(folder), f"{_checksum(text)}\n{text}", overwrite=True)
 
     def _trim(self) -> None:
+        sweep(self._place.glob(".*"))
         tables = sorted((path.stat().st_mtime, path.stat().st_size, path) for path in self._place.iterdir())
         total = sum(size for _, size, _ in tables)
-        for changed, size, path in tables:
-            left_behind = is_temporary(path) and time.time() - changed > DAY
-            if total > MOST_BYTES or left_behind:
+        for _, size, path in tables:
+            if total > MOST_BYTES:
                 path.unlink()
                 total -= size
 

@@ -16,7 +16,7 @@ from dinoseg.errors import DataError, UsageError
 from dinoseg.evaluation.cleaning import CANDIDATES, Trial, try_candidates
 from dinoseg.evaluation.contents import Failure
 from dinoseg.evaluation.tasks import Task, find_run, open_task
-from dinoseg.model.folder import store_postprocessing
+from dinoseg.model.folder import refuse_changed_model, store_postprocessing
 from dinoseg.model.saved import Model
 from dinoseg.progress import Progress, Silent
 
@@ -88,7 +88,7 @@ def choose_postprocessing(
         UsageError: an option is not accepted, or a model that is of no run folder.
         SplitError: there is no validation split.
         DataError: no case could be read, or only some have a spacing.
-        OutputError: the choice cannot be written.
+        OutputError: the choice cannot be written, or somebody changed the model's config.json.
     """
     progress, raw = progress or Silent(), replace(Inference.choose(how, options), postprocess=False)
     place = find_run(run)
@@ -97,6 +97,7 @@ def choose_postprocessing(
             "postprocessing is stored in a run folder, and the model given is of none; give the folder, "
             "or what load() makes of it"
         )
+    refuse_changed_model(place)
     task = open_task(run, data, split=SPLIT, protocol="native", splits=splits, how=raw, progress=progress)
     choice = _choose(task, progress)
     cleans = any(step.steps for step in choice.settings.classes.values())

@@ -14,7 +14,7 @@ from dinoseg.evaluation.lesions import LesionScore
 from dinoseg.evaluation.metrics import ClassScore
 from dinoseg.evaluation.page import build_page
 from dinoseg.evaluation.summary import ClassSummary
-from dinoseg.outputs import refuse_existing, write_csv, write_json, write_text
+from dinoseg.outputs import atomic_files, claim, refuse_taken, write_csv, write_json, write_text
 
 FILES = ("cases.csv", "summary.csv", "summary.json", "index.html")
 
@@ -28,12 +28,19 @@ def write_report(report: Report, out: Path, *, overwrite: bool = False) -> Path:
         overwrite: replace the files of an older report.
 
     Raises:
-        OutputError: a file exists already or cannot be written; existing ones are checked first.
+        OutputError: a file exists already, or cannot be written; then all older ones are as they were.
     """
     refuse_report(out, overwrite=overwrite)
+    claim(out, parts=())
+    with atomic_files([out / name for name in FILES], overwrite=overwrite) as folder:
+        _write_files(report, folder)
+    return out / "index.html"
+
+
+def _write_files(report: Report, out: Path) -> None:
     comments = _list_comments(report)
-    write_csv(out / "cases.csv", _case_rows(report.scores), comments=comments, overwrite=overwrite)
-    write_csv(out / "summary.csv", _summary_rows(report.summaries), comments=comments, overwrite=overwrite)
+    write_csv(out / "cases.csv", _case_rows(report.scores), comments=comments)
+    write_csv(out / "summary.csv", _summary_rows(report.summaries), comments=comments)
     document = {
         "title": report.title,
         "protocol": report.protocol,
@@ -44,9 +51,8 @@ def write_report(report: Report, out: Path, *, overwrite: bool = False) -> Path:
         "strata": [asdict(row) for row in report.strata],
         "failures": [asdict(failure) for failure in report.failures],
     }
-    write_json(out / "summary.json", document, overwrite=overwrite)
-    write_text(out / "index.html", build_page(report), overwrite=overwrite)
-    return out / "index.html"
+    write_json(out / "summary.json", document)
+    write_text(out / "index.html", build_page(report))
 
 
 def _list_comments(report: Report) -> list[str]:
@@ -56,9 +62,8 @@ def _list_comments(report: Report) -> list[str]:
 
 
 def refuse_report(out: Path, *, overwrite: bool) -> Path:
-    """Return `out`; raise `OutputError` if it holds a file of a report and `overwrite` is false."""
-    for name in FILES:
-        refuse_existing(out / name, overwrite=overwrite)
+    """Return `out`; raise `OutputError` if it holds a file of a report that is not to be replaced."""
+    refuse_taken((out / name for name in FILES), overwrite=overwrite)
     return out
 
 

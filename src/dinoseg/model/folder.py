@@ -12,7 +12,7 @@ from dinoseg.config import PostprocessingSettings, from_yaml, override
 from dinoseg.errors import ConfigError, RunError
 from dinoseg.methods import METHODS
 from dinoseg.model.settings import ModelSettings
-from dinoseg.outputs import write_json
+from dinoseg.outputs import is_claimed, refuse_foreign, write_json
 
 FORMAT = 1  # of the model folder
 _MODEL = "model"  # its name in a run folder
@@ -23,13 +23,28 @@ def store_postprocessing(run: Path | str, settings: PostprocessingSettings | Non
 
     Raises:
         RunError: the folder is no run, or its config.json is damaged.
-        OutputError: config.json cannot be written.
+        OutputError: config.json cannot be written, or somebody changed it since.
     """
-    path = find_model_folder(Path(run)) / "config.json"
+    path = refuse_changed_model(run)
     read_description(path)
     described = json.loads(path.read_text(encoding="utf-8"))
     described["postprocessing"] = None if settings is None else settings.model_dump()
     write_json(path, described, overwrite=True)
+
+
+def refuse_changed_model(run: Path | str) -> Path:
+    """The config.json of a run's model, which must be as dinoseg wrote it.
+
+    A run of an older version, without a list of its files, is taken as it is.
+
+    Raises:
+        RunError: the folder is no run.
+        OutputError: somebody changed config.json.
+    """
+    path = find_model_folder(Path(run)) / "config.json"
+    if is_claimed(path):
+        refuse_foreign([path])
+    return path
 
 
 def locate_backbone(name: str, run: Path) -> str:

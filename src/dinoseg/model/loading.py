@@ -6,6 +6,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import Tensor
 
 from dinoseg.backbones import create_backbone
 from dinoseg.backbones.extractors import Precision
@@ -73,11 +74,17 @@ def load(
 
 def load_decoder(decoder: Decoder, path: Path) -> None:
     """Load all of a decoder's tensors, or raise `RunError` naming what does not fit."""
+    state = read_tensors(path)
     try:
-        state = load_file(path)
         decoder.load_state_dict(state)
-    except (OSError, SafetensorError) as error:
-        raise RunError(f"{path} cannot be read: {error}; train again or restore the file") from error
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
         raise RunError(f"{path} does not fit the decoder of its config.json: {reason}") from error
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a decoder, or `RunError` where they cannot be read."""
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"{path} cannot be read: {error}; train again or restore the file") from error

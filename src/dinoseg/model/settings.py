@@ -58,6 +58,9 @@ class RunSettings(Settings):
     shots: int | None = Field(None, ge=1)
     shots_from: Literal["random", "first"] = "random"
     shot_unit: Literal["case", "group"] = "case"
+    init: Path | None = Field(
+        None, description="run whose decoder this one begins with; null: random weights"
+    )
     model: ModelSettings
     train: TrainSettings = TrainSettings()
     cache: CacheSettings = CacheSettings()

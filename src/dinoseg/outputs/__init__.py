@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
-from dinoseg.outputs.files import (
-    atomic_path,
-    explain,
-    refuse_existing,
-    write_csv,
-    write_json,
-    write_text,
+from dinoseg.outputs.failures import explain, fail
+from dinoseg.outputs.files import atomic_files, atomic_path, write_csv, write_json, write_text
+from dinoseg.outputs.manifest import (
+    claim,
+    find_foreign,
+    is_claimed,
+    list_files,
+    record,
+    refuse_foreign,
+    remove_ours,
 )
-from dinoseg.outputs.manifest import claim, find_foreign, record, refuse_foreign, remove_ours
 from dinoseg.outputs.plain import to_plain
+from dinoseg.outputs.refusals import holds_files, refuse_existing, refuse_filled, refuse_taken
 from dinoseg.outputs.temporary import is_temporary, name_temporary, sweep
 
 __all__ = [
+    "atomic_files",
     "atomic_path",
     "claim",
     "explain",
+    "fail",
     "find_foreign",
+    "holds_files",
+    "is_claimed",
     "is_temporary",
+    "list_files",
     "name_temporary",
     "record",
     "refuse_existing",
+    "refuse_filled",
     "refuse_foreign",
+    "refuse_taken",
     "remove_ours",
     "sweep",
     "to_plain",

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import csv
-import errno
 import json
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from dinoseg.errors import OutputError
+from dinoseg.outputs.failures import fail
 from dinoseg.outputs.manifest import record
 from dinoseg.outputs.plain import to_plain
+from dinoseg.outputs.refusals import refuse_existing
 from dinoseg.outputs.temporary import name_temporary
-
-
-def refuse_existing(path: Path, *, overwrite: bool) -> None:
-    """Raise `OutputError` if `path` exists and `overwrite` is false."""
-    if not overwrite and path.exists():
-        raise OutputError(f"{path} exists already; choose another name or add --overwrite")
 
 
 @contextmanager
@@ -43,10 +38,37 @@ def atomic_path(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         record(path, temporary)
         temporary.replace(path)
     except OSError as error:
-        raise OutputError(f"{path} could not be written: {explain(error)}") from error
+        raise fail(f"{path} could not be written", error) from error
     finally:
         with suppress(OSError):  # for example where a part of the path is a file; the first error counts
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_files(paths: Sequence[Path], *, overwrite: bool = False) -> Iterator[Path]:
+    """Yield an empty folder for files that belong together; they get their places when all are written.
+
+    Args:
+        paths: the final files, all in one folder; the block writes each by its name.
+        overwrite: replace existing files; otherwise one is an error.
+
+    Raises:
+        OutputError: a file exists, or the disk is full or not writable. All older ones are untouched.
+    """
+    for path in paths:
+        refuse_existing(path, overwrite=overwrite)
+    folder = name_temporary(paths[0].parent / "files")
+    try:
+        folder.mkdir(parents=True)
+        yield folder
+        for path in paths:
+            record(path, folder / path.name)
+        for path in paths:
+            (folder / path.name).replace(path)
+    except OSError as error:
+        raise fail(f"{paths[0].parent} could not be written", error) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_text(path: Path, text: str, *, overwrite: bool = False) -> None:
@@ -78,14 +100,3 @@ def write_csv(
             writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
-
-
-def explain(error: OSError) -> str:
-    """Why something could not be written, and what helps."""
-    if error.errno == errno.ENOSPC:
-        return "the disk is full; free some space and run the same command again"
-    if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-        return "the folder is not writable; choose another one with --out"
-    if isinstance(error, (FileExistsError, NotADirectoryError)):
-        return "a part of its path is a file, not a folder; choose another one with --out"
-    return str(error)

@@ -7,18 +7,22 @@ it is now: what a person put there, or changed, is not.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 
 from dinoseg.errors import OutputError
+from dinoseg.outputs.failures import fail
 from dinoseg.outputs.temporary import is_temporary, sweep
 
 MANIFEST = ".dinoseg-manifest.jsonl"
+NOT_OURS = "was not written by dinoseg, or was changed since (older versions kept no list of their files)"
 _CHUNK = 1 << 20
 
 
@@ -31,18 +35,28 @@ class _Entry:
     sha256: str
 
 
-def claim(folder: Path) -> None:
+def claim(folder: Path, *, parts: Sequence[str] | None = None) -> None:
     """Remember what is written below `folder` from now on, and remove what killed processes left there.
+
+    Args:
+        folder: created where it is missing.
+        parts: folders in it that are written to; all that is below, where it is ours alone.
 
     Raises:
         OutputError: the folder cannot be made or written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / MANIFEST).touch()
+        if not (folder / MANIFEST).exists():
+            (folder / MANIFEST).touch()
     except OSError as error:
-        raise OutputError(f"{folder} could not be opened for writing: {error.strerror or error}") from error
-    sweep(folder.rglob(".*"))
+        raise fail(f"{folder} could not be opened for writing", error) from error
+    if parts is None:
+        sweep(folder.rglob(".*"))
+        return
+    sweep(folder.glob(".*"))
+    for part in parts:
+        sweep((folder / part).rglob(".*"))
 
 
 def record(path: Path, written: Path | None = None) -> None:
@@ -52,15 +66,18 @@ def record(path: Path, written: Path | None = None) -> None:
         path: its name.
         written: what is about to get this name; without it `path` itself, which another library wrote.
     """
-    folder, source = _find_claimed(path), written or path
-    if folder is None or not source.is_file():
+    folder, source = next(_find_claimed(path), None), written or path
+    if folder is None or not source.is_file() or any(is_temporary(above) for above in path.parents):
         return
     entry = _Entry(_relative(path, folder), *_measure(source))
-    line = json.dumps(asdict(entry), ensure_ascii=False) + "\n"
+    # It begins with the end of a line, because the last one may be torn.
+    line = "\n" + json.dumps(asdict(entry), ensure_ascii=False) + "\n"
     # One write of one line: threads and processes that share the folder do not tear each other's.
     descriptor = os.open(folder / MANIFEST, os.O_WRONLY | os.O_APPEND)
     try:
-        os.write(descriptor, line.encode("utf-8"))
+        data = line.encode("utf-8")
+        if os.write(descriptor, data) < len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     finally:
         os.close(descriptor)
 
@@ -70,28 +87,39 @@ def find_foreign(paths: Iterable[Path]) -> list[Path]:
 
     A log that is added to while a command runs is ours as long as it begins with what was noted of it.
     """
+    return list(seek_foreign(paths))
+
+
+def seek_foreign(paths: Iterable[Path]) -> Iterator[Path]:
+    """`find_foreign` one by one: the first is found without looking at the others."""
     manifests: dict[Path, Mapping[str, Sequence[_Entry]]] = {}
-    foreign = []
     for path in paths:
         if not (path.exists() or path.is_symlink()):
             continue
-        folder = _find_claimed(path)
-        if folder is not None and folder not in manifests:
-            manifests[folder] = _read(folder)
-        entries = [] if folder is None else manifests[folder].get(_relative(path, folder), [])
+        entries: list[_Entry] = []
+        for folder in _find_claimed(path):
+            if folder not in manifests:
+                manifests[folder] = _read(folder)
+            entries += manifests[folder].get(_relative(path, folder), [])
         if path.is_symlink() or not any(_fits(path, entry) for entry in reversed(entries)):
-            foreign.append(path)
-    return foreign
+            yield path
 
 
 def refuse_foreign(paths: Iterable[Path]) -> None:
     """Raise `OutputError` if one of the files exists and is not ours to replace."""
-    if foreign := find_foreign(paths):
-        more = f" (and {len(foreign) - 1} more)" if len(foreign) > 1 else ""
+    if foreign := list(islice(seek_foreign(paths), 2)):
+        more = " (and others)" if len(foreign) > 1 else ""
         raise OutputError(
-            f"{foreign[0]}{more} was not written by dinoseg, or was changed since, and --overwrite replaces "
-            "only what dinoseg wrote; choose another --out, or move it away"
+            f"{foreign[0]}{more} {NOT_OURS}, and --overwrite replaces only what dinoseg wrote; "
+            "choose another --out, or move it away"
         )
+
+
+def list_files(folder: Path) -> Iterator[Path]:
+    """All files and links below a folder but manifests, locks, and what is being written."""
+    for path in folder.rglob("*"):
+        if (path.is_symlink() or not path.is_dir()) and path.name != MANIFEST and not is_temporary(path):
+            yield path
 
 
 def remove_ours(folder: Path) -> None:
@@ -102,20 +130,26 @@ def remove_ours(folder: Path) -> None:
     Raises:
         OutputError: a file is not ours; it is named.
     """
-    files = [path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()]
-    written = [path for path in files if path.name != MANIFEST and not is_temporary(path)]
-    refuse_foreign(written)
-    # The manifests last: killed in between, the rest is still known to be ours.
-    for path in [*written, *(path for path in files if path.name == MANIFEST)]:
-        path.unlink(missing_ok=True)
+    refuse_foreign(list_files(folder))
+    try:
+        # The manifests last: killed in between, the rest is still known to be ours.
+        for path in [*list_files(folder), *folder.rglob(MANIFEST)]:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise fail(f"{folder} could not be emptied", error) from error
     for below in sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True):
         with suppress(OSError):  # something is being written there
             below.rmdir()
 
 
-def _find_claimed(path: Path) -> Path | None:
-    """The innermost claimed folder above a file."""
-    return next((folder for folder in path.absolute().parents if (folder / MANIFEST).is_file()), None)
+def is_claimed(path: Path) -> bool:
+    """Whether a folder above a file keeps a list of what dinoseg wrote."""
+    return any(True for _ in _find_claimed(path))
+
+
+def _find_claimed(path: Path) -> Iterator[Path]:
+    """The claimed folders above a file, innermost first."""
+    return (folder for folder in path.absolute().parents if (folder / MANIFEST).is_file())
 
 
 def _relative(path: Path, folder: Path) -> str:
@@ -124,7 +158,11 @@ def _relative(path: Path, folder: Path) -> str:
 
 def _read(folder: Path) -> Mapping[str, Sequence[_Entry]]:
     entries: dict[str, list[_Entry]] = {}
-    for line in (folder / MANIFEST).read_text(encoding="utf-8", errors="replace").splitlines():
+    try:
+        lines = (folder / MANIFEST).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:  # what cannot be known to be ours is not
+        return entries
+    for line in lines:
         with suppress(ValueError, TypeError):  # the last line of a process that was killed
             entry = _Entry(**json.loads(line))
             entries.setdefault(entry.file, []).append(entry)

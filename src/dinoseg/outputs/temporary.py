@@ -30,7 +30,10 @@ def is_temporary(path: Path) -> bool:
 
 def sweep(paths: Iterable[Path]) -> None:
     """Remove those of `paths` that a process left behind which is no longer there."""
-    for path in paths:
+    found: list[Path] = []
+    with suppress(OSError):  # another process is removing folders
+        found.extend(paths)
+    for path in found:
         if path.name != _LOCK and is_temporary(path) and _is_abandoned(path):
             _remove(path)
 

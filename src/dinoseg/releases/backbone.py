@@ -15,7 +15,7 @@ from dinoseg.backbones.licenses import require_license
 from dinoseg.backbones.published import PublishedWeights, load_weights
 from dinoseg.backbones.weights_local import list_candidates
 from dinoseg.backbones.weights_settings import read_settings
-from dinoseg.outputs import write_json, write_text
+from dinoseg.outputs import claim, write_json, write_text
 from dinoseg.progress import Progress, Silent
 from dinoseg.releases.checkpoints import State
 
@@ -85,6 +85,7 @@ def _is_here(name: str, spec: BackboneSpec) -> bool:
 
 def _save(weights: PublishedWeights, spec: BackboneSpec, folder: Path) -> None:
     """Write a Hugging Face folder that `create_backbone` reads back, with its licence in the README."""
+    claim(folder.parent, parts=(OWN,))
     write_folder(folder, weights)
     normalisation = {"do_normalize": True, "image_mean": list(spec.mean), "image_std": list(spec.std)}
     write_json(folder / "preprocessor_config.json", normalisation, overwrite=True)

@@ -19,14 +19,21 @@ from dinoseg.methods.decoder import Decoder
 from dinoseg.methods.shapes import Found, Sizes
 from dinoseg.model.segmenter import Segmenter
 from dinoseg.model.settings import ModelSettings
-from dinoseg.outputs import refuse_existing
+from dinoseg.outputs import claim, refuse_taken
 from dinoseg.progress import Progress, Silent
-from dinoseg.releases.backbone import describe_backbone, place_backbone
+from dinoseg.releases.backbone import OWN, describe_backbone, place_backbone
 from dinoseg.releases.checkpoints import State, read_checkpoint
 from dinoseg.releases.misfits import find_misfits
 from dinoseg.releases.names import Parts, guess_method, sort_tensors
 
 DECODER = "model.decoder."
+FILES = (  # that an imported run may have
+    *(f"model/{name}" for name in ("config.json", "decoder.safetensors", "README.md")),
+    *(
+        f"backbone/{name}"
+        for name in ("config.json", "model.safetensors", "preprocessor_config.json", "README.md")
+    ),
+)
 
 
 class _Changed(Settings):
@@ -90,15 +97,16 @@ def import_checkpoint(
     )
     settings = override(settings, {"backbone.name": placed.name})
     model = Segmenter(settings, placed.backbone, decoder).eval()
-    model.save(out / "model", overwrite=overwrite)
+    claim(out, parts=("model", OWN))
+    model.save(out / "model", overwrite=True)  # what may be replaced was settled before any work
     model.run = out
     return model
 
 
 def _refuse_folder(out: Path, *, overwrite: bool) -> None:
-    refuse_existing(out / "model" / "config.json", overwrite=overwrite)
     if (out / "config.yaml").exists():  # its splits and logs would be taken for this model's
         raise OutputError(f"{out} holds a training run; choose another --out")
+    refuse_taken((out / name for name in FILES), overwrite=overwrite)
 
 
 def _list_released() -> dict[str, type[Decoder]]:

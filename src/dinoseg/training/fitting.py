@@ -14,6 +14,7 @@ from dinoseg.backbones import create_backbone
 from dinoseg.backbones.cache import EntryStore, FeatureCache, entry_key
 from dinoseg.backbones.extractors import Backbone
 from dinoseg.backbones.weights_settings import read_settings
+from dinoseg.config import TrainSettings
 from dinoseg.config.options import choose_options
 from dinoseg.config.training import Training
 from dinoseg.data import CaseFiles, Dataset, open_dataset
@@ -30,6 +31,7 @@ from dinoseg.training.features.jobs import compute_on
 from dinoseg.training.learning.checkpoints import read_checkpoint
 from dinoseg.training.learning.guards import importing, interruptible, isolated
 from dinoseg.training.learning.learning_curve import draw_learning_curve
+from dinoseg.training.runs.beginning import begin_with, refuse_seen
 from dinoseg.training.runs.composition import compose_settings, describe_intensity
 from dinoseg.training.runs.locks import locked, refuse_locked
 from dinoseg.training.runs.run_folder import RunFolder
@@ -60,7 +62,8 @@ def train(
         ConfigError: a setting is unknown or not accepted.
         UsageError: an option is unknown, or the device is neither cpu nor cuda.
         OutputError: `out` is not empty, or the disk is full.
-        RunError: `resume`, and `out` holds a run with other settings; or another process trains there.
+        RunError: `resume`, and `out` holds a run with other settings (more epochs are accepted); or
+            another process trains there.
         WeightsError: the backbone's weights are missing.
     """
     how = choose_options(Training, how, options)
@@ -89,8 +92,12 @@ def train_run(
     _tell_volumes(dataset, settings, chosen, progress)
     frozen = open_backbone(settings, accept_license=how.accept_license, progress=progress)
     model = _fresh_model(settings, frozen, how.device)
+    if settings.init is not None and not (how.resume and folder.last.is_file()):
+        refuse_seen(settings, chosen.splits)
+        begin_with(model, settings.init, progress)
     with locked(folder.root), isolated(how.device), interruptible():
-        folder.open(settings, resume=how.resume, overwrite=how.overwrite)
+        planned = folder.open(settings, resume=how.resume, overwrite=how.overwrite)
+        _tell_longer(planned, settings.train, progress)
         folder.record_splits(chosen.splits)
         folder.record_environment(frozen, how.device, digest_content(chosen.cases, chosen.digests))
         _fit(folder, settings, chosen, model, how, progress)
@@ -187,6 +194,16 @@ def _tell_volumes(dataset: Dataset, settings: RunSettings, chosen: _Chosen, prog
         progress.note(line)
 
 
+def _tell_longer(planned: int, recipe: TrainSettings, progress: Progress) -> None:
+    """Say what more epochs than a run was started with mean for its rates."""
+    if recipe.epochs == planned:
+        return
+    rates = "the rates are those of a run of this length"
+    if recipe.schedule != "constant":
+        rates = f"from here on the {recipe.schedule} schedule is that of {recipe.epochs} epochs"
+    progress.note(f"{recipe.epochs} epochs in place of {planned}: {rates}")
+
+
 def digest_content(cases: Sequence[CaseFiles], digests: Mapping[Path, str] | None = None) -> str:
     """Hash of all images, masks and groups of some cases.
 
@@ -227,6 +244,11 @@ def _fit(
         resume_from=folder.last if how.resume and folder.last.is_file() else None,
         progress=progress,
     )
+    if len(rows) < settings.train.epochs:
+        progress.note(
+            f"train.patience={settings.train.patience} stopped the run after epoch {len(rows)}; "
+            "more epochs do not start it again"
+        )
     _restore(model, folder, keep_best=settings.train.keep == "best")
     draw_learning_curve(rows, folder.curve, title=f"{settings.model.decoder.method} on {model.backbone.name}")
 

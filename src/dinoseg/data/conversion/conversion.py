@@ -23,8 +23,8 @@ from dinoseg.data.layouts.dataset import Dataset, open_dataset
 from dinoseg.data.layouts.folders import open_folder
 from dinoseg.data.layouts.nnunet import is_raw
 from dinoseg.data.splits.splits import find_split_file, resolve_splits
-from dinoseg.errors import LabelError, OutputError, UsageError
-from dinoseg.outputs import atomic_path, name_temporary, refuse_existing, sweep
+from dinoseg.errors import LabelError, UsageError
+from dinoseg.outputs import atomic_path, fail, name_temporary, refuse_existing, sweep
 from dinoseg.progress import Progress, Silent
 
 Target = Literal["nnunet", "images"]
@@ -136,6 +136,6 @@ def _new_folder(target: Path) -> Iterator[Path]:
         refuse_existing(target, overwrite=False)
         temporary.rename(target)
     except OSError as error:
-        raise OutputError(f"{target} could not be written: {error.strerror or error}") from error
+        raise fail(f"{target} could not be written", error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

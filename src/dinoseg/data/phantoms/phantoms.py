@@ -20,8 +20,8 @@ from dinoseg.data.phantoms.scenes.dermoscopy import draw_dermoscopy
 from dinoseg.data.phantoms.scenes.endoscopy import draw_endoscopy
 from dinoseg.data.phantoms.scenes.textures import Canvas, Drawing
 from dinoseg.data.phantoms.scenes.ultrasound import draw_ultrasound
-from dinoseg.errors import OutputError, UsageError
-from dinoseg.outputs import claim, is_temporary, remove_ours, write_csv, write_text
+from dinoseg.errors import UsageError
+from dinoseg.outputs import claim, refuse_filled, remove_ours, write_csv, write_text
 from dinoseg.progress import Progress, Silent
 
 PhantomKind = Literal["ultrasound", "dermoscopy", "endoscopy"]
@@ -141,10 +141,8 @@ def _check_request(kind: str, size: tuple[int, int]) -> None:
 
 
 def _clear(root: Path, *, overwrite: bool) -> None:
-    if root.exists() and any(not is_temporary(path) for path in root.iterdir()):
-        if not overwrite:
-            raise OutputError(f"{root} is not empty; choose another folder or add --overwrite")
-        remove_ours(root)
+    refuse_filled(root, overwrite=overwrite)
+    remove_ours(root)
     claim(root)
 
 

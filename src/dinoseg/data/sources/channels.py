@@ -33,12 +33,20 @@ def read_all_channels(path: Path, count: int) -> Volume:
     if numbered is None or int(numbered["number"]) > 0:
         held = read_volume_info(path).count
         return read_volume(path, channel=tuple(range(count)) if held == count else None)
-    files = tuple(_sibling(path, numbered["name"], number) for number in range(count))
+    files = list_channels(path, count)
     for file in files:
         if not file.exists():
             raise FileFormatError(f"{file} does not exist; the model was trained on {count} channels")
     name = volume_stem(path)
     return read_channels(CaseFiles(name, path, None, group=name, split=None, channels=files))
+
+
+def list_channels(path: Path, count: int) -> tuple[Path, ...]:
+    """The files of a volume of `count` channels: its own alone, or NAME_0000 and those beside it."""
+    numbered = _NUMBERED.fullmatch(volume_stem(path))
+    if count == 1 or numbered is None or int(numbered["number"]) > 0:
+        return (path,)
+    return tuple(_sibling(path, numbered["name"], number) for number in range(count))
 
 
 def first_channel(path: Path) -> Path | None:

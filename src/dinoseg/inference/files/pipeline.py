@@ -3,40 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dinoseg import __version__
 from dinoseg.config import Inference
 from dinoseg.data.case import Case
 from dinoseg.data.images import read_image, read_label
+from dinoseg.data.sources.digests import digest_source
 from dinoseg.errors import DataError, UsageError
 from dinoseg.inference.engine import Prepared, Segmented, prepare, segment
-from dinoseg.inference.files.plan import (
-    Job,
-    Plan,
-    VolumeFormat,
-    plan_jobs,
-    refuse_other_origin,
-    refuse_outputs,
-)
+from dinoseg.inference.files.earlier import Earlier, find_earlier, refuse_outputs
+from dinoseg.inference.files.plan import Job, Plan, VolumeFormat, plan_jobs
+from dinoseg.inference.files.record import Record
 from dinoseg.inference.files.volume_pipeline import VolumePipeline, read_back
-from dinoseg.inference.results.report import (
-    SUMMARY,
-    Failure,
-    PredictedFile,
-    PredictionReport,
-    describe_settings,
-)
+from dinoseg.inference.results.report import Failure, PredictedFile, PredictionReport, describe_settings
 from dinoseg.inference.volumes import refuse_other_kind, refuse_probabilities, refuse_volume_options
 from dinoseg.model.network import Network
 from dinoseg.model.saved import Model, open_model
-from dinoseg.outputs import write_json
 from dinoseg.progress import Progress, Silent
 from dinoseg.streams import map_ahead
 
@@ -69,8 +57,9 @@ def predict_files(
         overlays: also write pictures of the masks on the images.
         volume_format: of the masks of volumes; None for that of the input where it holds labels, else
             NIfTI. "dicom-seg" needs DICOM series.
-        overwrite: replace outputs that exist; otherwise one is an error before any work.
-        resume: leave alone what an earlier call with the same model and settings has finished.
+        overwrite: replace outputs of an earlier call that nobody changed; any other file stays an error.
+        resume: leave alone what an earlier call with the same model and settings has finished of the same
+            files; another file of the same name is an error.
         workers: threads that read, and as many that write; the results do not depend on it.
         progress: counts files and is told each failure when it happens.
         options: fields of `Inference` by name.
@@ -120,8 +109,8 @@ def _plan(
         refuse_volume_options(how)
         if volume_format is not None:
             raise UsageError("volume_format is for volumes, and no volume was given; leave it out")
-    if not (replacing.overwrite or replacing.resume):
-        refuse_outputs(plan, out)
+    if not replacing.resume:
+        refuse_outputs(plan, out, overwrite=replacing.overwrite)
     return plan
 
 
@@ -130,25 +119,29 @@ def _run_plan(
 ) -> PredictionReport:
     for note in plan.notes:
         progress.note(note)
-    plan = plan.without_companions(model.settings.preprocessing.channels)
+    channels = model.settings.preprocessing.channels
+    plan = plan.without_companions(channels)
     origin = {"model": dict(model.describe()), "settings": describe_settings(how, model)}
-    if replacing.resume:
-        refuse_other_origin(plan, out, origin)
-    # Written first: an interrupted call can be resumed, and a folder that is not writable shows at once.
-    write_json(out / SUMMARY, {"dinoseg": __version__, "finished": False, **origin}, overwrite=True)
+    earlier = find_earlier(plan, out, origin, channels=channels) if replacing.resume else Earlier()
     started = time.monotonic()
     images, volumes = _Pipeline(model, how, progress), VolumePipeline(model, how, out, progress)
-    outcomes = _run_jobs(images, volumes, plan, resume=replacing.resume, workers=replacing.workers)
-    done = list(progress.track(outcomes, total=len(plan.jobs) + len(plan.failures), label="predict"))
-    report = PredictionReport(
-        out=out,
-        files=_in_order(plan, done),
-        failures=tuple(item for item in done if isinstance(item, Failure)),
-        classes=dict(model.settings.classes),
-        **origin,
-        seconds=time.monotonic() - started,
-    )
-    write_json(out / SUMMARY, {"dinoseg": __version__, **report.describe()}, overwrite=True)
+    # Written first: an interrupted call can be resumed, and a folder that is not writable shows at once.
+    with Record(out, origin, plan, earlier.rows) as record:
+        outcomes = _run_jobs(images, volumes, plan, earlier.finished, workers=replacing.workers)
+        done = []
+        for item in progress.track(outcomes, total=len(plan.jobs) + len(plan.failures), label="predict"):
+            done.append(item)
+            if isinstance(item, PredictedFile):
+                record.add(item)
+        report = PredictionReport(
+            out=out,
+            files=_in_order(plan, done),
+            failures=tuple(item for item in done if isinstance(item, Failure)),
+            classes=dict(model.settings.classes),
+            **origin,
+            seconds=time.monotonic() - started,
+        )
+        record.finish(report)
     return report
 
 
@@ -160,6 +153,7 @@ class _Pipeline:
         self.how = how
         self.progress = progress
         self.failures: list[Failure] = []
+        self.digests: dict[Path, str] = {}
 
     def run(self, jobs: Sequence[Job], workers: int) -> Generator[PredictedFile, None, None]:
         """Yield what was written, in order; what could not be read goes to `failures`."""
@@ -167,7 +161,8 @@ class _Pipeline:
         by_source = {job.source: job for job in jobs}
 
         def write(item: Segmented) -> PredictedFile:
-            return _write(item, by_source[item.case.source])
+            source = item.case.source
+            return _write(item, by_source[source], self.digests.pop(source))
 
         with (
             closing(map_ahead(self.read, jobs, workers=workers, ahead=ahead)) as loaded,
@@ -182,6 +177,7 @@ class _Pipeline:
         try:
             path = job.source
             refuse_other_kind(self.model, path, is_volume=False)
+            self.digests[path] = digest_source(path)
             case = Case(id=path.stem, image=read_image(path), label=None, group=path.stem, source=path)
             return prepare(self.model, case, self.how)
         except DataError as error:
@@ -198,21 +194,26 @@ class _Pipeline:
 
 
 def _run_jobs(
-    images: _Pipeline, volumes: VolumePipeline, plan: Plan, *, resume: bool, workers: int
+    images: _Pipeline,
+    volumes: VolumePipeline,
+    plan: Plan,
+    finished: Mapping[Path, str],
+    *,
+    workers: int,
 ) -> Iterator[PredictedFile | Failure]:
     for failure in plan.failures:
         images.progress.note(failure.reason)
     yield from plan.failures
-    finished = {job.source for job in plan.jobs if resume and all(path.exists() for path in job.outputs)}
     skipped = [job for job in plan.jobs if job.source in finished]
-    yield from map_ahead(lambda job: _read_back(job, images.model), skipped, workers=workers, ahead=16)
+    for file in map_ahead(lambda job: _read_back(job, images.model), skipped, workers=workers, ahead=16):
+        yield replace(file, sha256=finished[file.source])
     left = [job for job in plan.jobs if job.source not in finished]
     yield from images.run([job for job in left if not job.is_volume], workers)
     yield from images.failures
     yield from volumes.run([job for job in left if job.is_volume])
 
 
-def _write(item: Segmented, job: Job) -> PredictedFile:
+def _write(item: Segmented, job: Job, sha256: str) -> PredictedFile:
     # Whether existing outputs may be replaced was settled before any work.
     prediction = item.prediction
     legend = len(prediction.classes) > 2
@@ -228,6 +229,7 @@ def _write(item: Segmented, job: Job) -> PredictedFile:
         probabilities=job.probabilities,
         size=item.case.image.size,
         pixels=prediction.pixels,
+        sha256=sha256,
     )
 
 

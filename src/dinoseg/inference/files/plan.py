@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from dinoseg.data.dicom import GivenSeries
 from dinoseg.data.sources.channels import drop_companions
@@ -20,9 +19,8 @@ from dinoseg.data.sources.source import (
     normalise,
 )
 from dinoseg.data.volumes import LABEL_SUFFIXES, volume_stem, volume_suffix
-from dinoseg.errors import LayoutError, OutputError, UsageError
-from dinoseg.inference.results.report import SUMMARY, Failure
-from dinoseg.outputs import refuse_existing
+from dinoseg.errors import LayoutError, UsageError
+from dinoseg.inference.results.report import Failure
 
 VolumeFormat = Literal["nifti", "nrrd", "mha", "dicom-seg"]
 
@@ -126,39 +124,6 @@ def plan_jobs(
     return Plan(tuple(jobs), tuple(failures), _tell_joined(jobs))
 
 
-def refuse_outputs(plan: Plan, out: Path) -> None:
-    """Raise `OutputError` if anything that would be written is there already."""
-    for path in (out / SUMMARY, *(path for job in plan.jobs for path in job.outputs)):
-        if path.exists():
-            raise OutputError(
-                f"{path} exists already; choose another --out, add --overwrite to replace, "
-                "or --resume to go on where an earlier call stopped"
-            )
-
-
-def refuse_other_origin(plan: Plan, out: Path, origin: Mapping[str, Any]) -> None:
-    """Raise `OutputError` if what lies in `out` was not made with this model and these settings.
-
-    Args:
-        plan: what is to be written.
-        out: its folder.
-        origin: the "model" and "settings" of `predictions.json`.
-    """
-    path = out / SUMMARY
-    if not path.exists():
-        for job in plan.jobs:
-            for output in job.outputs:
-                refuse_existing(output, overwrite=False)
-        return
-    earlier = _read_origin(path)
-    changed = [key for part in origin for key in origin[part] if earlier[part].get(key) != origin[part][key]]
-    if changed:
-        raise OutputError(
-            f"{path} was made with another {' and '.join(changed)}; resume with the same, "
-            "choose another --out, or add --overwrite"
-        )
-
-
 def _tell_joined(jobs: Sequence[Job]) -> tuple[str, ...]:
     return tuple(
         f"{len(job.files)} files of {job.files[0].parent} are one series: they become {job.mask.name}"
@@ -235,11 +200,3 @@ def _refuse_same_names(jobs: Sequence[Job]) -> None:
                     f"{other} and {job.source} would both become {output}; rename one, "
                     "or predict them into different folders with --out"
                 )
-
-
-def _read_origin(path: Path) -> dict[str, Any]:
-    try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
-        return {"model": dict(summary["model"]), "settings": dict(summary["settings"])}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise OutputError(f"{path} is damaged ({error}); add --overwrite to start again") from error

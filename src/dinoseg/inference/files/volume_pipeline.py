@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dinoseg.config import Inference
+from dinoseg.data.sources.digests import digest_source
 from dinoseg.data.sources.source import open_volume
 from dinoseg.data.volumes import Volume
 from dinoseg.errors import DataError, OutputError, UsageError
@@ -46,6 +47,7 @@ class VolumePipeline:
     def _run_job(self, job: Job) -> PredictedFile | Failure:
         try:
             channels = self.model.settings.preprocessing.channels
+            sha256 = digest_source(job.source, channels=channels, files=job.files)
             volume = open_volume(job.source, channels=channels, series=self.how.series, files=job.files)
             prediction = segment_volume(
                 self.model, volume, how=self.how, scratch=self.scratch, progress=self.progress
@@ -55,7 +57,7 @@ class VolumePipeline:
         for line in prediction.warnings:
             self.progress.note(f"{job.source}: {line}")
         try:
-            return _write(prediction, volume, job)
+            return _write(prediction, volume, job, sha256)
         except DataError as error:  # a DICOM SEG that the headers of this series do not allow
             return Failure(job.source, str(error))
 
@@ -86,10 +88,10 @@ def read_back(job: Job) -> PredictedFile:
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"{job.description} is damaged ({error})"
-        raise OutputError(f"{reason}; add --overwrite to start again, or remove it") from error
+        raise OutputError(f"{reason}; move it away, and it is made again with --resume") from error
 
 
-def _write(prediction: VolumePrediction, volume: Volume, job: Job) -> PredictedFile:
+def _write(prediction: VolumePrediction, volume: Volume, job: Job, sha256: str) -> PredictedFile:
     # Whether existing outputs may be replaced was settled before any work. The mask comes first: it is
     # the one that may not be possible.
     prediction.save(job.mask, overwrite=True)
@@ -107,4 +109,5 @@ def _write(prediction: VolumePrediction, volume: Volume, job: Job) -> PredictedF
         description=job.description,
         volumes_ml=prediction.volumes_ml,
         warnings=prediction.warnings,
+        sha256=sha256,
     )

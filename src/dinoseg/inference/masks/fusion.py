@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from dinoseg.data.volumes import Plane
 from dinoseg.data.volumes.slices import plane_axis
-from dinoseg.errors import OutputError
+from dinoseg.errors import DiskFullError, OutputError
 
 _BLOCK_BYTES = 32 << 20
 _FULL = 255  # what probability 1 is stored as
@@ -130,7 +130,7 @@ class Fusion:
         needed = len(self._planes) * self._foreground * int(np.prod(self._shape, dtype=np.int64))
         free = shutil.disk_usage(self._scratch).free
         if needed > free:
-            raise OutputError(
+            raise DiskFullError(
                 f"averaging {len(self._planes)} planes needs {needed / 1e9:.1f} GB on the disk of "
                 f"{self._scratch}, {free / 1e9:.1f} GB are free; free some space or choose one plane"
             )
@@ -140,8 +140,9 @@ class Fusion:
         try:
             yield
         except OSError as error:
-            reason = "the disk is full" if error.errno == errno.ENOSPC else str(error)
-            raise OutputError(
+            full = error.errno == errno.ENOSPC
+            reason = "the disk is full" if full else str(error)
+            raise (DiskFullError if full else OutputError)(
                 f"temporary files in {self._scratch} could not be written: {reason}; free some space or "
                 "choose one plane"
             ) from error

@@ -11,6 +11,7 @@ from dinoseg.config import Inference
 from dinoseg.model.network import Network
 
 SUMMARY = "predictions.json"
+OUTPUTS = ("mask", "overlay", "probabilities", "description")  # of a file, as they are called there
 
 _UNSET = {"window": "none: images are resized to the model's size", "postprocessing": "none"}
 _YES = {True: "yes", False: "no"}
@@ -31,6 +32,7 @@ class PredictedFile:
         description: JSON with the volumes in ml; None for images.
         volumes_ml: class id -> ml; None for images, and where a voxel's size is not known.
         warnings: what is doubtful about the input, one line each.
+        sha256: of the source, so that it is known again.
     """
 
     source: Path
@@ -43,6 +45,7 @@ class PredictedFile:
     description: Path | None = None
     volumes_ml: Mapping[int, float] | None = None
     warnings: tuple[str, ...] = ()
+    sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -93,32 +96,26 @@ class PredictionReport:
                 "skipped": sum(file.skipped for file in self.files),
                 "failed": len(self.failures),
             },
-            "files": [self._describe_file(file) for file in self.files],
+            "files": [describe_file(file, self.out) for file in self.files],
             "failures": [{"source": str(item.source), "reason": item.reason} for item in self.failures],
         }
 
-    def _describe_file(self, file: PredictedFile) -> dict[str, Any]:
-        outputs = {
-            "mask": file.mask,
-            "overlay": file.overlay,
-            "probabilities": file.probabilities,
-            "description": file.description,
-        }
-        described = {
-            "source": str(file.source),
-            **{
-                name: path.relative_to(self.out).as_posix()
-                for name, path in outputs.items()
-                if path is not None
-            },
-            "size": list(file.size),
-            "pixels": {str(index): count for index, count in file.pixels.items()},
-        }
-        if file.volumes_ml is not None:
-            described["volumes_ml"] = {str(index): round(ml, 6) for index, ml in file.volumes_ml.items()}
-        if file.warnings:
-            described["warnings"] = list(file.warnings)
-        return described
+
+def describe_file(file: PredictedFile, out: Path) -> dict[str, Any]:
+    """The row of a file in `predictions.json`: paths of outputs are relative to `out`."""
+    outputs = {name: getattr(file, name) for name in OUTPUTS}
+    described = {
+        "source": str(file.source),
+        **({} if file.sha256 is None else {"sha256": file.sha256}),
+        **{name: path.relative_to(out).as_posix() for name, path in outputs.items() if path is not None},
+        "size": list(file.size),
+        "pixels": {str(index): count for index, count in file.pixels.items()},
+    }
+    if file.volumes_ml is not None:
+        described["volumes_ml"] = {str(index): round(ml, 6) for index, ml in file.volumes_ml.items()}
+    if file.warnings:
+        described["warnings"] = list(file.warnings)
+    return described
 
 
 def describe_settings(how: Inference, model: Network) -> dict[str, Any]:

@@ -21,5 +21,5 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler raises whatever a damaged file makes it raise
-        raise RunError(f"{path} is damaged; restore it, or start anew with --overwrite") from error
+        raise RunError(f"{path} is damaged; restore it, or choose another --out") from error
     return checkpoint

@@ -9,9 +9,12 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+
+from dinoseg.outputs import fail
 
 T = TypeVar("T")
 EXPECTED_WARNINGS = (
@@ -70,6 +73,28 @@ def call_quietly(call: Callable[..., T], *arguments: Any, **keywords: Any) -> T:
             return call(*arguments, **keywords)
     finally:
         logger.setLevel(level)
+
+
+@contextmanager
+def explaining_logs(folder: Path) -> Iterator[None]:
+    """Let a log that cannot be written be an error of ours; TensorBoard's thread would print a traceback.
+
+    Raises:
+        OutputError: the disk is full, or `folder` is not writable.
+    """
+    hook = threading.excepthook
+
+    def say(arguments: threading.ExceptHookArgs) -> None:
+        if not isinstance(arguments.exc_value, OSError):
+            hook(arguments)
+
+    threading.excepthook = say
+    try:
+        yield
+    except OSError as error:
+        raise fail(f"{folder} could not be written", error) from error
+    finally:
+        threading.excepthook = hook
 
 
 @contextmanager

@@ -8,12 +8,15 @@ import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
 from dinoseg.config import TrainSettings
 from dinoseg.data.case import IGNORE_ID
 from dinoseg.errors import RunError
 from dinoseg.model.segmenter import Segmenter
 from dinoseg.training.features.bank import Batch, Batches, Sample, ViewBank
+from dinoseg.training.learning.optimisation import set_rate
 from dinoseg.training.learning.step import Step
 
 
@@ -32,6 +35,7 @@ class DecoderTraining(LightningModule):
         self._step = Step(model, settings, train_bank)
         self._model = (model,)  # in a tuple: not a submodule, so not in the checkpoint
         self._val_bank = val_bank
+        self._learning: tuple[Optimizer, LambdaLR] | None = None
         self._train_losses: list[Tensor] = []
         self._seen = 0
         self._overlaps: dict[int, Tensor] = {}
@@ -49,6 +53,11 @@ class DecoderTraining(LightningModule):
             return []
         samples = [Sample(position, 0) for position in range(len(self._val_bank))]
         return Batches(self._val_bank, samples, self._step.settings.batch_size)
+
+    def on_train_start(self) -> None:
+        """Begin with the rate of the schedule: a checkpoint has that of a run of fewer epochs, perhaps."""
+        if self._learning is not None:
+            set_rate(*self._learning)
 
     def on_train_epoch_start(self) -> None:
         """Seed what a decoder may draw while training, such as DropPath."""
@@ -94,7 +103,7 @@ class DecoderTraining(LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimiser and schedule of the settings; Lightning asks for the rate after every step."""
-        optimizer, scheduler = self._step.create_optimizer(len(self.train_dataloader()))
+        self._learning = optimizer, scheduler = self._step.create_optimizer(len(self.train_dataloader()))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def configure_gradient_clipping(self, *arguments: Any, **keywords: Any) -> None:

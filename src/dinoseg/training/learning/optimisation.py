@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 
 import torch
 from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
 
 from dinoseg.config import TrainSettings
 
@@ -59,3 +60,12 @@ def create_schedule(settings: TrainSettings, steps: int) -> Callable[[int], floa
         return math.pow(max(0.0, 1 - (step - warmup) // steps / epochs), POLY_POWER)
 
     return factor
+
+
+def set_rate(optimizer: torch.optim.Optimizer, scheduler: LambdaLR) -> None:
+    """Let the next step have the rate that the schedule says, whatever the optimiser remembers."""
+    step = scheduler.last_epoch  # LambdaLR's word; ours counts steps
+    for group, base, factor in zip(
+        optimizer.param_groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True
+    ):
+        group["lr"] = base * factor(step)

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from dinoseg.config import TrainSettings
+from dinoseg.config import TrainSettings, list_weights
 from dinoseg.model.segmenter import Segmenter
 from dinoseg.training.features.bank import Batch, Batches, ViewBank, draw_epoch
 from dinoseg.training.learning.feature_augmentation import augment_features
@@ -31,7 +31,8 @@ class Step:
         self.settings = settings
         self._bank = bank
         self._for_volumes = model.settings.preprocessing.for_volumes
-        self._loss = create_loss(settings.loss, ignore=bank.ignores)
+        weights = list_weights(settings.class_weights, model.classes)
+        self._loss = create_loss(settings.loss, weights=weights, ignore=bank.ignores)
 
     def seed_epoch(self, epoch: int) -> None:
         """Seed what a decoder may draw while training, such as DropPath."""

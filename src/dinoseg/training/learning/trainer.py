@@ -10,12 +10,16 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from dinoseg.config import TrainSettings
 from dinoseg.model.segmenter import Segmenter
+from dinoseg.outputs import record, write_text
 from dinoseg.progress import Progress
 from dinoseg.training.features.bank import ViewBank
 from dinoseg.training.learning.callbacks import AtomicCheckpointIO, create_checkpoints
-from dinoseg.training.learning.guards import call_quietly
+from dinoseg.training.learning.guards import call_quietly, explaining_logs
 from dinoseg.training.learning.history import History, Row
 from dinoseg.training.learning.module import DecoderTraining
+
+LOGS = "logs"
+HPARAMS = TensorBoardLogger.NAME_HPARAMS_FILE
 
 
 def learn(
@@ -48,9 +52,10 @@ def learn(
     history = History(metrics, progress)
     module = DecoderTraining(model, settings, train_bank, val_bank)
     saving = create_checkpoints(checkpoints, settings, validated=val_bank is not None)
-    options = _options(settings, device, metrics.parent, validated=val_bank is not None)
-    trainer = call_quietly(Trainer, callbacks=[history, *saving], **options)
-    call_quietly(trainer.fit, module, ckpt_path=resume_from)
+    with explaining_logs(metrics.parent / LOGS):
+        options = _options(settings, device, metrics.parent, validated=val_bank is not None)
+        trainer = call_quietly(Trainer, callbacks=[history, *saving], **options)
+        call_quietly(trainer.fit, module, ckpt_path=resume_from)
     return history.rows
 
 
@@ -61,7 +66,7 @@ def _options(settings: TrainSettings, device: str, root: Path, *, validated: boo
         "accelerator": "gpu" if cuda else "cpu",
         "devices": [int(device.partition(":")[2] or 0)] if cuda else 1,
         "plugins": [AtomicCheckpointIO()],
-        "logger": TensorBoardLogger(root, name="", version="logs"),
+        "logger": _open_log(root),
         "default_root_dir": root,
         "enable_progress_bar": False,
         "enable_model_summary": False,
@@ -72,3 +77,16 @@ def _options(settings: TrainSettings, device: str, root: Path, *, validated: boo
         "reload_dataloaders_every_n_epochs": 1,
         "use_distributed_sampler": False,
     }
+
+
+def _open_log(root: Path) -> TensorBoardLogger:
+    """The log of TensorBoard below `root`, known to be ours from its first byte on."""
+    logger = TensorBoardLogger(root, name="", version=LOGS)
+    folder = Path(logger.log_dir)
+    if not (folder / HPARAMS).is_file():
+        write_text(folder / HPARAMS, "{}\n")  # what Lightning would write, but in one move
+    before = set(folder.iterdir())
+    _ = logger.experiment  # creates the file
+    for path in set(folder.iterdir()) - before:
+        record(path)
+    return logger

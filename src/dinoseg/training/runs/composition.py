@@ -11,6 +11,7 @@ from dinoseg.config import (
     PreprocessingSettings,
     TrainSettings,
     WindowIntensity,
+    list_weights,
     override,
 )
 from dinoseg.config.training import Training
@@ -24,7 +25,7 @@ from dinoseg.model.settings import ModelSettings, RunSettings
 from dinoseg.training.runs.run_folder import anchor, anchor_backbone
 
 ARGUMENTS = (
-    *("data", "preset", "splits", "shots", "shots_from", "shot_unit"),
+    *("data", "preset", "splits", "shots", "shots_from", "shot_unit", "init"),
     *("model.backbone.name", "model.decoder.method", "model.classes", "train.seed"),
     "model.preprocessing.channels",
 )
@@ -53,12 +54,14 @@ def compose_settings(dataset: Dataset, data: Path | str, how: Training) -> RunSe
             "shots": how.shots,
             "shots_from": how.shots_from,
             "shot_unit": how.shot_unit,
+            "init": anchor(Path(how.init)) if how.init else None,
         },
     )
     settings = override(arguments, how.changes or {})
     _require_arguments(arguments, settings)
     _refuse_idle_augmentation(arguments.train, settings.train)
     _require_intensity(dataset, settings)
+    list_weights(settings.train.class_weights, dataset.classes)
     return settings
 
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import errno
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from dinoseg.errors import OutputError, RunError
-from dinoseg.outputs import explain
+from dinoseg.errors import RunError
+from dinoseg.outputs import fail
 
 # A name as of a temporary file: what a killed process left of it is no content of the folder.
 LOCK = ".tmp-lock"
@@ -47,15 +46,6 @@ def refuse_locked(folder: Path) -> None:
             pass
 
 
-def clear(folder: Path) -> None:
-    """Delete all that is in `folder` but the lock."""
-    for path in folder.iterdir():
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        elif path.name != LOCK:
-            path.unlink()
-
-
 def _take(lock: FileLock, folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -68,4 +58,4 @@ def _take(lock: FileLock, folder: Path) -> None:
         pass
     except OSError as error:
         if error.errno not in _NO_LOCKS:
-            raise OutputError(f"{folder} could not be opened for training: {explain(error)}") from error
+            raise fail(f"{folder} could not be opened for training", error) from error

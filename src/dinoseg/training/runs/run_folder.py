@@ -20,22 +20,12 @@ from dinoseg.config import from_yaml, override, to_yaml
 from dinoseg.data.splits.splits import Splits, load_splits, save_splits
 from dinoseg.errors import ConfigError, OutputError, RunError
 from dinoseg.model.settings import RunSettings
-from dinoseg.outputs import is_temporary, write_json, write_text
+from dinoseg.outputs import claim, holds_files, refuse_filled, remove_ours, write_json, write_text
 from dinoseg.training.learning.checkpoints import BEST, LAST
-from dinoseg.training.runs.locks import clear
 
 PACKAGES = ("torch", "lightning", "numpy", "scipy", "pillow", "safetensors")
 FREE_TO_CHANGE = ("cache.folder", "cache.limit_gb")  # while a run is resumed: no result depends on them
-PARTS = (
-    "config.yaml",
-    "environment.json",
-    "splits.json",
-    "metrics.csv",
-    "checkpoints",
-    "model",
-    "report",
-    "logs",
-)
+MAY_GROW = "train.epochs"
 
 
 @dataclass(frozen=True)
@@ -84,32 +74,40 @@ class RunFolder:
         """Picture of the learning curves."""
         return self.root / "report" / "learning_curve.png"
 
-    def open(self, settings: RunSettings, *, resume: bool, overwrite: bool) -> None:
+    def open(self, settings: RunSettings, *, resume: bool, overwrite: bool) -> int:
         """Make the folder ready for a run with these settings.
 
+        Returns:
+            How many epochs the run was to have so far; fewer than now where it shall go on for longer.
+
         Raises:
-            OutputError: it holds something already and neither flag was given, or
-                `overwrite` would delete what no run wrote.
-            RunError: `resume`, and the folder holds a run with other settings.
+            OutputError: it holds something already and neither flag was given, or `overwrite`, and
+                it holds a file that is not ours.
+            RunError: `resume`, and the folder holds a run with other settings, or with more epochs.
         """
         if resume and self.config.is_file():
-            self._require_same(settings)
-            return
+            claim(self.root)
+            return self._go_on(settings)
         self.refuse_older(resume=resume, overwrite=overwrite)
-        if self._holds_something():
-            self._clear()
+        remove_ours(self.root)
+        claim(self.root)
         write_text(self.config, to_yaml(settings), overwrite=True)
+        return settings.train.epochs
 
     def refuse_older(self, *, resume: bool, overwrite: bool) -> None:
-        """Raise `OutputError` if the folder holds something and no flag says what to do with it."""
-        if overwrite or (resume and self.config.is_file()) or not self._holds_something():
+        """Raise `OutputError` if the folder holds something and no flag says what to do with it.
+
+        With `overwrite` also where it holds a file that is not ours; it is named.
+        """
+        started = self.config.is_file()
+        if resume and started:
             return
-        if resume:
+        if resume and holds_files(self.root):
             raise OutputError(
                 f"{self.root} is not empty and holds no run to resume (no {self.config.name}); "
                 "choose another --out"
             )
-        raise OutputError(f"{self.root} is not empty; continue with --resume, start anew with --overwrite")
+        refuse_filled(self.root, overwrite=overwrite, resumable=started)
 
     def record_splits(self, splits: Splits) -> None:
         """Write splits.json.
@@ -151,8 +149,18 @@ class RunFolder:
         described = {**describe_environment(backbone, device), "data": {"digest": content}}
         write_json(path, described, overwrite=True)
 
-    def _require_same(self, settings: RunSettings) -> None:
-        before = flatten(_anchor_settings(self._read_config()).model_dump(mode="json"))
+    def _go_on(self, settings: RunSettings) -> int:
+        """Let an older run have the epochs that are wanted now; how many it was to have before."""
+        recorded = self._read_config()
+        before, wanted = recorded.train.epochs, settings.train.epochs
+        longer = override(recorded, {MAY_GROW: wanted}) if wanted > before else recorded
+        self._require_same(longer, settings)
+        if wanted > before:
+            write_text(self.config, to_yaml(longer), overwrite=True)
+        return before
+
+    def _require_same(self, recorded: RunSettings, settings: RunSettings) -> None:
+        before = flatten(_anchor_settings(recorded).model_dump(mode="json"))
         now = flatten(_anchor_settings(settings).model_dump(mode="json"))
         keys = {*before, *now} - {*FREE_TO_CHANGE}
         different = [key for key in sorted(keys) if before.get(key) != now.get(key)]
@@ -168,24 +176,9 @@ class RunFolder:
         try:
             return from_yaml(RunSettings, self.config.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, ConfigError) as error:
-            raise RunError(f"{self.config} is damaged ({error}); start anew with --overwrite") from error
-
-    def _holds_something(self) -> bool:
-        """Whether anything is there but what a writer that was killed left behind."""
-        if not self.root.is_dir():
-            return self.root.exists()
-        return not all(is_temporary(path) for path in self.root.iterdir())
-
-    def _clear(self) -> None:
-        foreign = (
-            [path.name for path in self.root.iterdir() if path.name not in PARTS and not is_temporary(path)]
-            if self.root.is_dir()
-            else []
-        )
-        if not self.config.is_file() or foreign:
-            found = foreign[0] if foreign else self.root.name
-            raise OutputError(f"{self.root} holds {found}, which no run wrote; choose another --out")
-        clear(self.root)
+            raise RunError(
+                f"{self.config} is damaged ({error}); restore it, or choose another --out"
+            ) from error
 
 
 def anchor(path: Path) -> Path:

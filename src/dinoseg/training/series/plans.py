@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +12,11 @@ from dinoseg.config import from_yaml
 from dinoseg.data.splits.splits import Splits, load_splits, save_splits
 from dinoseg.errors import ConfigError, OutputError, RunError
 from dinoseg.model.settings import RunSettings
-from dinoseg.outputs import is_temporary, write_json
-from dinoseg.training.runs.locks import clear
+from dinoseg.outputs import claim, holds_files, refuse_filled, remove_ours, write_json
 from dinoseg.training.runs.run_folder import FREE_TO_CHANGE, flatten
 
 PLAN = "plan.json"
 SPLITS = "splits.json"
-PARTS = re.compile(r"(plan|splits|draws|curve)\.json|(draws|curve|summary)\.csv|curve\.png|runs|draw-\d+")
 AGAIN = "start anew with --overwrite"
 
 
@@ -55,18 +52,15 @@ class Plan:
 
 
 def refuse_older(out: Path, *, resume: bool, overwrite: bool) -> None:
-    """Raise `OutputError` if `out` holds something that is neither to be resumed nor to be deleted."""
-    if not out.exists() or (out.is_dir() and all(is_temporary(path) for path in out.iterdir())):
-        return
+    """Raise `OutputError` if `out` holds something that is neither to be resumed nor ours to be deleted."""
     planned = (out / PLAN).is_file()
-    if overwrite:
-        _find_foreign(out, planned=planned)
-    elif not resume:
-        raise OutputError(f"{out} is not empty; continue with --resume, start anew with --overwrite")
-    elif not planned:
+    if resume and planned:
+        return
+    if resume and holds_files(out):
         raise OutputError(
             f"{out} is not empty and holds no series of runs to resume (no {PLAN}); choose another --out"
         )
+    refuse_filled(out, overwrite=overwrite, resumable=planned)
 
 
 def open_plan(out: Path, plan: Plan, splits: Splits, *, resume: bool, overwrite: bool) -> None:
@@ -77,20 +71,13 @@ def open_plan(out: Path, plan: Plan, splits: Splits, *, resume: bool, overwrite:
         RunError: `resume`, and the series was started with something else.
     """
     refuse_older(out, resume=resume, overwrite=overwrite)
-    if overwrite and out.exists():
-        clear(out)
+    if overwrite:
+        remove_ours(out)
     if (out / PLAN).is_file():
         _require_same(out, plan, splits)
+    claim(out)
     write_json(out / PLAN, plan.describe(), overwrite=True)
     save_splits(out / SPLITS, splits, overwrite=True)
-
-
-def _find_foreign(out: Path, *, planned: bool) -> None:
-    names = [path.name for path in out.iterdir() if not is_temporary(path)] if out.is_dir() else [out.name]
-    foreign = [name for name in sorted(names) if not PARTS.fullmatch(name)]
-    if foreign or not planned:
-        found = (foreign or sorted(names))[0]
-        raise OutputError(f"{out} holds {found}, which no series of runs wrote; choose another --out")
 
 
 def _require_same(out: Path, plan: Plan, splits: Splits) -> None:
@@ -163,5 +150,5 @@ def _read(path: Path) -> dict[str, Any]:
         _comparable(plan)
         _ = len(plan["shots"]), plan["draws"] + 0
     except (OSError, ValueError, KeyError, TypeError, ConfigError) as error:
-        raise RunError(f"{path} is damaged ({error!r}); {AGAIN}") from error
+        raise RunError(f"{path} is damaged ({error!r}); restore it, or choose another --out") from error
     return plan

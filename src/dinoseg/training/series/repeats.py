@@ -18,6 +18,7 @@ from dinoseg.model.segmenter import Segmenter
 from dinoseg.model.settings import RunSettings
 from dinoseg.progress import Progress
 from dinoseg.training.fitting import digest_content, open_backbone
+from dinoseg.training.runs.beginning import begin_with
 from dinoseg.training.runs.composition import compose_settings
 from dinoseg.training.runs.locks import locked, refuse_locked
 from dinoseg.training.runs.run_folder import anchor
@@ -270,6 +271,8 @@ def _try_models(
         frozen = open_backbone(item, accept_license=request.how.accept_license, progress=progress)
         with torch.random.fork_rng(devices=[]):
             model = Segmenter(item.model, frozen)
+        if item.init is not None:
+            begin_with(model, item.init, progress)
         digests[method] = frozen.digest
         parameters[method] = sum(parameter.numel() for parameter in model.decoder.parameters())
     return digests, parameters

@@ -1,0 +1,147 @@
+"""What an earlier call wrote to the folder, as its predictions.json says: what is finished, and of what."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dinoseg.data.sources.digests import digest_source
+from dinoseg.data.sources.source import normalise
+from dinoseg.errors import FileFormatError, OutputError
+from dinoseg.inference.files.plan import Job, Plan
+from dinoseg.inference.results.report import OUTPUTS, SUMMARY
+from dinoseg.outputs import find_foreign, refuse_taken
+
+Row = Mapping[str, Any]  # of a file in predictions.json
+
+RESUME = "add --overwrite to replace, or --resume to go on where an earlier call stopped"
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """What is there already and stays.
+
+    Attributes:
+        rows: of predictions.json, of the files that were finished.
+        finished: sources of this call that are among them -> their digests.
+    """
+
+    rows: Sequence[Row] = ()
+    finished: Mapping[Path, str] = field(default_factory=dict)
+
+
+def refuse_outputs(plan: Plan, out: Path, *, overwrite: bool) -> None:
+    """Raise `OutputError` if anything that would be written is there already and may not be replaced."""
+    paths = [path for job in plan.jobs for path in job.outputs]
+    summary = [] if _says_nothing(out / SUMMARY) else [out / SUMMARY]
+    refuse_taken([*summary, *paths], overwrite=overwrite, others=RESUME)
+
+
+def find_earlier(plan: Plan, out: Path, origin: Mapping[str, Any], *, channels: int) -> Earlier:
+    """What an earlier call with the same model and settings has finished of a plan.
+
+    A file is finished if it has all outputs and predictions.json names it with the digest that it has now.
+
+    Args:
+        plan: what is to be written.
+        out: its folder.
+        origin: the "model" and "settings" of `predictions.json`.
+        channels: of the model.
+
+    Raises:
+        OutputError: what lies there was made with another model or other settings, or from another file;
+            predictions.json is damaged; or what has to be written again is not ours.
+    """
+    path = out / SUMMARY
+    if not path.exists():
+        refuse_outputs(plan, out, overwrite=False)
+        return Earlier()
+    summary = _read(path)
+    _refuse_other_origin(path, summary, origin)
+    rows = [row for row in summary["files"] if isinstance(row, dict)]
+    named = _by_output([*rows, *summary.get("planned", ())])
+    finished = {}
+    for job in plan.jobs:
+        digest = _match(job, out, named, channels)
+        if digest is not None:
+            finished[job.source] = digest
+    left = [output for job in plan.jobs if job.source not in finished for output in job.outputs]
+    refuse_taken([path, *left], overwrite=True)
+    return Earlier(rows, finished)
+
+
+def _match(job: Job, out: Path, named: Mapping[str, Sequence[Row]], channels: int) -> str | None:
+    """The digest of the source where all of its outputs are there; None where they are to be made."""
+    rows = [row for output in job.outputs for row in named.get(output.relative_to(out).as_posix(), ())]
+    if not rows:
+        return None
+    try:
+        digest = digest_source(job.source, channels=channels, files=job.files)
+    except FileFormatError:  # reported when it is its turn
+        digest = None
+    for row in rows:
+        if not _is_same(row, job.source, digest):
+            raise OutputError(
+                f"{job.mask} was made from {row.get('source')}, and {job.source} would get the same name; "
+                "predict it into another folder with --out"
+            )
+    mask = job.mask.relative_to(out).as_posix()
+    recorded = any(row.get("mask") == mask and row.get("sha256") == digest for row in rows)
+    return digest if recorded and all(output.exists() for output in job.outputs) else None
+
+
+def _is_same(row: Row, source: Path, digest: str | None) -> bool:
+    """Whether a row is of this file: the same path, or the same content that was moved."""
+    before = Path(str(row.get("source")))
+    return normalise(before) == normalise(source) or (
+        digest is not None and row.get("sha256") == digest and not before.exists()
+    )
+
+
+def _by_output(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    named: dict[str, list[Row]] = {}
+    for row in rows:
+        for output in _list_outputs(row):
+            named.setdefault(output, []).append(row)
+    return named
+
+
+def _list_outputs(row: Row) -> Iterator[str]:
+    return (str(row[name]) for name in OUTPUTS if name in row)
+
+
+def _refuse_other_origin(path: Path, summary: Mapping[str, Any], origin: Mapping[str, Any]) -> None:
+    changed = [key for part in origin for key in origin[part] if summary[part].get(key) != origin[part][key]]
+    if changed:
+        raise OutputError(
+            f"{path} was made with another {' and '.join(changed)}; resume with the same, "
+            "or choose another --out"
+        )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        return {
+            "model": dict(summary["model"]),
+            "settings": dict(summary["settings"]),
+            "files": list(summary.get("files", ())),
+            "planned": list(summary.get("planned", ())),
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise OutputError(
+            f"{path} is damaged ({error}); move it and what lies beside it away, or choose another --out"
+        ) from error
+
+
+def _says_nothing(path: Path) -> bool:
+    """Whether a predictions.json of ours is of a call that finished no file: it stands in nobody's way."""
+    if not path.exists() or find_foreign([path]):
+        return False
+    try:
+        return not _read(path)["files"]
+    except OutputError:
+        return False
