@@ -81,7 +81,7 @@ def learn_vessels(decoder: Decoder) -> float:
     pairs = [draw_vessels(seed) for seed in range(8)]
     images, masks = torch.stack([image for image, _ in pairs]), torch.stack([mask for _, mask in pairs])
     features = make_features(batch=8).map(torch.zeros_like)
-    loss = create_loss("dice_cross_entropy", 1, ignore=False)
+    loss = create_loss("dice_cross_entropy", ignore=False)
     optimizer = torch.optim.AdamW(decoder.parameters(), lr=1e-2)
     learned = features.map(lambda maps: maps[:6])
     for _ in range(30):

@@ -16,7 +16,6 @@ class Decoder(nn.Module):
 
     Attributes:
         levels: how many maps the method reads; None for any number.
-        reach: how many slices on either side it reads the features of, in volumes (`Features.around`).
         needs_image: whether `decode` looks at the image; if not, training on remembered
             features never opens one.
         released: this module's parameter prefix -> prefix in the released program's
@@ -25,11 +24,12 @@ class Decoder(nn.Module):
         released_twins: patterns of second names of the same tensors there, and the first names.
         released_unused: patterns of tensors there that no prediction needs.
 
-    A method with `released` names says in `infer` how its settings are read from a checkpoint.
+    A method whose settings have a `reach` is given, in volumes, the features of so many slices on either side
+    (`Features.around`). A method with `released` names says in `infer` how its settings are read from a
+    checkpoint.
     """
 
     levels: ClassVar[int | None] = 4
-    reach: int = 0
     needs_image: ClassVar[bool] = False
     released: ClassVar[Mapping[str, str]] = {}
     released_backbone: ClassVar[str] = "backbone."

@@ -57,7 +57,6 @@ class Guided(Decoder):
         image_widths: Sequence[int] = (8, 16, 32),
     ) -> None:
         super().__init__()
-        self.reach = reach
         self.depth = Depth(channels, reach)
         self.probe = Probe(sum(channels), outputs)
         self.context = Context(sum(channels), width, blocks, drop)

@@ -99,7 +99,7 @@ class ViewBank:
         self._store = cache.store
         self._work = FeatureWork(self._items, model, cache.dtype, cache.compute)
         self._images, self._labels = self._items.images, self._items.labels
-        self._reach = model.decoder.reach if model.settings.preprocessing.for_volumes else 0
+        self._reach = model.reach
         self._drawn = [
             [draw_view(augmentation, case=name, index=index, seed=seed) for index in range(self.views)]
             for name in self._list_view_names()
