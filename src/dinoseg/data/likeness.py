@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinoseg.data.case import Image
-from dinoseg.data.volumes import Volume
 
 PERCENTILES = (1, 25, 50, 75, 99)
 SIZE_FACTOR = 4.0
@@ -82,13 +81,12 @@ def describe_image(image: Image) -> Facts:
     return Facts((height, width), len(pixels), grey, _find_levels(pixels))
 
 
-def describe_volume(volume: Volume) -> Facts:
-    """Facts of a volume in canonical orientation, from some 260,000 of its voxels."""
-    shape = volume.geometry.shape
+def describe_volume(array: NDArray[Any], *, spacing: tuple[float, ...] | None) -> Facts:
+    """Facts of a volume (C, D, H, W) in canonical orientation, from some 260,000 of its voxels."""
+    shape = array.shape[1:]
     step = max(1, int((math.prod(shape) / (4 * _SAMPLED)) ** (1 / 3)))
-    voxels = volume.array[:, ::step, ::step, ::step].reshape(volume.channels, -1)
-    spacing = tuple(volume.spacing) if volume.geometry.spacing_known else None
-    return Facts(tuple(shape), volume.channels, False, _find_levels(voxels), spacing)
+    voxels = array[:, ::step, ::step, ::step].reshape(len(array), -1)
+    return Facts(tuple(shape), len(array), False, _find_levels(voxels), spacing)
 
 
 @dataclass(frozen=True)
