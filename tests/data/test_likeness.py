@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +12,6 @@ from numpy.typing import NDArray
 from dinoseg.data.case import Image
 from dinoseg.data.cases.likeness import Facts, Profile, describe_image, describe_volume
 from dinoseg.data.images import read_image
-from dinoseg.data.volumes import Geometry, Volume
 from tests.data.samples import shared_data
 
 
@@ -88,9 +86,7 @@ def scan(
     array = np.full((1, 12, 30, 30), -1000.0)
     array[:, :, 6:24, 6:24] = rng.normal(40, 60, (1, 12, 18, 18))
     array[:, :, 12:15, 12:15] = 900
-    affine = np.diag([*spacing, 1.0])
-    geometry = Geometry(affine=affine, shape=(12, 30, 30))
-    return describe_volume(Volume((array * scale + offset).astype(np.float32), geometry, Path("a.nii"), "a"))
+    return describe_volume((array * scale + offset).astype(np.float32), spacing=spacing)
 
 
 CT = Profile.of([scan(seed) for seed in range(5)])

@@ -13,6 +13,7 @@ from dinoseg.config import PercentileIntensity, PreprocessingSettings, WindowInt
 from dinoseg.data.volumes import read_label, read_volume
 from dinoseg.inference import predict, predict_files
 from dinoseg.model.segmenter import Segmenter
+from dinoseg.outputs.manifest import MANIFEST
 from tests.data.samples import shared_data
 from tests.inference.models import make_vit
 
@@ -84,4 +85,4 @@ def test_a_compressed_series_becomes_a_nifti_file_in_place(tmp_path: Path) -> No
     refused = predict_files(model, [root / "ct"], tmp_path / "seg", volume_format="dicom-seg")
     assert refused.exit_code == 3
     assert "could not point to it: write NIfTI" in refused.failures[0].reason
-    assert sorted(path.name for path in (tmp_path / "seg").rglob("*")) == ["predictions.json"]
+    assert {path.name for path in (tmp_path / "seg").rglob("*")} == {"predictions.json", MANIFEST}

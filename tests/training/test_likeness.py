@@ -34,11 +34,11 @@ def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def odd(data: Path, tmp_path: Path) -> Path:
-    """One image as it is, and one that is inverted."""
+    """One image as it is, and one whose values are of 12 bits."""
     (tmp_path / "odd").mkdir()
     array = np.asarray(Image.open(sorted((data / "images").iterdir())[0]))
     Image.fromarray(array).save(tmp_path / "odd" / "a.png")
-    Image.fromarray(255 - array).save(tmp_path / "odd" / "b.png")
+    Image.fromarray(array // 16).save(tmp_path / "odd" / "b.png")
     return tmp_path / "odd"
 
 
@@ -74,7 +74,7 @@ def test_evaluate_says_it_and_the_report_too(run: Path, data: Path, tmp_path: Pa
     for path in (data / "images").iterdir():
         (tmp_path / "dark" / "images").mkdir(parents=True, exist_ok=True)
         array = np.asarray(Image.open(path))
-        Image.fromarray(255 - array).save(tmp_path / "dark" / "images" / path.name)
+        Image.fromarray(array // 16).save(tmp_path / "dark" / "images" / path.name)
     for name in ("masks", "splits"):
         (tmp_path / "dark" / name).symlink_to(data / name)
     (tmp_path / "dark" / "dataset.yaml").write_bytes((data / "dataset.yaml").read_bytes())

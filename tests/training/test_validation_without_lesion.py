@@ -22,7 +22,7 @@ from dinoseg.training.learning.learning_curve import draw_learning_curve
 from dinoseg.training.learning.module import DecoderTraining
 from tests.backbones.tiny import Notes
 from tests.inference.models import BINARY, make_glass
-from tests.training.folders import make_data, read_rows, train_small
+from tests.training.folders import make_data, read_decoder, read_rows, train_small
 from tests.training.test_module import ids, logits_of
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -47,7 +47,10 @@ def test_the_last_epoch_is_kept_and_said(tmp_path: Path) -> None:
         line.startswith(f"none of the {len(val)} validation cases shows a class") and "last epoch" in line
         for line in notes.notes
     )
-    assert not (tmp_path / "run" / "checkpoints" / "best.ckpt").exists()
+    best = torch.load(tmp_path / "run" / "checkpoints" / "best.ckpt", weights_only=True)
+    assert best["epoch"] == 1  # of two
+    kept = read_decoder(tmp_path / "run")
+    assert all(torch.equal(best["state_dict"][f"decoder.{name}"], value) for name, value in kept.items())
     assert [math.isnan(float(row["val_dice"])) for row in read_rows(tmp_path / "run")] == [True, True]
     assert not any(math.isnan(float(row["val_loss"])) for row in read_rows(tmp_path / "run"))
 

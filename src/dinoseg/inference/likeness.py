@@ -52,7 +52,9 @@ def find_differences(model: Network, image: Image | Volume) -> str:
     if not isinstance(seen, Profile):
         return ""
     if isinstance(image, Volume):
-        return seen.find_differences(describe_volume(to_canonical(image).volume))
+        upright = to_canonical(image).volume
+        spacing = upright.spacing if upright.geometry.spacing_known else None
+        return seen.find_differences(describe_volume(upright.array, spacing=spacing))
     return seen.find_differences(describe_image(image))
 
 

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinoseg.data.case import Image
-from dinoseg.data.volumes import Volume
 
 PERCENTILES = (1, 25, 50, 75, 99)
 SIZE_FACTOR = 4.0
@@ -27,6 +26,8 @@ SLACK, SLACK_OF_FEW, SLACK_OF_SPREAD = 0.2, 0.5, 0.5
 plus the second over their number; or the third in parts of their own spread, where that is more."""
 
 _SAMPLED = 1 << 16  # pixels that percentiles are taken from; four times as many voxels
+_BORDER = 0.02  # of the range of values at either end: border, air, glare
+_FEWEST = 16  # values between, for percentiles of their own
 _GREY = 0.01  # mean distance of the channels, in 0..1: what JPEG leaves of a grey image
 
 
@@ -38,7 +39,8 @@ class Facts:
         size: (H, W) in pixels, or (D, H, W) of a volume in canonical orientation.
         channels: of the file; 3 for colour.
         grey: an image whose channels are equal; false for volumes.
-        levels: `PERCENTILES` of each channel, 0..1 for images, else in the units of the file.
+        levels: `PERCENTILES` of each channel, 0..1 for images, else in the units of the file; those
+            between the first and the last are of the values between, so that no border counts.
         spacing: (D, H, W) in mm; None for images, and where the file does not say.
     """
 
@@ -79,13 +81,12 @@ def describe_image(image: Image) -> Facts:
     return Facts((height, width), len(pixels), grey, _find_levels(pixels))
 
 
-def describe_volume(volume: Volume) -> Facts:
-    """Facts of a volume in canonical orientation, from some 260,000 of its voxels."""
-    shape = volume.geometry.shape
+def describe_volume(array: NDArray[Any], *, spacing: tuple[float, ...] | None) -> Facts:
+    """Facts of a volume (C, D, H, W) in canonical orientation, from some 260,000 of its voxels."""
+    shape = array.shape[1:]
     step = max(1, int((math.prod(shape) / (4 * _SAMPLED)) ** (1 / 3)))
-    voxels = volume.array[:, ::step, ::step, ::step].reshape(volume.channels, -1)
-    spacing = tuple(volume.spacing) if volume.geometry.spacing_known else None
-    return Facts(tuple(shape), volume.channels, False, _find_levels(voxels), spacing)
+    voxels = array[:, ::step, ::step, ::step].reshape(len(array), -1)
+    return Facts(tuple(shape), len(array), False, _find_levels(voxels), spacing)
 
 
 @dataclass(frozen=True)
@@ -219,8 +220,19 @@ class Profile:
 
 
 def _find_levels(values: NDArray[Any]) -> tuple[tuple[float, ...], ...]:
-    found = np.percentile(values, PERCENTILES, axis=1).T  # (C, percentiles)
-    return _to_rows(found)
+    return tuple(_find_levels_of_channel(channel) for channel in values)
+
+
+def _find_levels_of_channel(values: NDArray[Any]) -> tuple[float, ...]:
+    """First and last percentile of all values, the middle ones of those that lie between.
+
+    How much black border or air is around a subject varies, and would decide a plain median.
+    """
+    first, last = np.percentile(values, [PERCENTILES[0], PERCENTILES[-1]])
+    margin = _BORDER * (last - first)
+    inner = values[(values > first + margin) & (values < last - margin)]
+    middle = np.percentile(inner if inner.size >= _FEWEST else values, PERCENTILES[1:-1])
+    return tuple(round(float(value), 6) for value in (first, *middle, last))
 
 
 def _compare_levels(facts: Facts, rows: int, relative: bool) -> NDArray[np.float64]:

@@ -143,6 +143,7 @@ class ViewBank:
     def _lacks_facts(self, position: int, listed: set[str]) -> str | None:
         """Key of the facts that are to be measured with an image, or the first slice of a volume."""
         key = self._facts_key(position)
+        self._store.claim((key,))
         if not self._is_first(position) or key in listed or not self._lacks(key):
             return None
         listed.add(key)
@@ -165,7 +166,8 @@ class ViewBank:
     def claim(self) -> None:
         """Keep the store from making room out of what this bank will use, before others are built."""
         self._store.claim(key for sample in self._list_samples() for key in self._want(sample).keys)
-        self._store.claim(self._native_key(position) for position in range(len(self)))
+        for name in (self._native_key, self._facts_key):
+            self._store.claim(map(name, range(len(self))))
 
     def build(self, progress: Progress) -> None:
         """Compute what is not remembered yet, image by image, one in each thread; a volume is read once."""

@@ -183,7 +183,9 @@ class Slices:
     def describe(self, position: int, case: Case) -> Facts:
         """What the volume of the slice shows, before its intensities are changed."""
         with self._reading:
-            return describe_volume(self._open(self.subjects[position]).case.image)
+            volume = self._open(self.subjects[position]).case.image
+            known = volume.geometry.spacing_known
+            return describe_volume(volume.array, spacing=volume.spacing if known else None)
 
     def read_foreground(self, subject: int) -> Tensor:
         """Whether each slice of a volume shows a class."""

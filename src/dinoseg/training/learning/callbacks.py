@@ -61,12 +61,17 @@ class Patience(EarlyStopping):
         trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
 
 
-def create_checkpoints(folder: Path, settings: TrainSettings, *, choosing: bool) -> list[Callback]:
-    """Callbacks that keep `last` (every epoch) and, where a validation Dice can choose, `best`."""
+def create_checkpoints(
+    folder: Path, settings: TrainSettings, *, validated: bool, choosing: bool
+) -> list[Callback]:
+    """Callbacks that keep `last` (every epoch) and, where there is validation, `best`.
+
+    That is the last one as well where the validation cases show no class and cannot choose.
+    """
     callbacks: list[Callback] = [
         Checkpoint(dirpath=folder, filename=LAST, save_on_train_epoch_end=True, enable_version_counter=False)
     ]
-    if choosing:
+    if validated and choosing:
         callbacks.append(
             Checkpoint(
                 dirpath=folder,
@@ -76,6 +81,17 @@ def create_checkpoints(folder: Path, settings: TrainSettings, *, choosing: bool)
                 save_weights_only=True,
                 every_n_epochs=settings.validate_every,
                 save_on_train_epoch_end=False,
+                enable_version_counter=False,
+            )
+        )
+    elif validated:
+        callbacks.append(
+            Checkpoint(
+                dirpath=folder,
+                filename=BEST,
+                mode="max",  # tells its record from that of the first
+                save_weights_only=True,
+                save_on_train_epoch_end=True,
                 enable_version_counter=False,
             )
         )

@@ -53,9 +53,10 @@ def learn(
     train_bank, val_bank = banks
     history = History(metrics, progress)
     module = DecoderTraining(model, settings, train_bank, val_bank)
-    saving = create_checkpoints(checkpoints, settings, choosing=choosing and val_bank is not None)
+    validated = val_bank is not None
+    saving = create_checkpoints(checkpoints, settings, validated=validated, choosing=choosing and validated)
     with explaining_logs(metrics.parent / LOGS):
-        options = _options(settings, device, metrics.parent, validated=val_bank is not None)
+        options = _options(settings, device, metrics.parent, validated=validated)
         trainer = call_quietly(Trainer, callbacks=[history, *saving], **options)
         call_quietly(trainer.fit, module, ckpt_path=resume_from)
     return history.rows
