@@ -62,7 +62,7 @@ def predict(
         RunError: the run folder cannot be used.
     """
     how = Inference.choose(how, options)
-    items = expand(source)
+    items = expand(source, progress)
     _check_kinds(items, how)
     loaded = open_model(model, progress)
     items = drop_companions(items, loaded.settings.preprocessing.channels)

@@ -12,7 +12,7 @@ from dinoseg.config import PostprocessingSettings, from_yaml, override
 from dinoseg.errors import ConfigError, RunError
 from dinoseg.methods import METHODS
 from dinoseg.model.settings import ModelSettings
-from dinoseg.outputs import write_json
+from dinoseg.outputs import list_runs, write_json
 
 FORMAT = 1  # of the model folder
 _MODEL = "model"  # its name in a run folder
@@ -51,9 +51,16 @@ def find_model_folder(run: Path) -> Path:
     for folder in (run / _MODEL, run):
         if (folder / "config.json").is_file() and (folder / "decoder.safetensors").is_file():
             return folder
+    refuse_folder_of_runs(run)
     raise RunError(
         f"{run} holds no model (model/config.json); make one with `dinoseg train DATA --out {run}`"
     )
+
+
+def refuse_folder_of_runs(folder: Path) -> None:
+    """Raise `RunError`, which names one, where a folder is no run and holds some."""
+    if runs := list_runs(folder):
+        raise RunError(f"{folder} holds {len(runs)} runs and is none itself; name one of them: {runs[0]}")
 
 
 @dataclass(frozen=True)

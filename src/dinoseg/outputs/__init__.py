@@ -12,14 +12,20 @@ from dinoseg.outputs.files import (
 )
 from dinoseg.outputs.manifest import claim, find_foreign, record, refuse_foreign, remove_ours
 from dinoseg.outputs.plain import to_plain
+from dinoseg.outputs.recognition import describe_ours, describe_part, is_ours, is_run, list_runs
 from dinoseg.outputs.temporary import is_temporary, name_temporary, sweep
 
 __all__ = [
     "atomic_path",
     "claim",
+    "describe_ours",
+    "describe_part",
     "explain",
     "find_foreign",
+    "is_ours",
+    "is_run",
     "is_temporary",
+    "list_runs",
     "name_temporary",
     "record",
     "refuse_existing",
