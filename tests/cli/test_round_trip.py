@@ -111,7 +111,7 @@ def test_info_of_a_run_begins_with_what_came_of_it(
     summary = json.loads((scored / "report" / "summary.json").read_text(encoding="utf-8"))
     dice = summary["classes"][0]["metrics"][0]["interval"]["mean"]
     line = run("info", scored).out.splitlines()[3]
-    assert line.startswith(f"split test (2 cases): Dice {dice:.3f} (lesion, ")
+    assert line.startswith(f"split test (2 cases): Dice {dice:.3f} (lesion; ")
     assert line.endswith(str(scored / "report" / "index.html"))
     told = run("info", scored, "--json").json
     assert (told["kept_epoch"], told["cases"]) == (int(best["epoch"]), {"train": 8, "val": 2, "test": 2})

@@ -58,4 +58,4 @@ def _tell_where_to_look(output: Output, result: DemoResult) -> None:
     output.line()
     output.line("with your own images and masks:")
     output.line("  dinoseg data check DATA")
-    output.line("  dinoseg train DATA --method segdino-v2 --backbone dinov3_vits16 --out runs/first")
+    output.line("  dinoseg train DATA --out runs/first")

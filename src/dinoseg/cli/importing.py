@@ -7,15 +7,20 @@ from typing import Annotated
 
 import typer
 
-from dinoseg.cli.options import AcceptLicense, Backbone, Debug, Json, Method, Overwrite
+from dinoseg.cli.options import AcceptLicense, Backbone, Debug, Json, Overwrite
 from dinoseg.cli.output import session
 
 
 def import_(
     checkpoint: Annotated[Path, typer.Argument(help="A released checkpoint.", metavar="CHECKPOINT")],
-    method: Method,
-    backbone: Backbone,
+    method: Annotated[
+        str,
+        typer.Option(
+            help="The method of `dinoseg info methods` that the checkpoint is of.", metavar="METHOD"
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="The run folder to make.", metavar="RUN")],
+    backbone: Backbone = None,
     classes: Annotated[
         str | None,
         typer.Option(help="Names of the foreground classes, in the order of their ids.", metavar="NAME,NAME"),
@@ -45,6 +50,7 @@ def import_(
     """
     with session(as_json=as_json, debug=debug, resume="run the same command again") as output:
         from dinoseg.cli.train import describe_model
+        from dinoseg.cli.training import take_defaults
         from dinoseg.config import parse_assignments
 
         changes = parse_assignments(assignments or [])
@@ -53,7 +59,7 @@ def import_(
         model = import_checkpoint(
             checkpoint,
             method=method,
-            backbone=backbone,
+            backbone=take_defaults({"backbone": backbone}, output.progress)["backbone"],
             out=out,
             classes=number_classes(classes) if classes else None,
             size=size,

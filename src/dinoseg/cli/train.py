@@ -16,7 +16,9 @@ from dinoseg.cli.options import (
     Debug,
     Draws,
     DrawsSplit,
+    Epochs,
     Json,
+    LearningRate,
     Method,
     Overwrite,
     Preset,
@@ -25,6 +27,7 @@ from dinoseg.cli.options import (
     Shots,
     ShotsFrom,
     ShotUnit,
+    Size,
     Splits,
     Threads,
     TrainBatchSize,
@@ -44,9 +47,12 @@ if TYPE_CHECKING:
 def train(
     data: DataFolder,
     out: Annotated[Path, typer.Option(help="The run folder to make.", metavar="RUN")],
-    method: Method,
-    backbone: Backbone,
+    method: Method = None,
+    backbone: Backbone = None,
     preset: Preset = "default",
+    size: Size = None,
+    epochs: Epochs = None,
+    lr: LearningRate = None,
     shots: Shots = None,
     shots_from: ShotsFrom = "random",
     shot_unit: ShotUnit = "case",
@@ -67,11 +73,11 @@ def train(
 ) -> None:
     """Train a method's decoder on a frozen backbone.
 
-    Example: dinoseg train data/kvasir --method segdino-v2 --backbone dinov3_vits16 --out runs/kvasir
+    Example: dinoseg train data/kvasir --out runs/kvasir
     """
     given = locals()  # the options are named as the fields of Training
     with session(as_json=as_json, debug=debug, resume=GO_ON) as output:
-        how = choose_training(given)
+        how = choose_training(given, output.progress)
         _refuse_lone_options(shots, draws, split)
         _refuse_lone_choices(how)
         if draws is None:
