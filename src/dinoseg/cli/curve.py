@@ -71,6 +71,7 @@ def curve(
     """
     given = {**locals(), "shots": None}  # the options are named as the fields of Training
     with session(as_json=as_json, debug=debug, resume=GO_ON) as output:
+        output.begin(f"learning curve of {data} -> {out}")
         chosen = take_defaults({"methods": methods}, output.progress)
         lists = _split_list(chosen["methods"]), parse_shots(shots)
         how = choose_training(given, output.progress)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from dinoseg.cli.options import AcceptLicense, Backbone, Debug, Json, Overwrite
-from dinoseg.cli.output import session
+from dinoseg.cli.output import session, suggest_folder
 
 
 def import_(
@@ -49,6 +50,7 @@ def import_(
     Example: dinoseg import kvasir.pth --method segdino-v1 --backbone dinov3_vits16 --out runs/released
     """
     with session(as_json=as_json, debug=debug, resume="run the same command again") as output:
+        output.begin(f"importing {checkpoint} -> {out}")
         from dinoseg.cli.train import describe_model
         from dinoseg.cli.training import take_defaults
         from dinoseg.config import parse_assignments
@@ -71,7 +73,8 @@ def import_(
         output.facts = {"run": out, **describe_model(model)}
         names = ", ".join(model.classes.values())
         output.line(f"{method} on {model.backbone.name} -> {out}; classes: {names}")
-        output.line(f"next: dinoseg predict {out} IMAGES --out masks")
+        run, masks = (shlex.quote(str(path)) for path in (out, suggest_folder(Path("masks"))))
+        output.line(f"next: dinoseg predict {run} IMAGES --out {masks}")
 
 
 def number_classes(names: str) -> dict[int, str]:

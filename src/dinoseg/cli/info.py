@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from dinoseg.cli.options import Debug, Json
-from dinoseg.cli.output import Output, session
+from dinoseg.cli.output import Output, session, suggest_folder
 from dinoseg.progress import show_duration
 
 
@@ -121,10 +121,9 @@ def _tell_outcome(output: Output, facts: Mapping[str, Any]) -> None:
     if epochs:
         output.line(f"training took {show_duration(facts['seconds'])}, features not counted")
     if not facts["reports"]:
-        run, data = shlex.quote(str(facts["run"])), shlex.quote(training["data"])
-        output.line(
-            f"no scores yet: dinoseg evaluate {run} {data} --out {shlex.quote(str(facts['run'] / 'report'))}"
-        )
+        places = (facts["run"], training["data"], suggest_folder(facts["run"] / "report"))
+        run, data, report = (shlex.quote(str(place)) for place in places)
+        output.line(f"no scores yet: dinoseg evaluate {run} {data} --out {report}")
 
 
 def _word_report(report: Mapping[str, Any]) -> str:

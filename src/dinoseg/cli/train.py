@@ -34,7 +34,7 @@ from dinoseg.cli.options import (
     TrainDevice,
     TrainPrecision,
 )
-from dinoseg.cli.output import Output, session
+from dinoseg.cli.output import Output, session, suggest_folder
 from dinoseg.cli.spreads import tell_draws
 from dinoseg.cli.training import GO_ON, choose_training
 from dinoseg.errors import UsageError
@@ -77,6 +77,7 @@ def train(
     """
     given = locals()  # the options are named as the fields of Training
     with session(as_json=as_json, debug=debug, resume=GO_ON) as output:
+        output.begin(f"training on {data} -> {out}")
         how = choose_training(given, output.progress)
         _refuse_lone_options(shots, draws, split)
         _refuse_lone_choices(how)
@@ -131,5 +132,5 @@ def _tell(output: Output, data: Path, out: Path) -> None:
     trained = f"{facts['trained_parameters']:,} trained parameters"
     output.line(f"{facts['method']} on {facts['backbone']}, {trained} -> {out}")
     output.line(f"learning curve: {out / 'report' / 'learning_curve.png'}")
-    run, folder, report = (shlex.quote(str(path)) for path in (out, data, out / "report"))
+    run, folder, report = (shlex.quote(str(path)) for path in (out, data, suggest_folder(out / "report")))
     output.line(f"next: dinoseg evaluate {run} {folder} --split test --out {report}")

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -28,6 +29,7 @@ from dinoseg.training.features.bank import ViewBank
 from dinoseg.training.features.items import read_digests
 from dinoseg.training.features.jobs import compute_on
 from dinoseg.training.learning.checkpoints import read_checkpoint
+from dinoseg.training.learning.forecast import forecast
 from dinoseg.training.learning.guards import importing, interruptible, isolated
 from dinoseg.training.learning.learning_curve import draw_learning_curve
 from dinoseg.training.runs.composition import compose_settings, describe_intensity
@@ -71,16 +73,24 @@ def train(
     dataset = open_dataset(data, progress=progress)
     settings = compose_settings(dataset, data, how)
     splits = find_splits(dataset, settings)
-    return train_run(dataset, settings, splits, Path(out), how=how, progress=progress)
+    return train_run(dataset, settings, splits, Path(out), how=how, progress=progress, foretell=True)
 
 
 def train_run(
-    dataset: Dataset, settings: RunSettings, splits: Splits, out: Path, *, how: Training, progress: Progress
+    dataset: Dataset,
+    settings: RunSettings,
+    splits: Splits,
+    out: Path,
+    *,
+    how: Training,
+    progress: Progress,
+    foretell: bool = False,
 ) -> Segmenter:
     """Train as `train` does, on data that were read and splits that were checked.
 
     Many runs on the same data need not read and check them each time. Of `how` only device, licence,
-    resume and overwrite are asked for: all else is in the settings.
+    resume and overwrite are asked for: all else is in the settings. `foretell` says how long it will take,
+    which one of many need not measure again.
     """
     folder = RunFolder(out)
     folder.refuse_older(resume=how.resume, overwrite=how.overwrite)
@@ -93,7 +103,7 @@ def train_run(
         folder.open(settings, resume=how.resume, overwrite=how.overwrite)
         folder.record_splits(chosen.splits)
         folder.record_environment(frozen, how.device, digest_content(chosen.cases, chosen.digests))
-        _fit(folder, settings, chosen, model, how, progress)
+        _fit(folder, settings, chosen, model, how, progress, foretell=foretell)
         model = model.to(how.device).eval()
         model.save(folder.model, overwrite=True)
     model.run = folder.root
@@ -211,9 +221,17 @@ def _fit(
     model: Segmenter,
     how: Training,
     progress: Progress,
+    *,
+    foretell: bool,
 ) -> None:
     """Train the decoder and load the epoch that is kept."""
-    banks = _build_banks(settings, chosen, model, progress)
+    resumed = how.resume and folder.last.is_file()
+    banks = _create_banks(settings, chosen, model, progress)
+    if foretell and not resumed:
+        _tell_forecast(settings, chosen, model, banks, progress)
+    for bank in banks:
+        if bank is not None:
+            bank.build(progress)
     with importing():  # it takes seconds, which a run that is refused need not wait for
         from dinoseg.training.learning.trainer import learn
     rows = learn(
@@ -223,21 +241,48 @@ def _fit(
         metrics=folder.metrics,
         checkpoints=folder.checkpoints,
         device=how.device,
-        resume_from=folder.last if how.resume and folder.last.is_file() else None,
+        resume_from=folder.last if resumed else None,
         progress=progress,
     )
     _restore(model, folder, keep_best=settings.train.keep == "best")
     draw_learning_curve(rows, folder.curve, title=f"{settings.model.decoder.method} on {model.backbone.name}")
 
 
-def _build_banks(
+def _tell_forecast(
+    settings: RunSettings,
+    chosen: _Chosen,
+    model: Segmenter,
+    banks: tuple[ViewBank, ViewBank | None],
+    progress: Progress,
+) -> None:
+    progress.note("measuring how long this will take")
+    with TemporaryDirectory() as place:
+        trial = ViewBank(
+            chosen.train[:1],
+            chosen.dataset.labels,
+            model,
+            _open_cache(Path(place), settings, model),
+            digests=chosen.digests,
+            augmentation=None,
+            views=1,
+            seed=settings.train.seed,
+        )
+        found = forecast(model, settings.train, banks, trial)
+    progress.note(found.word(method=settings.model.decoder.method, bank_views=banks[0].views))
+
+
+def _open_cache(place: Path, settings: RunSettings, model: Segmenter) -> FeatureCache:
+    store = EntryStore(place, limit_gb=settings.cache.limit_gb)
+    network = compute_on(model.device, model.backbone)
+    return FeatureCache(network, model.backbone.digest, store, dtype=settings.cache.dtype)
+
+
+def _create_banks(
     settings: RunSettings, chosen: _Chosen, model: Segmenter, progress: Progress
 ) -> tuple[ViewBank, ViewBank | None]:
     recipe = settings.train
     place = settings.cache.folder or read_settings().home / "features"
-    store = EntryStore(place, limit_gb=settings.cache.limit_gb)
-    network = compute_on(model.device, model.backbone)
-    cache = FeatureCache(network, model.backbone.digest, store, dtype=settings.cache.dtype)
+    cache = _open_cache(place, settings, model)
     create = partial(ViewBank, digests=chosen.digests, seed=recipe.seed)
     labels = chosen.dataset.labels
     train_bank = create(
@@ -254,13 +299,10 @@ def _build_banks(
             f"no view is augmented: train.views is 1, and the bank holds {len(train_bank)} without more "
             f"(train.min_bank={recipe.min_bank})"
         )
-    train_bank.build(progress)
     if not chosen.val:
         progress.note("no validation cases: the last epoch is kept and nothing can stop early")
         return train_bank, None
-    val_bank = create(chosen.val, labels, model, cache, augmentation=None, views=1)
-    val_bank.build(progress)
-    return train_bank, val_bank
+    return train_bank, create(chosen.val, labels, model, cache, augmentation=None, views=1)
 
 
 def _restore(model: Segmenter, folder: RunFolder, *, keep_best: bool) -> None:

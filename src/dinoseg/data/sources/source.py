@@ -10,6 +10,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image as PillowImage
+from PIL import ImageOps
 
 from dinoseg.data.case import Case, Image
 from dinoseg.data.dicom import GivenSeries, group_files, read_series
@@ -23,7 +25,7 @@ from dinoseg.errors import LayoutError, UsageError
 from dinoseg.outputs import describe_ours, describe_part, is_ours
 from dinoseg.progress import Progress, Silent
 
-Source: TypeAlias = "str | Path | NDArray[Any] | Image | Case | Volume | GivenSeries"
+Source: TypeAlias = "str | Path | NDArray[Any] | PillowImage.Image | Image | Case | Volume | GivenSeries"
 
 _ARRAYS = "accepted are (H, W) or (H, W, 3) of uint8, uint16, or floats from 0 to 1"
 _ROUNDING = 1e-6  # by which floats may leave 0..1
@@ -257,11 +259,13 @@ def open_case(source: Source, *, index: int = 0) -> Case:
     name = f"image-{index}"
     if isinstance(source, Image):
         return Case(id=name, image=source, label=None, group=name, source=Path(name))
+    if isinstance(source, PillowImage.Image):
+        return Case(id=name, image=to_image(_to_array(source)), label=None, group=name, source=Path(name))
     if isinstance(source, np.ndarray):
         return Case(id=name, image=to_image(source), label=None, group=name, source=Path(name))
     raise UsageError(
         f"cannot predict a {type(source).__name__}; accepted are a path, a folder, a NumPy array, "
-        "an Image, a Volume, a Case, or a list of those"
+        "a Pillow image, an Image, a Volume, a Case, or a list of those"
     )
 
 
@@ -276,6 +280,19 @@ def to_image(array: NDArray[Any]) -> Image:
     pixels = _scale(array)
     pixels = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)  # -> (C, H, W)
     return Image(np.ascontiguousarray(pixels))
+
+
+def _to_array(image: PillowImage.Image) -> NDArray[Any]:
+    """Pixels of a Pillow image as it is shown: turned as EXIF says, a palette's colours."""
+    shown = ImageOps.exif_transpose(image)
+    if shown.mode in ("1", "P"):
+        shown = shown.convert("L" if shown.mode == "1" else "RGB")
+    if shown.mode not in ("L", "RGB", "I;16"):
+        raise UsageError(
+            f"a Pillow image of the mode {image.mode} is not accepted; give one of 1, L, RGB, P or I;16, "
+            'such as image.convert("RGB")'
+        )
+    return np.asarray(shown)
 
 
 def _scale(array: NDArray[Any]) -> NDArray[np.float32]:
