@@ -13,6 +13,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import dinoseg
+from dinoseg.cli.findings import EXTRAS
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -20,7 +21,6 @@ else:
     import tomli as tomllib
 
 ROOT = Path(__file__).parents[1]
-NOT_PINNED = {"ray"}  # an extra that `make setup` does not install
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")])
 PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
 
@@ -68,8 +68,7 @@ def _pins(python: str) -> dict[str, Requirement]:
 def _requirements() -> list[Requirement]:
     project = _project()
     extras = [line for lines in project["optional-dependencies"].values() for line in lines]
-    found = [Requirement(line) for line in [*project["dependencies"], *extras]]
-    return [requirement for requirement in found if requirement.name not in NOT_PINNED]
+    return [Requirement(line) for line in [*project["dependencies"], *extras]]
 
 
 def _tracked_files() -> list[Path]:
@@ -169,3 +168,17 @@ def test_links_resolve(page: Path) -> None:
     links = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r'(?:src|href)="([^"]+)"', text)
     local = [link.partition("#")[0] for link in links if not re.match(r"[a-z]+:|#", link)]
     assert [link for link in local if not (page.parent / link).exists()] == []
+
+
+def test_every_extra_is_used_or_for_development() -> None:
+    """What is offered to install is named in the code; `dev` and `docs` are tools, pylibjpeg is pydicom's."""
+    sources = [path for path in (ROOT / "src").rglob("*.py") if path.name != "findings.py"]
+    code = "\n".join(path.read_text(encoding="utf-8") for path in sources)
+    for extra, lines in _project()["optional-dependencies"].items():
+        packages = [Requirement(line).name.replace("-", "_") for line in lines if "pylibjpeg" not in line]
+        idle = [name for name in packages if not re.search(rf"\b{name}\b", code)]
+        assert extra in {"dev", "docs"} or not idle, f"{extra}: {idle}"
+
+
+def test_doctor_looks_at_every_extra() -> None:
+    assert set(EXTRAS) == set(_project()["optional-dependencies"]) - {"dev", "docs"}

@@ -29,3 +29,12 @@ class Silent:
 
     def note(self, message: str) -> None:
         """Drop the message."""
+
+
+def show_duration(seconds: float) -> str:
+    """A time for people: "40 s", "3 min 20 s", "2 h 05 min"."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

@@ -105,7 +105,7 @@ def test_interrupt_that_a_library_turned_into_an_exit(run: Run, monkeypatch: pyt
         (["predict", "run"], "Missing argument 'INPUT...'; see `dinoseg predict --help`"),
         (
             ["train", "data", "--sed", "9"],
-            "No such option: --sed (Possible options: --preset, --seed, --set); see `dinoseg train --help`",
+            "No such option: --sed (Possible options: --seed, --set, --size); see `dinoseg train --help`",
         ),
         (["data"], ""),
     ],

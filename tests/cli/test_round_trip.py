@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -89,6 +90,55 @@ def test_train_leaves_a_run_folder(run: Run, trained: Path) -> None:
     shown = run("info", trained).out
     assert "linear on untrained-vitt16" in shown
     assert "0 background, 1 lesion" in shown
+
+
+def test_info_of_a_run_begins_with_what_came_of_it(
+    run: Run, data: Path, trained: Path, tmp_path: Path
+) -> None:
+    """Validation Dice and kept epoch are those of metrics.csv, the test score is that of the report."""
+    first, second, third, fourth, *_ = run("info", trained).out.splitlines()
+    with (trained / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    best = max(rows, key=lambda row: float(row["val_dice"]))
+    assert first == f"validation Dice {float(best['val_dice']):.4f}; kept is epoch {best['epoch']} of 2"
+    assert second == f"data: {data} (8 train, 2 val, 2 test)"
+    assert third.startswith("training took ")
+    assert fourth == f"no scores yet: dinoseg evaluate {trained} {data} --out {trained / 'report'}"
+
+    scored = tmp_path / "run"
+    shutil.copytree(trained, scored)
+    assert run("evaluate", scored, data, "--out", scored / "report").code == 0
+    summary = json.loads((scored / "report" / "summary.json").read_text(encoding="utf-8"))
+    dice = summary["classes"][0]["metrics"][0]["interval"]["mean"]
+    line = run("info", scored).out.splitlines()[3]
+    assert line.startswith(f"split test (2 cases): Dice {dice:.3f} (lesion; ")
+    assert line.endswith(str(scored / "report" / "index.html"))
+    told = run("info", scored, "--json").json
+    assert (told["kept_epoch"], told["cases"]) == (int(best["epoch"]), {"train": 8, "val": 2, "test": 2})
+    assert told["reports"][0]["split"] == "test (2 cases)"
+
+
+def test_info_knows_when_the_last_epoch_was_kept(run: Run, trained: Path, tmp_path: Path) -> None:
+    last = tmp_path / "run"
+    shutil.copytree(trained, last)
+    config = (last / "config.yaml").read_text(encoding="utf-8")
+    (last / "config.yaml").write_text(config.replace("keep: best", "keep: last"), encoding="utf-8")
+    lines = ["epoch,train_loss,val_loss,val_dice,lr,seconds", "1,1,1,0.9,1e-4,30", "2,1,1,0.5,1e-4,31"]
+    (last / "metrics.csv").write_text("\n".join(lines), encoding="utf-8")
+    first, _, third, *_ = run("info", last).out.splitlines()
+    assert first == "validation Dice 0.5000; kept is epoch 2 of 2"
+    assert third == "training took 1 min 01 s, features not counted"
+
+
+@pytest.mark.parametrize("name", ["metrics.csv", "splits.json"])
+def test_info_of_a_run_with_a_damaged_file_names_it(
+    run: Run, trained: Path, tmp_path: Path, name: str
+) -> None:
+    shutil.copytree(trained, tmp_path / "run")
+    (tmp_path / "run" / name).write_text("epoch,\nx", encoding="utf-8")
+    ended = run("info", tmp_path / "run")
+    assert ended.code == 1
+    assert ended.error.startswith(f"{tmp_path / 'run' / name} is damaged")
 
 
 def test_train_does_not_touch_an_older_run(run: Run, data: Path, trained: Path) -> None:

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 import dinoseg
 from dinoseg.data.case import Case, Image
+from dinoseg.data.sources.source import open_case
 from dinoseg.errors import DinosegError, FileFormatError, LayoutError, RunError, UsageError
 from dinoseg.inference import Prediction, predict, predict_cases
 from dinoseg.methods import METHODS
@@ -227,6 +228,7 @@ def test_wrong_options(glass: Segmenter, options: dict, message: str) -> None:
         (np.full((4, 4), np.nan), "floats go from nan to nan"),
         (Image(np.full((1, 4, 4), np.inf, np.float32)), "image-0 holds NaN or infinity"),
         (Image(np.zeros((1, 3, 4, 4), np.float32)), "accepted are images"),
+        (PillowImage.new("CMYK", (4, 4)), r'mode CMYK is not accepted; .* image.convert\("RGB"\)'),
         (3, "cannot predict a int; accepted are a path, a folder"),
         ([None], "cannot predict a NoneType"),
     ],
@@ -234,6 +236,29 @@ def test_wrong_options(glass: Segmenter, options: dict, message: str) -> None:
 def test_wrong_sources(glass: Segmenter, source: object, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         predict(glass, source)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "1", "P", "I;16"])
+def test_a_pillow_image_is_read_as_its_file_is(glass: Segmenter, tmp_path: Path, mode: str) -> None:
+    """The same numbers reach the model whether the image is in memory or on disk."""
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3)).astype(np.uint8)
+    image = PillowImage.fromarray(pixels)
+    if mode == "I;16":
+        image = PillowImage.fromarray(pixels[..., 0].astype(np.uint16) * 257)
+    elif mode != "RGB":
+        image = image.convert(mode)
+    assert image.mode == mode
+    image.save(tmp_path / "a.png")
+    ours, theirs = open_case(image).image.array, open_case(tmp_path / "a.png").image.array
+    np.testing.assert_allclose(ours, theirs, atol=1e-6)
+    found = predict(glass, image)
+    assert (found.mask.shape, found.source) == ((20, 30), None)
+
+
+def test_a_turned_pillow_image_is_taken_as_it_is_shown(glass: Segmenter) -> None:
+    image = PillowImage.new("RGB", (30, 20), "pink")
+    image.getexif()[0x0112] = 6
+    assert predict(glass, image).mask.shape == (30, 20)
 
 
 def test_wrong_files(glass: Segmenter, tmp_path: Path, draw: Draw) -> None:

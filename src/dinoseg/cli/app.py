@@ -28,18 +28,18 @@ from dinoseg.cli import (
 )
 from dinoseg.cli.output import one_line, report_error
 
-# A --help that was not given is None, which typer would turn into a bool by importing pydantic, which takes
-# longer than all the rest of a help. A False is left alone.
+# A flag of typer's own that was not given is None, which typer turns into a bool by importing pydantic, which
+# takes longer than all the rest of a help. A False is left alone.
 _NO_HELP = {"help": False}
+_NO_COMPLETION = {"install_completion": False, "show_completion": False}
 
 # Plain help: rich's costs another 70 ms at every --help.
 app = typer.Typer(
     name="dinoseg",
-    add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    context_settings={"default_map": {**_NO_HELP, "data": _NO_HELP, "weights": _NO_HELP}},
+    context_settings={"default_map": {**_NO_HELP, **_NO_COMPLETION, "data": _NO_HELP, "weights": _NO_HELP}},
     help="Medical image segmentation on frozen DINO backbones. Not a medical device.",
     epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 data problem, 4 weights or licence problem.",
 )

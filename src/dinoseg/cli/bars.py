@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
+from dinoseg.progress import show_duration
+
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
 
@@ -33,9 +35,11 @@ class LineProgress:
             done += 1
             now = time.monotonic()
             if now - shown >= SECONDS_BETWEEN_LINES and done < total:
-                self.note(f"{label}: {done}/{total}, {_duration((now - start) / done * (total - done))} left")
+                self.note(
+                    f"{label}: {done}/{total}, {show_duration((now - start) / done * (total - done))} left"
+                )
                 shown = now
-        self.note(f"{label}: {done}/{total}, took {_duration(time.monotonic() - start)}")
+        self.note(f"{label}: {done}/{total}, took {show_duration(time.monotonic() - start)}")
 
     def note(self, message: str) -> None:
         """Write one line."""
@@ -112,11 +116,3 @@ def _create_bars() -> Bars:
         console=Console(stderr=True),
         speed_estimate_period=SECONDS_OF_SPEED,
     )
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

@@ -50,6 +50,7 @@ def compare(
     Example: dinoseg compare runs/a/report runs/b/report --out comparison/
     """
     with session(as_json=as_json, debug=debug, resume="run the same command again") as output:
+        output.begin(f"comparing {len(reports)} reports")
         from dinoseg.evaluation.comparison.comparing import compare as run_comparison
         from dinoseg.evaluation.comparison.writing import describe_comparison
 

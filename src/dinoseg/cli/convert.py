@@ -45,6 +45,7 @@ def convert(
     Example: dinoseg convert Dataset004_Hippocampus slices --to images
     """
     with session(as_json=as_json, debug=debug, resume="run the same command again") as output:
+        output.begin(f"converting {source} -> {target}")
         from dinoseg.data.conversion.conversion import convert as convert_data
 
         given = {"window": _parse_window(window), "bits": bits, "plane": plane, "channel": channel}

@@ -13,15 +13,19 @@ from dinoseg.cli.options import (
     DataFolder,
     Debug,
     DrawsEach,
+    Epochs,
     FirstSeed,
     Json,
+    LearningRate,
     MethodAssignments,
+    Methods,
     Overwrite,
     Preset,
     ResumeCurve,
     ScoredSplit,
     ShotsFrom,
     ShotUnit,
+    Size,
     Splits,
     Threads,
     TrainBatchSize,
@@ -30,20 +34,21 @@ from dinoseg.cli.options import (
 )
 from dinoseg.cli.output import session
 from dinoseg.cli.spreads import tell_curve
-from dinoseg.cli.training import GO_ON, choose_training
+from dinoseg.cli.training import GO_ON, choose_training, take_defaults
 from dinoseg.errors import UsageError
 
 
 def curve(
     data: DataFolder,
     shots: Annotated[str, typer.Option(help="Numbers of cases, such as 1,5,10,25,40.", metavar="K,K")],
-    methods: Annotated[
-        str, typer.Option(help="Methods of `dinoseg info methods`, with commas.", metavar="METHOD,METHOD")
-    ],
-    backbone: Backbone,
     out: Annotated[Path, typer.Option(help="The folder for picture, tables and runs.", metavar="DIR")],
+    methods: Methods = None,
+    backbone: Backbone = None,
     draws: DrawsEach = 3,
     preset: Preset = "default",
+    size: Size = None,
+    epochs: Epochs = None,
+    lr: LearningRate = None,
     shots_from: ShotsFrom = "random",
     shot_unit: ShotUnit = "case",
     split: ScoredSplit = None,
@@ -62,12 +67,14 @@ def curve(
 ) -> None:
     """Train methods on growing numbers of labelled cases, and draw what they reach.
 
-    Example: dinoseg curve data --shots 1,5,10 --methods segdino-v1,linear --backbone dinov3_vits16 --out c
+    Example: dinoseg curve data --shots 1,5,10 --methods segdino-v2,linear --out curve
     """
     given = {**locals(), "shots": None}  # the options are named as the fields of Training
     with session(as_json=as_json, debug=debug, resume=GO_ON) as output:
-        lists = _split_list(methods), parse_shots(shots)
-        how = choose_training(given)
+        output.begin(f"learning curve of {data} -> {out}")
+        chosen = take_defaults({"methods": methods}, output.progress)
+        lists = _split_list(chosen["methods"]), parse_shots(shots)
+        how = choose_training(given, output.progress)
         from dinoseg.training import learn_curve
 
         found = learn_curve(data, out, *lists, draws, split=split, how=how, progress=output.progress)

@@ -45,6 +45,7 @@ def check(
     Example: dinoseg data check data/kvasir
     """
     with session(as_json=as_json, debug=debug, resume="run the same command again") as output:
+        output.begin(f"checking {data}")
         from dinoseg.data.checks.dataset import check_dataset
 
         report = check_dataset(data, size=size, splits=splits, progress=output.progress)

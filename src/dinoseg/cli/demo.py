@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dinoseg.cli.options import Debug, Json, Overwrite
-from dinoseg.cli.output import Output, session
+from dinoseg.cli.output import Output, session, suggest_folder
 
 if TYPE_CHECKING:
     from dinoseg.cli.walkthrough import DemoResult
@@ -58,4 +58,4 @@ def _tell_where_to_look(output: Output, result: DemoResult) -> None:
     output.line()
     output.line("with your own images and masks:")
     output.line("  dinoseg data check DATA")
-    output.line("  dinoseg train DATA --method segdino-v2 --backbone dinov3_vits16 --out runs/first")
+    output.line(f"  dinoseg train DATA --out {suggest_folder(Path('runs/first'))}")

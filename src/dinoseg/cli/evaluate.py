@@ -87,6 +87,7 @@ def evaluate(
     Example: dinoseg evaluate runs/kvasir data/kvasir --split test --out runs/kvasir/report
     """
     with session(as_json=as_json, debug=debug, resume="run the same command again") as output:
+        output.begin(f"evaluating {run} on {data}")
         from dinoseg.cli.devices import check_device, keep_freed_memory, limit_threads
         from dinoseg.config import Inference
         from dinoseg.evaluation import choose_postprocessing

@@ -22,9 +22,6 @@ PACKAGES = (
 )
 EXTRAS = {
     "dicom": ("pydicom", "highdicom"),
-    "serve": ("fastapi", "uvicorn"),
-    "export": ("onnx", "onnxruntime"),
-    "ray": ("ray",),
 }
 LITTLE_SPACE = 5e9  # bytes; features of some thousand images, and a backbone
 SECONDS_FOR_AN_IMPORT = 60

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from dinoseg.cli.options import AcceptLicense, Backbone, Debug, Json, Method, Overwrite
-from dinoseg.cli.output import session
+from dinoseg.cli.options import AcceptLicense, Backbone, Debug, Json, Overwrite
+from dinoseg.cli.output import session, suggest_folder
 
 
 def import_(
     checkpoint: Annotated[Path, typer.Argument(help="A released checkpoint.", metavar="CHECKPOINT")],
-    method: Method,
-    backbone: Backbone,
+    method: Annotated[
+        str,
+        typer.Option(
+            help="The method of `dinoseg info methods` that the checkpoint is of.", metavar="METHOD"
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="The run folder to make.", metavar="RUN")],
+    backbone: Backbone = None,
     classes: Annotated[
         str | None,
         typer.Option(help="Names of the foreground classes, in the order of their ids.", metavar="NAME,NAME"),
@@ -44,7 +50,9 @@ def import_(
     Example: dinoseg import kvasir.pth --method segdino-v1 --backbone dinov3_vits16 --out runs/released
     """
     with session(as_json=as_json, debug=debug, resume="run the same command with --overwrite") as output:
+        output.begin(f"importing {checkpoint} -> {out}")
         from dinoseg.cli.train import describe_model
+        from dinoseg.cli.training import take_defaults
         from dinoseg.config import parse_assignments
 
         changes = parse_assignments(assignments or [])
@@ -53,7 +61,7 @@ def import_(
         model = import_checkpoint(
             checkpoint,
             method=method,
-            backbone=backbone,
+            backbone=take_defaults({"backbone": backbone}, output.progress)["backbone"],
             out=out,
             classes=number_classes(classes) if classes else None,
             size=size,
@@ -65,7 +73,8 @@ def import_(
         output.facts = {"run": out, **describe_model(model)}
         names = ", ".join(model.classes.values())
         output.line(f"{method} on {model.backbone.name} -> {out}; classes: {names}")
-        output.line(f"next: dinoseg predict {out} IMAGES --out masks")
+        run, masks = (shlex.quote(str(path)) for path in (out, suggest_folder(Path("masks"))))
+        output.line(f"next: dinoseg predict {run} IMAGES --out {masks}")
 
 
 def number_classes(names: str) -> dict[int, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,7 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from dinoseg.cli.options import Debug, Json
-from dinoseg.cli.output import Output, session
+from dinoseg.cli.output import Output, session, suggest_folder
+from dinoseg.progress import show_duration
 
 
 def info(
@@ -94,6 +96,10 @@ def _tell_run(output: Output, run: Path) -> None:
     from dinoseg.cli.runs import read_run
 
     output.facts = facts = read_run(run)
+    if facts["training"]:
+        _tell_outcome(output, facts)
+    for report in facts["reports"]:
+        output.line(_word_report(report))
     settings, backbone = facts["settings"], facts["backbone"]
     names = ", ".join(f"{index} {name}" for index, name in settings["classes"].items())
     output.line(f"{run}: {settings['decoder']['method']} on {backbone['name']}, dinoseg {facts['dinoseg']}")
@@ -105,9 +111,36 @@ def _tell_run(output: Output, run: Path) -> None:
         _tell_training(output, facts["training"])
 
 
+def _tell_outcome(output: Output, facts: Mapping[str, Any]) -> None:
+    training = facts["training"]
+    dice, epoch, epochs = facts["validation_dice"], facts["kept_epoch"], facts["epochs"]
+    reached = "nothing was validated" if dice is None else f"validation Dice {dice:.4f}"
+    output.line(f"{reached}; kept is epoch {epoch} of {epochs}" if epochs else "no epoch is on record")
+    cases = ", ".join(f"{count} {name}" for name, count in facts["cases"].items())
+    output.line(f"data: {training['data']}" + (f" ({cases})" if cases else ""))
+    if epochs:
+        output.line(f"training took {show_duration(facts['seconds'])}, features not counted")
+    if not facts["reports"]:
+        places = (facts["run"], training["data"], suggest_folder(facts["run"] / "report"))
+        run, data, report = (shlex.quote(str(place)) for place in places)
+        output.line(f"no scores yet: dinoseg evaluate {run} {data} --out {report}")
+
+
+def _word_report(report: Mapping[str, Any]) -> str:
+    """The split, the Dice of the row that stands for all (a mean, where there is one), and where it lies."""
+    means = [row for row in report["classes"] if row["kind"] == "mean"]
+    row = means[-1] if means else report["classes"][0]
+    (dice,) = [item["interval"] for item in row["metrics"] if item["metric"] == "dice"]
+    between = "" if dice["low"] is None else f", 95 % interval {dice['low']:.3f} to {dice['high']:.3f}"
+    return (
+        f"split {report['split']}: Dice {dice['mean']:.3f} ({row['class_name']}{between}; {row['missed']} of "
+        f"{row['with_target']} missed, {row['false_alarms']} false alarms): {report['page']}"
+    )
+
+
 def _tell_training(output: Output, training: dict[str, Any]) -> None:
     shots = f", {training['shots']} shots ({training['shot_unit']})" if training["shots"] else ""
-    output.line(f"trained on {training['data']} with preset {training['preset']}{shots}")
+    output.line(f"trained with preset {training['preset']}{shots}")
     output.table(
         ("setting", "value"), list(_flatten({"train": training["train"], "cache": training["cache"]}))
     )

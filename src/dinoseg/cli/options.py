@@ -92,12 +92,42 @@ ScoredSplit = Annotated[
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")]
 ResumeCurve = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted curve.")]
 BatchSize = Annotated[int, typer.Option(help="Images or windows at once.", min=1, metavar="N")]
-Method = Annotated[str, typer.Option(help="A method of `dinoseg info methods`.", metavar="METHOD")]
-Backbone = Annotated[
-    str,
+# Those of dinoseg.config.training.Training, which takes too long to import for --help; a test compares them.
+DEFAULT_METHOD = "segdino-v2"
+DEFAULT_BACKBONE = "dinov3_vits16"
+Method = Annotated[
+    str | None,
     typer.Option(
-        help="A backbone of `dinoseg info backbones`, or a local Hugging Face folder.", metavar="NAME"
+        help=f"A method of `dinoseg info methods`; {DEFAULT_METHOD} if not given.", metavar="METHOD"
     ),
+]
+Methods = Annotated[
+    str | None,
+    typer.Option(
+        help=f"Methods of `dinoseg info methods`, with commas; {DEFAULT_METHOD} if not given.",
+        metavar="METHOD,METHOD",
+    ),
+]
+Backbone = Annotated[
+    str | None,
+    typer.Option(
+        help="A backbone of `dinoseg info backbones`, or a local Hugging Face folder; "
+        f"{DEFAULT_BACKBONE} if not given.",
+        metavar="NAME",
+    ),
+]
+Size = Annotated[
+    int | None,
+    typer.Option(
+        help="Side in px that images are resized to; the preset's if not given.", min=1, metavar="N"
+    ),
+]
+Epochs = Annotated[
+    int | None,
+    typer.Option(help="Passes over the training cases; the preset's if not given.", min=1, metavar="N"),
+]
+LearningRate = Annotated[
+    float | None, typer.Option("--lr", help="Learning rate; the preset's if not given.", metavar="RATE")
 ]
 BackbonePlace = Annotated[
     str | None,

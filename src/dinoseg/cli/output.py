@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import logging
 import sys
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import typer
@@ -35,6 +37,10 @@ class Output:
         self.progress = create_progress()
         self.facts: dict[str, Any] = {}
         self.exit_code = 0
+
+    def begin(self, text: str) -> None:
+        """Say on stderr what is being done, before libraries are loaded that take seconds."""
+        self.progress.note(text)
 
     def line(self, text: str = "") -> None:
         """Write one line for people; nothing with `--json`."""
@@ -100,6 +106,21 @@ def session(*, as_json: bool, debug: bool, resume: str = "run the same command a
         write_json_line(output.facts)
     if output.exit_code:
         raise typer.Exit(output.exit_code)
+
+
+def suggest_folder(folder: Path) -> Path:
+    """`folder`, or the first of folder-2, folder-3, … that is free: what a hint names shall work.
+
+    A learning curve takes no place from a report, which lies beside it.
+    """
+    numbered = (folder.with_name(f"{folder.name}-{number}") for number in itertools.count(2))
+    return next(place for place in itertools.chain([folder], numbered) if _is_free(place))
+
+
+def _is_free(folder: Path) -> bool:
+    if not folder.is_dir():
+        return not folder.exists()
+    return all(path.name == "learning_curve.png" or path.name.startswith(".") for path in folder.iterdir())
 
 
 def report_error(message: str, exit_code: int, *, as_json: bool) -> None:

@@ -77,6 +77,7 @@ def predict(
     with session(
         as_json=as_json, debug=debug, resume="run the same command with --resume to go on"
     ) as output:
+        output.begin(f"predicting with {run} -> {out}")
         from dinoseg.cli.devices import check_device, keep_freed_memory, limit_threads
         from dinoseg.config import Inference
         from dinoseg.inference import predict_files

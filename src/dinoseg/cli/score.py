@@ -71,6 +71,7 @@ def score(
     Example: dinoseg score nnunet/predictions data/labelsTs --classes 1=liver,2=tumour --out report/
     """
     with session(as_json=as_json, debug=debug, resume="run the same command again") as output:
+        output.begin(f"scoring {', '.join(map(str, folders))}")
         values = None if classes is None else read_classes(classes)
         if observers:
             if tolerance is not None or match_iou or metadata is not None:

@@ -16,8 +16,10 @@ from dinoseg.cli.options import (
     Debug,
     Draws,
     DrawsSplit,
+    Epochs,
     Init,
     Json,
+    LearningRate,
     Method,
     Overwrite,
     Preset,
@@ -26,13 +28,14 @@ from dinoseg.cli.options import (
     Shots,
     ShotsFrom,
     ShotUnit,
+    Size,
     Splits,
     Threads,
     TrainBatchSize,
     TrainDevice,
     TrainPrecision,
 )
-from dinoseg.cli.output import Output, session
+from dinoseg.cli.output import Output, session, suggest_folder
 from dinoseg.cli.spreads import tell_draws
 from dinoseg.cli.training import GO_ON, choose_training
 from dinoseg.errors import UsageError
@@ -45,9 +48,12 @@ if TYPE_CHECKING:
 def train(
     data: DataFolders,
     out: Annotated[Path, typer.Option(help="The run folder to make.", metavar="RUN")],
-    method: Method,
-    backbone: Backbone,
+    method: Method = None,
+    backbone: Backbone = None,
     preset: Preset = "default",
+    size: Size = None,
+    epochs: Epochs = None,
+    lr: LearningRate = None,
     shots: Shots = None,
     shots_from: ShotsFrom = "random",
     shot_unit: ShotUnit = "case",
@@ -69,11 +75,12 @@ def train(
 ) -> None:
     """Train a method's decoder on a frozen backbone.
 
-    Example: dinoseg train data/kvasir --method segdino-v2 --backbone dinov3_vits16 --out runs/kvasir
+    Example: dinoseg train data/kvasir --out runs/kvasir
     """
     given = locals()  # the options are named as the fields of Training
     with session(as_json=as_json, debug=debug, resume=GO_ON) as output:
-        how = choose_training(given)
+        output.begin(f"training on {data} -> {out}")
+        how = choose_training(given, output.progress)
         _refuse_lone_options(shots, draws, split)
         _refuse_lone_choices(how)
         if draws is None:
@@ -129,5 +136,5 @@ def _tell(output: Output, data: Path, out: Path) -> None:
     trained = f"{facts['trained_parameters']:,} trained parameters"
     output.line(f"{facts['method']} on {facts['backbone']}, {trained} -> {out}")
     output.line(f"learning curve: {out / 'report' / 'learning_curve.png'}")
-    run, folder, report = (shlex.quote(str(path)) for path in (out, data, out / "report"))
+    run, folder, report = (shlex.quote(str(path)) for path in (out, data, suggest_folder(out / "report")))
     output.line(f"next: dinoseg evaluate {run} {folder} --split test --out {report}")

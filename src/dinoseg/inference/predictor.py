@@ -48,9 +48,9 @@ def predict(
         model: a loaded model (a Segmenter is put in eval mode), or a run folder, loaded to the
             processor; `load` has the choice of device and precision.
         source: a path; an array (H, W) or (H, W, 3) of uint8, uint16 or floats from 0 to 1; an
-            Image; a Volume; a Case; a folder (everything in it and its sub-folders); or a list of
-            those. Volumes are .nii, .nii.gz, .nrrd, .nhdr, .mha, .mhd, .h5 and .hdf5 files, and DICOM
-            series: a folder that holds such files, or a zip.
+            Image; a Pillow image, as it is shown; a Volume; a Case; a folder (everything in it and its
+            sub-folders); or a list of those. Volumes are .nii, .nii.gz, .nrrd, .nhdr, .mha, .mhd, .h5 and
+            .hdf5 files, and DICOM series: a folder that holds such files, or a zip.
         how: how the model is applied.
         progress: told where weights come from and how many images are done.
         options: fields of `Inference` by name, such as window=512, in place of those of `how`.
@@ -64,7 +64,7 @@ def predict(
         RunError: the run folder cannot be used.
     """
     how = Inference.choose(how, options)
-    items = expand(source)
+    items = expand(source, progress)
     _check_kinds(items, how)
     loaded = open_model(model, progress)
     items = drop_companions(items, loaded.settings.preprocessing.channels)

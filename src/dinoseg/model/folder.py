@@ -13,7 +13,7 @@ from dinoseg.data.cases.likeness import Profile
 from dinoseg.errors import ConfigError, RunError
 from dinoseg.methods import METHODS
 from dinoseg.model.settings import ModelSettings
-from dinoseg.outputs import is_claimed, refuse_foreign, write_json
+from dinoseg.outputs import is_claimed, list_runs, refuse_foreign, write_json
 
 FORMAT = 1  # of the model folder
 _MODEL = "model"  # its name in a run folder
@@ -67,9 +67,16 @@ def find_model_folder(run: Path) -> Path:
     for folder in (run / _MODEL, run):
         if (folder / "config.json").is_file() and (folder / "decoder.safetensors").is_file():
             return folder
+    refuse_folder_of_runs(run)
     raise RunError(
         f"{run} holds no model (model/config.json); make one with `dinoseg train DATA --out {run}`"
     )
+
+
+def refuse_folder_of_runs(folder: Path) -> None:
+    """Raise `RunError`, which names one, where a folder is no run and holds some."""
+    if runs := list_runs(folder):
+        raise RunError(f"{folder} holds {len(runs)} runs and is none itself; name one of them: {runs[0]}")
 
 
 @dataclass(frozen=True)

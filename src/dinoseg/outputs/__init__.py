@@ -14,6 +14,7 @@ from dinoseg.outputs.manifest import (
     remove_ours,
 )
 from dinoseg.outputs.plain import to_plain
+from dinoseg.outputs.recognition import describe_ours, describe_part, is_ours, is_run, list_runs
 from dinoseg.outputs.refusals import holds_files, refuse_existing, refuse_filled, refuse_taken
 from dinoseg.outputs.temporary import is_temporary, name_temporary, sweep
 
@@ -21,13 +22,18 @@ __all__ = [
     "atomic_files",
     "atomic_path",
     "claim",
+    "describe_ours",
+    "describe_part",
     "explain",
     "fail",
     "find_foreign",
     "holds_files",
     "is_claimed",
+    "is_ours",
+    "is_run",
     "is_temporary",
     "list_files",
+    "list_runs",
     "name_temporary",
     "record",
     "refuse_existing",

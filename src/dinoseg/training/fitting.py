@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -41,6 +42,7 @@ from dinoseg.training.features.bank import ViewBank
 from dinoseg.training.features.items import read_digests
 from dinoseg.training.features.jobs import compute_on
 from dinoseg.training.learning.checkpoints import read_checkpoint
+from dinoseg.training.learning.forecast import forecast
 from dinoseg.training.learning.guards import importing, interruptible, isolated
 from dinoseg.training.learning.learning_curve import draw_learning_curve
 from dinoseg.training.runs.beginning import begin_with, refuse_seen
@@ -89,16 +91,24 @@ def train(
     dataset = _open_data(folders, how, progress)
     settings = compose_settings(dataset, folders, how)
     splits = find_splits(dataset, settings)
-    return train_run(dataset, settings, splits, Path(out), how=how, progress=progress)
+    return train_run(dataset, settings, splits, Path(out), how=how, progress=progress, foretell=True)
 
 
 def train_run(
-    dataset: Dataset, settings: RunSettings, splits: Splits, out: Path, *, how: Training, progress: Progress
+    dataset: Dataset,
+    settings: RunSettings,
+    splits: Splits,
+    out: Path,
+    *,
+    how: Training,
+    progress: Progress,
+    foretell: bool = False,
 ) -> Segmenter:
     """Train as `train` does, on data that were read and splits that were checked.
 
     Many runs on the same data need not read and check them each time. Of `how` only device, licence,
-    resume and overwrite are asked for: all else is in the settings.
+    resume and overwrite are asked for: all else is in the settings. `foretell` says how long it will take,
+    which one of many need not measure again.
     """
     folder = RunFolder(out)
     folder.refuse_older(resume=how.resume, overwrite=how.overwrite)
@@ -119,7 +129,7 @@ def train_run(
         if isinstance(dataset, JoinedDataset):
             folder.record_parts({part.name: take_part(chosen.splits, part) for part in dataset.parts})
         folder.record_environment(frozen, how.device, digest_content(chosen.cases, chosen.digests))
-        _fit(folder, settings, chosen, model, how, progress, choosing=choosing)
+        _fit(folder, settings, chosen, model, how, progress, choosing=choosing, foretell=foretell)
         model = model.to(how.device).eval()
         model.save(folder.model, overwrite=True)
     model.run = folder.root
@@ -266,9 +276,16 @@ def _fit(
     progress: Progress,
     *,
     choosing: bool,
+    foretell: bool,
 ) -> None:
     """Train the decoder and load the epoch that is kept: the best one where validation can tell."""
-    banks = _build_banks(settings, chosen, model, progress)
+    resumed = how.resume and folder.last.is_file()
+    banks = _create_banks(settings, chosen, model, progress)
+    if foretell and not resumed:
+        _tell_forecast(settings, chosen, model, banks, progress)
+    for bank in banks:
+        if bank is not None:
+            bank.build(progress)
     model.seen = _profile(settings, banks, progress)
     with importing():  # it takes seconds, which a run that is refused need not wait for
         from dinoseg.training.learning.trainer import learn
@@ -279,7 +296,7 @@ def _fit(
         metrics=folder.metrics,
         checkpoints=folder.checkpoints,
         device=how.device,
-        resume_from=folder.last if how.resume and folder.last.is_file() else None,
+        resume_from=folder.last if resumed else None,
         progress=progress,
         choosing=choosing,
     )
@@ -292,14 +309,41 @@ def _fit(
     draw_learning_curve(rows, folder.curve, title=f"{settings.model.decoder.method} on {model.backbone.name}")
 
 
-def _build_banks(
+def _tell_forecast(
+    settings: RunSettings,
+    chosen: _Chosen,
+    model: Segmenter,
+    banks: tuple[ViewBank, ViewBank | None],
+    progress: Progress,
+) -> None:
+    progress.note("measuring how long this will take")
+    with TemporaryDirectory() as place:
+        trial = ViewBank(
+            chosen.train[:1],
+            chosen.dataset.labels,
+            model,
+            _open_cache(Path(place), settings, model),
+            digests=chosen.digests,
+            augmentation=None,
+            views=1,
+            seed=settings.train.seed,
+        )
+        found = forecast(model, settings.train, banks, trial)
+    progress.note(found.word(method=settings.model.decoder.method, bank_views=banks[0].views))
+
+
+def _open_cache(place: Path, settings: RunSettings, model: Segmenter) -> FeatureCache:
+    store = EntryStore(place, limit_gb=settings.cache.limit_gb)
+    network = compute_on(model.device, model.backbone)
+    return FeatureCache(network, model.backbone.digest, store, dtype=settings.cache.dtype)
+
+
+def _create_banks(
     settings: RunSettings, chosen: _Chosen, model: Segmenter, progress: Progress
 ) -> tuple[ViewBank, ViewBank | None]:
     recipe = settings.train
     place = settings.cache.folder or read_settings().home / "features"
-    store = EntryStore(place, limit_gb=settings.cache.limit_gb)
-    network = compute_on(model.device, model.backbone)
-    cache = FeatureCache(network, model.backbone.digest, store, dtype=settings.cache.dtype)
+    cache = _open_cache(place, settings, model)
     create = partial(ViewBank, digests=chosen.digests, seed=recipe.seed)
     labels = chosen.dataset.labels
     train_bank = create(
@@ -316,14 +360,11 @@ def _build_banks(
             f"no view is augmented: train.views is 1, and the bank holds {len(train_bank)} without more "
             f"(train.min_bank={recipe.min_bank})"
         )
-    val_bank = create(chosen.val, labels, model, cache, augmentation=None, views=1) if chosen.val else None
-    if val_bank is not None:
-        val_bank.claim()  # before room is made for the first bank
-    train_bank.build(progress)
-    if val_bank is None:
+    if not chosen.val:
         progress.note("no validation cases: the last epoch is kept and nothing can stop early")
         return train_bank, None
-    val_bank.build(progress)
+    val_bank = create(chosen.val, labels, model, cache, augmentation=None, views=1)
+    val_bank.claim()  # before room is made for the first bank
     return train_bank, val_bank
 
 

@@ -21,6 +21,7 @@ from dinoseg.data.layouts.tables import is_case_table, read_cases
 from dinoseg.data.layouts.unused import find_idle_splits, find_idle_tables, find_unused
 from dinoseg.data.volumes import volume_suffix
 from dinoseg.errors import DataError, LayoutError
+from dinoseg.outputs import describe_ours
 
 IMAGE_FOLDERS = frozenset({"image", "images", "img", "imgs", "original"})
 MASK_FOLDERS = frozenset(
@@ -80,13 +81,15 @@ def survey_data(path: Path) -> Survey:
 
     Raises:
         LayoutError: the folder cannot be read, has no known layout or more than one, or holds both
-            images and volumes.
+            images and volumes; or it is a run, predictions or a report.
         LabelError: nnU-Net's dataset.json is wrong.
         SplitError: the split column cannot be read.
     """
     table = path.is_file()
     if table and path.suffix.lower() != ".csv":
         raise LayoutError(f"{path} is a file; give a folder or a CSV with the columns image,mask")
+    if not table and (told := describe_ours(path)):
+        raise LayoutError(f"no data set: {told}")
     root = path.parent if table else path
     declaration, label_problems = _declare(root)
     found = _from_table(path) if table else _find_cases(open_folder(path), declaration.merge)

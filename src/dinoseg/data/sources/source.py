@@ -10,6 +10,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image as PillowImage
+from PIL import ImageOps
 
 from dinoseg.data.case import Case, Image
 from dinoseg.data.dicom import GivenSeries, group_files, read_series
@@ -20,8 +22,10 @@ from dinoseg.data.sources.channels import read_all_channels
 from dinoseg.data.volumes import SUFFIXES as VOLUME_SUFFIXES
 from dinoseg.data.volumes import Volume, volume_suffix
 from dinoseg.errors import LayoutError, UsageError
+from dinoseg.outputs import describe_ours, describe_part, is_ours
+from dinoseg.progress import Progress, Silent
 
-Source: TypeAlias = "str | Path | NDArray[Any] | Image | Case | Volume | GivenSeries"
+Source: TypeAlias = "str | Path | NDArray[Any] | PillowImage.Image | Image | Case | Volume | GivenSeries"
 
 _ARRAYS = "accepted are (H, W) or (H, W, 3) of uint8, uint16, or floats from 0 to 1"
 _ROUNDING = 1e-6  # by which floats may leave 0..1
@@ -38,10 +42,12 @@ class Listing:
     Attributes:
         sources: images, volumes, and folders or zips of a DICOM series.
         problems: one line each.
+        left_out: one line for each folder in it that dinoseg wrote: runs, predictions, reports.
     """
 
     sources: tuple[Path, ...]
     problems: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
 
 
 def find_sources(folder: Path, *, leave_out: Path | None = None) -> Listing:
@@ -64,12 +70,29 @@ def find_sources(folder: Path, *, leave_out: Path | None = None) -> Listing:
     zips = tuple(path for path in dicom if path.suffix.lower() == _ARCHIVE)
     sources = [*series, *content.images, *content.volumes, *zips]
     problems = [line for line in content.problems if line.partition(" has the extension")[0] not in named]
+    left_out: list[str] = []
     for inner in content.folders:
-        if not inner.is_symlink() and (leave_out is None or normalise(inner) != normalise(leave_out)):
-            below = find_sources(inner, leave_out=leave_out)
-            sources += below.sources
-            problems += below.problems
-    return Listing(tuple(sources), tuple(problems))
+        if inner.is_symlink() or (leave_out is not None and normalise(inner) == normalise(leave_out)):
+            continue
+        if is_ours(inner):
+            left_out.append(f"{inner} is left out: dinoseg wrote it")
+            continue
+        below = find_sources(inner, leave_out=leave_out)
+        sources += below.sources
+        problems += below.problems
+        left_out += below.left_out
+    return Listing(tuple(sources), tuple(problems), tuple(left_out))
+
+
+def refuse_ours(sources: Sequence[object]) -> None:
+    """Raise `LayoutError` if a folder, or the place of a file, is a run, predictions or a report."""
+    paths = [Path(source) for source in sources if isinstance(source, str | Path)]
+    folders = [path for path in paths if path.is_dir()]
+    # A file's folder may be a run with images beside it: only what we put there is no input.
+    places = {path.parent for path in paths if not path.is_dir()}
+    for told in (*map(describe_ours, folders), *map(describe_part, sorted(places))):
+        if told:
+            raise LayoutError(f"no input: {told}")
 
 
 def is_series(path: Path) -> bool:
@@ -141,18 +164,29 @@ def is_many(source: Source | Sequence[Source]) -> bool:
     return isinstance(source, Sequence)
 
 
-def expand(source: Source | Sequence[Source]) -> list[Source]:
+def expand(source: Source | Sequence[Source], progress: Progress | None = None) -> list[Source]:
     """The single items of a list, a folder, or a list with folders in it; a single item is itself.
 
     Files of a DICOM series that stand in a list one by one are one item, where the first of them stood.
 
+    Args:
+        source: one, or many.
+        progress: told which folders are left out because dinoseg wrote them.
+
     Raises:
-        LayoutError: a folder holds no images, or something that is unusable.
+        LayoutError: a folder holds no images, or something that is unusable; or it is a run, predictions
+            or a report.
     """
+    items: list[object] = [*source] if isinstance(source, list | tuple) else [source]
+    refuse_ours(items)
+    return _expand(source, progress or Silent())
+
+
+def _expand(source: Source | Sequence[Source], progress: Progress) -> list[Source]:
     if isinstance(source, str | Path):
-        return [*_list_folder(Path(source))] if _is_tree(Path(source)) else [source]
+        return [*_list_folder(Path(source), progress)] if _is_tree(Path(source)) else [source]
     if isinstance(source, Sequence):
-        return _join_files([part for item in source for part in expand(item)])
+        return _join_files([part for item in source for part in _expand(item, progress)])
     return [source]
 
 
@@ -171,8 +205,10 @@ def _join_files(items: list[Source]) -> list[Source]:
     return joined
 
 
-def _list_folder(folder: Path) -> tuple[Path, ...]:
+def _list_folder(folder: Path, progress: Progress) -> tuple[Path, ...]:
     listing = find_sources(folder)
+    for line in listing.left_out:
+        progress.note(line)
     if listing.problems:
         raise LayoutError(listing.problems[0])
     if not listing.sources:
@@ -223,11 +259,13 @@ def open_case(source: Source, *, index: int = 0) -> Case:
     name = f"image-{index}"
     if isinstance(source, Image):
         return Case(id=name, image=source, label=None, group=name, source=Path(name))
+    if isinstance(source, PillowImage.Image):
+        return Case(id=name, image=to_image(_to_array(source)), label=None, group=name, source=Path(name))
     if isinstance(source, np.ndarray):
         return Case(id=name, image=to_image(source), label=None, group=name, source=Path(name))
     raise UsageError(
         f"cannot predict a {type(source).__name__}; accepted are a path, a folder, a NumPy array, "
-        "an Image, a Volume, a Case, or a list of those"
+        "a Pillow image, an Image, a Volume, a Case, or a list of those"
     )
 
 
@@ -242,6 +280,19 @@ def to_image(array: NDArray[Any]) -> Image:
     pixels = _scale(array)
     pixels = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)  # -> (C, H, W)
     return Image(np.ascontiguousarray(pixels))
+
+
+def _to_array(image: PillowImage.Image) -> NDArray[Any]:
+    """Pixels of a Pillow image as it is shown: turned as EXIF says, a palette's colours."""
+    shown = ImageOps.exif_transpose(image)
+    if shown.mode in ("1", "P"):
+        shown = shown.convert("L" if shown.mode == "1" else "RGB")
+    if shown.mode not in ("L", "RGB", "I;16"):
+        raise UsageError(
+            f"a Pillow image of the mode {image.mode} is not accepted; give one of 1, L, RGB, P or I;16, "
+            'such as image.convert("RGB")'
+        )
+    return np.asarray(shown)
 
 
 def _scale(array: NDArray[Any]) -> NDArray[np.float32]:

@@ -17,6 +17,7 @@ from dinoseg.data.sources.source import (
     join_series,
     no_images,
     normalise,
+    refuse_ours,
 )
 from dinoseg.data.volumes import LABEL_SUFFIXES, volume_stem, volume_suffix
 from dinoseg.errors import LayoutError, UsageError
@@ -99,18 +100,21 @@ def plan_jobs(
     each is named after its first file.
 
     Raises:
-        LayoutError: nothing to do, or two files would get the same name.
+        LayoutError: nothing to do, or two files would get the same name; or a run, predictions or a report
+            is given as input.
         UsageError: `volume_format` is for DICOM series, and there are others.
     """
     failures: list[Failure] = []
     found: dict[str, Path] = {}  # normalised path -> as given
+    refuse_ours(sources)
+    left_out: list[str] = []
     joined = {_name_series(series): series for series in join_series(sources)}
     sources = _replace_files(sources, joined)
     for source in sources:
-        for path in [source] if source in joined else _list_source(source, out, failures):
+        for path in [source] if source in joined else _list_source(source, out, failures, left_out):
             found.setdefault(normalise(path), path)
     if not found and not failures:
-        raise LayoutError(no_images(sources[0]) if sources else "no image and no folder was given")
+        raise LayoutError(_word_nothing(sources, left_out))
     root = os.path.commonpath([normalise(_folder_of(path)) for path in sources])
     jobs = []
     for normal, path in found.items():
@@ -121,7 +125,11 @@ def plan_jobs(
             jobs.append(_make_job(path, name, out, overlays=overlays, probabilities=probabilities))
     _refuse_same_names(jobs)
     jobs = [replace(job, files=joined[job.source].files if job.source in joined else ()) for job in jobs]
-    return Plan(tuple(jobs), tuple(failures), _tell_joined(jobs))
+    return Plan(tuple(jobs), tuple(failures), (*left_out, *_tell_joined(jobs)))
+
+
+def _word_nothing(sources: Sequence[Path], left_out: Sequence[str]) -> str:
+    return "; ".join([no_images(sources[0]), *left_out]) if sources else "no image and no folder was given"
 
 
 def _tell_joined(jobs: Sequence[Job]) -> tuple[str, ...]:
@@ -142,11 +150,12 @@ def _replace_files(sources: Sequence[Path], joined: Mapping[Path, GivenSeries]) 
     return list(dict.fromkeys(stands_for.get(source, source) for source in sources))
 
 
-def _list_source(source: Path, out: Path, failures: list[Failure]) -> Sequence[Path]:
+def _list_source(source: Path, out: Path, failures: list[Failure], left_out: list[str]) -> Sequence[Path]:
     if not source.is_dir():
         return [source]
     listing = find_sources(source, leave_out=out)
     failures += [Failure(source, problem) for problem in listing.problems]
+    left_out += listing.left_out
     return listing.sources
 
 
