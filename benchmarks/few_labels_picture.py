@@ -22,7 +22,9 @@ def draw_picture(table: Path, path: Path) -> None:
     methods = sorted({row["method"] for row in rows}, key=lambda name: (name != "guided", name))
     columns = -(-len(settings) // 2)
     figure = Figure(figsize=(3.1 * columns, 6), layout="constrained")
-    panels = figure.subplots(2, columns, squeeze=False).flat
+    panels = list(figure.subplots(2, columns, squeeze=False).flat)
+    for spare in panels[len(settings) :]:
+        spare.remove()
     for axes, setting in zip(panels, settings, strict=False):
         _draw_setting(axes, setting, [row for row in rows if row["setting"] == setting], methods)
     handles: dict[str, Any] = {}
