@@ -183,9 +183,9 @@ def test_a_run_of_ours_names_no_package(tmp_path: Path) -> None:
     path = run / "model/config.json"
     described = json.loads(path.read_text())
     assert "method_package" not in described
-    described["settings"]["decoder"]["method"] = "guided"
+    described["settings"]["decoder"]["method"] = "foreign"
     path.write_text(json.dumps(described))
-    with pytest.raises(RunError, match=r"needs method 'guided', .*; upgrade with pip install -U dinoseg$"):
+    with pytest.raises(RunError, match=r"needs method 'foreign', .*; upgrade with pip install -U dinoseg$"):
         read_description(path)
     path.write_text(json.dumps({**described, "method_package": "toy; rm -r\n~"}))
     with pytest.raises(RunError, match="damaged"):

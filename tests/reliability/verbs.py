@@ -38,6 +38,7 @@ class Inputs:
     checkpoint: Path
     backbone: Path
     features: Path
+    reports: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,12 @@ VERBS = (
         ("--resume",),
     ),
     Verb("evaluate", lambda inputs, out: ["evaluate", inputs.run, inputs.data, "--out", out], ()),
+    Verb(
+        "score",
+        lambda inputs, out: ["score", inputs.data / "masks", inputs.data, "--out", out],
+        (),
+    ),
+    Verb("compare", lambda inputs, out: ["compare", *inputs.reports, "--out", out], ()),
     Verb("import", _import, ("--overwrite",)),
     Verb("split", lambda inputs, out: ["data", "split", inputs.data, "--out", out / "splits.json"], ()),
     Verb(
@@ -114,8 +121,11 @@ def make_inputs(root: Path, run: Callable[..., object]) -> Inputs:
         checkpoint=write(root / "release.pth", {"network_weights": release.state, "current_epoch": 200}),
         backbone=Path(release.save_other_backbone(root / "vit")),
         features=root / "features",
+        reports=(root / "report-a", root / "report-b"),
     )
     run("train", *_train(made, made.run))
+    for report in made.reports:
+        run("score", made.data / "masks", made.data, "--out", report)
     return made
 
 

@@ -10,7 +10,7 @@ import pytest
 from dinoseg import train
 from dinoseg.backbones.cache import EntryStore
 from dinoseg.backbones.extractors import Extractor
-from dinoseg.data.images import decoding
+from dinoseg.data.images import decoding, files
 from dinoseg.data.phantoms.phantoms import write_phantoms
 from dinoseg.training.learning.module import DecoderTraining
 from tests.training.folders import NARROW
@@ -46,7 +46,7 @@ class Counts:
 def counts(monkeypatch: pytest.MonkeyPatch) -> Counts:
     counts = Counts()
     counts.wrap(monkeypatch, Extractor, "forward", "backbone")
-    counts.wrap(monkeypatch, decoding, "decode", "decode")
+    counts.wrap(monkeypatch, files, "read_samples", "decode")
     counts.wrap(monkeypatch, decoding, "reading", "open")
     counts.wrap(monkeypatch, EntryStore, "put", "write")
     start = DecoderTraining.on_train_epoch_start

@@ -218,7 +218,7 @@ def test_an_interrupted_run_goes_on_for_more_epochs(
 def test_more_epochs_do_not_overrule_patience(
     data: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    worse = torch.tensor([[0.0, 2.0]])
+    worse = torch.tensor([[0.0, 2.0, 1.0, 1.0]])
     monkeypatch.setattr(DecoderTraining, "_native_overlap", lambda *arguments: worse)
     changes, notes = {"train.patience": 1, "train.epochs": 5}, Notes()
     train_small(data, tmp_path / "run", cache, changes=changes)

@@ -91,7 +91,8 @@ def rate(monkeypatch: pytest.MonkeyPatch, scores: Sequence[float]) -> None:
     """Let the validation Dice of each epoch be the given one; the last goes on."""
 
     def give(self: DecoderTraining, logits: torch.Tensor, position: int) -> torch.Tensor:
-        return torch.tensor([[scores[min(self.current_epoch, len(scores) - 1)], 2.0]])
+        score = scores[min(self.current_epoch, len(scores) - 1)]
+        return torch.tensor([[score, 2.0, 1.0, 1.0]])  # in common, of both, of the target, decided
 
     monkeypatch.setattr(DecoderTraining, "_native_overlap", give)
 
@@ -611,15 +612,13 @@ def test_an_all_background_training_set_is_refused(data: Path, cache: Path, tmp_
     assert not (tmp_path / "run").exists()
 
 
-def test_an_all_background_validation_set_is_scored(data: Path, cache: Path, tmp_path: Path) -> None:
+def test_an_all_background_validation_set_has_no_dice(data: Path, cache: Path, tmp_path: Path) -> None:
     root = tmp_path / "data"
     shutil.copytree(data, root)
     for name in lists_of(root)["val"]:
         PillowImage.new("L", (72, 60)).save(root / "masks" / f"{name}.png")
     train_small(root, tmp_path / "run", cache)
-    for row in read_rows(tmp_path / "run"):
-        cases = float(row["val_dice"]) * len(lists_of(root)["val"])  # each counts 1 or 0
-        assert cases == pytest.approx(round(cases), abs=1e-5)
+    assert {row["val_dice"] for row in read_rows(tmp_path / "run")} <= {"", "nan"}
 
 
 def test_a_full_disk_is_one_line_and_the_run_can_go_on(

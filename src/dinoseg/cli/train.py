@@ -79,7 +79,7 @@ def train(
     """
     given = locals()  # the options are named as the fields of Training
     with session(as_json=as_json, debug=debug, resume=GO_ON) as output:
-        output.begin(f"training on {data} -> {out}")
+        output.begin(f"training on {', '.join(map(str, data))} -> {out}")
         how = choose_training(given, output.progress)
         _refuse_lone_options(shots, draws, split)
         _refuse_lone_choices(how)

@@ -85,7 +85,7 @@ def load_decoder(decoder: Decoder, path: Path | str) -> None:
         raise RunError(f"{path} does not fit the decoder of its config.json: {reason}") from error
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
+def read_tensors(path: Path | str) -> dict[str, Tensor]:
     """The tensors of a decoder, or `RunError` where they cannot be read."""
     try:
         return load_file(path)

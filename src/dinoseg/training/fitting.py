@@ -316,6 +316,8 @@ def _tell_forecast(
     banks: tuple[ViewBank, ViewBank | None],
     progress: Progress,
 ) -> None:
+    if not any(job for bank in banks if bank is not None for job in bank.list_jobs()):
+        return  # all features are there: the first epoch tells how long the rest takes
     progress.note("measuring how long this will take")
     with TemporaryDirectory() as place:
         trial = ViewBank(

@@ -80,7 +80,7 @@ class LabelledSeries:
         """
         return self.refer().geometry
 
-    def read_label(self, path: Path) -> LabelVolume:
+    def read_label(self, path: Path | str) -> LabelVolume:
         """Read a label of this series; see `read_series_label`.
 
         Raises:
@@ -90,12 +90,13 @@ class LabelledSeries:
         return read_series_label(path, self)
 
 
-def read_label_object(path: Path) -> LabelObject:
+def read_label_object(path: Path | str) -> LabelObject:
     """Read what a SEG or RTSTRUCT refers to and names.
 
     Raises:
         FileFormatError: it is neither, or damaged.
     """
+    path = Path(path)
     dataset: Any = read_dataset(Entry(path, path.stat().st_size))
     with explaining(path):
         modality = "" if dataset is None else text(dataset, "Modality")
@@ -109,7 +110,7 @@ def read_label_object(path: Path) -> LabelObject:
     raise FileFormatError(f"{path} has the modality {modality or 'unknown'}; labels are SEG or RTSTRUCT")
 
 
-def read_series_label(path: Path, series: LabelledSeries) -> LabelVolume:
+def read_series_label(path: Path | str, series: LabelledSeries) -> LabelVolume:
     """Class ids of a SEG or RTSTRUCT on the grid of its series.
 
     Args:
@@ -120,6 +121,7 @@ def read_series_label(path: Path, series: LabelledSeries) -> LabelVolume:
         FileFormatError: the label or the series cannot be read.
         LabelError: the label belongs to another series, or what is wanted of it overlaps.
     """
+    path = Path(path)
     found, reference = read_label_object(path), series.refer()
     ids = dict(series.names)
     wanted = [name for name in found.names if name in ids]

@@ -140,7 +140,7 @@ class GivenSeries:
         return self.files[0].parent
 
 
-def group_files(paths: Sequence[Path]) -> tuple[GivenSeries, ...]:
+def group_files(paths: Sequence[Path | str]) -> tuple[GivenSeries, ...]:
     """The series among files that were given one by one: those of one folder with one Series Instance UID.
 
     Files that cannot be read, and a single file of a series, are in no group.
@@ -149,8 +149,9 @@ def group_files(paths: Sequence[Path]) -> tuple[GivenSeries, ...]:
         DinosegError: pydicom is not installed.
     """
     groups: list[GivenSeries] = []
-    for folder in dict.fromkeys(path.parent for path in paths):
-        entries = [Entry(path, path.stat().st_size) for path in paths if path.parent == folder]
+    given = [Path(path) for path in paths]
+    for folder in dict.fromkeys(file.parent for file in given):
+        entries = [Entry(file, file.stat().st_size) for file in given if file.parent == folder]
         found = sort_headers(folder, entries)
         images = {uid: files for uid, files in found.groups.items() if files[0].modality not in NOT_IMAGES}
         # A segmentation that lies among the slices is passed over, as it is in a folder.

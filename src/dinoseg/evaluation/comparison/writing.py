@@ -10,15 +10,14 @@ from dinoseg.evaluation.comparison.contestants import Contestant
 from dinoseg.evaluation.comparison.page import build_page
 from dinoseg.evaluation.comparison.results import Comparison
 from dinoseg.evaluation.comparison.words import policy_lines
-from dinoseg.outputs import refuse_existing, write_csv, write_json, write_text
+from dinoseg.outputs import atomic_files, claim, refuse_taken, write_csv, write_json, write_text
 
 FILES = ("compare.json", "cases.csv", "index.html")
 
 
 def refuse_comparison(out: Path, *, overwrite: bool) -> None:
-    """Raise `OutputError` if `out` holds a file of a comparison (or report) and `overwrite` is false."""
-    for name in FILES:
-        refuse_existing(out / name, overwrite=overwrite)
+    """Raise `OutputError` if `out` holds a file of a comparison (or report) that is not to be replaced."""
+    refuse_taken((out / name for name in FILES), overwrite=overwrite)
 
 
 def describe_comparison(found: Comparison) -> dict[str, Any]:
@@ -51,10 +50,12 @@ def write_comparison(
     """
     refuse_comparison(out, overwrite=overwrite)
     document = {**describe_comparison(found), "page": out / "index.html", "policy": policy_lines(found)}
-    write_json(out / "compare.json", document, overwrite=overwrite)
     comments = (*policy_lines(found), *found.notes, *found.cautions)
-    write_csv(out / "cases.csv", _list_cases(found), comments=comments, overwrite=overwrite)
-    write_text(out / "index.html", build_page(found, contestants), overwrite=overwrite)
+    claim(out, parts=())
+    with atomic_files([out / name for name in FILES], overwrite=overwrite) as folder:
+        write_json(folder / "compare.json", document)
+        write_csv(folder / "cases.csv", _list_cases(found), comments=comments)
+        write_text(folder / "index.html", build_page(found, contestants))
     return out / "index.html"
 
 

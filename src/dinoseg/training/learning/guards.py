@@ -92,6 +92,8 @@ def explaining_logs(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.errno is None:  # none of a disk's
+            raise
         raise fail(f"{folder} could not be written", error) from error
     finally:
         threading.excepthook = hook
