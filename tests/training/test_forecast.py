@@ -58,7 +58,7 @@ def test_a_short_run_says_only_how_long() -> None:
 
 
 def test_training_says_it_before_it_computes(tmp_path: Path) -> None:
-    """Views that are remembered are not counted; the weights do not depend on the measuring."""
+    """Only where features are to be computed; the weights do not depend on the measuring."""
     data = write_phantoms(tmp_path / "data", kind="dermoscopy", count=12, size=(32, 40))
     options = {"method": "linear", "backbone": "untrained-vitt16"}
     changes = {**SMALL, "train.views": 2, "cache.folder": str(tmp_path / "features")}
@@ -72,7 +72,6 @@ def test_training_says_it_before_it_computes(tmp_path: Path) -> None:
     assert told.lines.index(line) < min(features)
     again = _Told()
     train(data, tmp_path / "again", changes=changes, progress=again, **options)
-    (line,) = [line for line in again.lines if line.startswith("this will take")]
-    assert line.startswith("this will take about no time for features and ")
+    assert [line for line in again.lines if line.startswith("this will take")] == []
     weights = [tmp_path / run / "model" / "decoder.safetensors" for run in ("run", "again")]
     assert weights[0].read_bytes() == weights[1].read_bytes()

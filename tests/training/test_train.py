@@ -172,7 +172,7 @@ def test_the_best_or_the_last_epoch_is_kept(
     assert holds(tmp_path / "run", "best") == (keep == "best")
     assert holds(tmp_path / "run", "last") == (keep == "last")
     best = torch.load(tmp_path / "run" / "checkpoints" / "best.ckpt", weights_only=True)
-    assert best["epoch"] == 1  # the first of the two
+    assert best["epoch"] == 2  # the later of the two
 
 
 @pytest.mark.parametrize("method", sorted(METHODS))

@@ -81,7 +81,7 @@ class Forecast:
         """
         features = f"{show_duration(self.features)} for the features of {self.views} views"
         learning = f"{show_duration(self.learning)} for {self.settings.epochs} epochs of {self.steps} steps"
-        told = f"this will take about {features if self.views else 'no time for features'} and {learning}"
+        told = f"this will take about {features} and {learning}"
         if self.features + self.learning < LONG:
             return told
         return f"{told}; shorter: {', '.join(self._list_shorter(method, bank_views))}"
