@@ -18,6 +18,7 @@ from dinoseg.evaluation.comparison.pictures import read_pictures
 from dinoseg.evaluation.comparison.results import Comparison
 from dinoseg.evaluation.contents import Failure
 from dinoseg.evaluation.examples import Picture
+from dinoseg.outputs.manifest import MANIFEST
 from tests.evaluation.reports import made_score, write_dice, write_scores
 
 A = [0.91, 0.85, 0.88, 0.79, 0.95, 0.40, 0.77, 0.83]
@@ -325,7 +326,8 @@ def written(tmp_path: Path) -> tuple[Comparison, Path]:
 
 def test_files_of_a_comparison(written: tuple[Comparison, Path]) -> None:
     found, out = written
-    assert sorted(path.name for path in out.iterdir()) == ["cases.csv", "compare.json", "index.html"]
+    names = sorted(path.name for path in out.iterdir() if path.name != MANIFEST)
+    assert names == ["cases.csv", "compare.json", "index.html"]
     assert found.page == out / "index.html"
     document = json.loads((out / "compare.json").read_text(encoding="utf-8"))
     (duel,) = document["comparisons"]

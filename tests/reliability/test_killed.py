@@ -122,7 +122,11 @@ def kill_often(call: Call, verb: Verb, inputs: Inputs, root: Path, times: int) -
     assert (read_all(inputs.data), read_all(inputs.run)) == before
 
 
-@pytest.mark.parametrize("verb", TRIED, ids=lambda verb: verb.name)
+@pytest.mark.parametrize(
+    "verb",
+    [pytest.param(verb, marks=pytest.mark.slow) if verb.name == "demo" else verb for verb in TRIED],
+    ids=lambda verb: verb.name,
+)
 def test_killed_at_random_moments(verb: Verb, call: Call, inputs: Inputs, tmp_path: Path) -> None:
     kill_often(call, verb, inputs, tmp_path, 1 if verb.name == "demo" else 3)
 
