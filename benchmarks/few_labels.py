@@ -22,10 +22,11 @@ import json
 import os
 import platform
 import statistics
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does
 
@@ -46,6 +47,7 @@ from drawn_vessels import draw_vessels_once
 from few_labels_picture import draw_picture
 from peer_unet import score_peer, train_unet
 
+T = TypeVar("T")
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT / "../shared"
 BACKBONE = SHARED / "weights/vit-tiny-in1k"
@@ -93,6 +95,25 @@ SETTINGS = (
 )
 
 
+class ProcessorTime(Lines):
+    """Progress that remembers in a file how much processor time each training took."""
+
+    def __init__(self, name: str, path: Path) -> None:
+        super().__init__(name)
+        self._path = path
+        self.seconds_of: dict[str, float] = (
+            dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+        )
+
+    def track(self, items: Iterable[T], *, total: int, label: str) -> Iterator[T]:
+        started = time.process_time()
+        yield from super().track(items, total=total, label=label)
+        run, _, part = label.rpartition(": ")
+        if part == "training":
+            self.seconds_of[run] = round(time.process_time() - started, 1)
+            write_json(self._path, self.seconds_of, overwrite=True)
+
+
 def main() -> None:
     known = {setting.name: setting for setting in SETTINGS}
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
@@ -125,7 +146,7 @@ def run(setting: Setting, method: str, out: Path, draws: int, size: int) -> dict
     )
     if method in PEERS or method == "guided":
         size = SIZE  # theirs is fixed, ours on its card
-    ours = train_ours(setting, "linear" if method in PEERS else method, data, out, draws, size)
+    ours, processor = train_ours(setting, "linear" if method in PEERS else method, data, out, draws, size)
     if method in PEERS:
         return run_peer(setting, method, ours, data, out / method)
     return row(
@@ -134,24 +155,30 @@ def run(setting: Setting, method: str, out: Path, draws: int, size: int) -> dict
         dice=[draw.scores["dice"] for draw in ours.draws],
         missed=[draw.missed for draw in ours.draws],
         seconds=[draw.train_seconds for draw in ours.draws],
+        processor=processor,
         parameters=ours.draws[0].trained_parameters,
     )
 
 
-def train_ours(setting: Setting, method: str, data: Path, out: Path, draws: int, size: int) -> Repeats:
+def train_ours(
+    setting: Setting, method: str, data: Path, out: Path, draws: int, size: int
+) -> tuple[Repeats, Sequence[float]]:
+    """The runs, and the processor seconds of those that were trained in one go."""
+    folder = method if size == SIZE else f"{method}-{size}"
+    progress = ProcessorTime(setting.name, out / f"{folder}-processor.json")
     changes = {**CHANGES, "model.preprocessing.size": size, **OF_METHOD.get(method, {})}
     curve = learn_curve(
         data,
         methods=[method],
         shots=[setting.shots],
         backbone=str(BACKBONE),
-        out=out / (method if size == SIZE else f"{method}-{size}"),
+        out=out / folder,
         draws=draws,
         changes={**changes, **(dict(setting.guided) if method == "guided" else {})},
         resume=True,
-        progress=Lines(setting.name),
+        progress=progress,
     )
-    return curve.repeats[0]
+    return curve.repeats[0], list(progress.seconds_of.values())
 
 
 def run_peer(setting: Setting, peer: str, repeats: Repeats, data: Path, out: Path) -> dict[str, Any]:
@@ -165,6 +192,7 @@ def run_peer(setting: Setting, peer: str, repeats: Repeats, data: Path, out: Pat
         dice=[item["dice"] for item in found],
         missed=[item["missed"] for item in found],
         seconds=[item["seconds"] for item in found],
+        processor=(),
         parameters=found[0]["parameters"],
     )
 
@@ -199,6 +227,7 @@ def row(
     dice: Sequence[float],
     missed: Sequence[int],
     seconds: Sequence[float],
+    processor: Sequence[float],
     parameters: int,
 ) -> dict[str, Any]:
     return {
@@ -212,6 +241,7 @@ def row(
         "missed": "/".join(map(str, missed)),
         "trained_parameters": parameters,
         "train_s": round(statistics.mean(seconds), 1),
+        "train_cpu_s": round(statistics.mean(processor), 1) if processor else "",
         "threads": torch.get_num_threads(),
         "machine": f"{platform.machine()} {os.cpu_count()} cores",
     }
@@ -224,7 +254,7 @@ def add_row(new: dict[str, Any]) -> None:
     with FileLock(LOCK):
         if RESULTS.is_file():
             with RESULTS.open(encoding="utf-8") as file:
-                rows = [old for old in csv.DictReader(file)
+                rows = [{**old, "train_cpu_s": old.get("train_cpu_s", "")} for old in csv.DictReader(file)
                         if (old["setting"], old["method"]) != (new["setting"], new["method"])]  # fmt: skip
         write_csv(RESULTS, [*rows, new], overwrite=True)
     print("  ".join(f"{key} {value}" for key, value in new.items()), flush=True)
