@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +20,11 @@ from dinoseg.backbones.hub import (
 )
 from dinoseg.backbones.weights_settings import WeightsSettings, read_settings
 from dinoseg.errors import RunError, WeightsError
-from dinoseg.outputs import atomic_path, claim, refuse_taken, write_text
+from dinoseg.outputs import atomic_path, write_text
 from dinoseg.progress import Progress, Silent
 from dinoseg.sharing.address import HubAddress, parse_address, parse_destination
 from dinoseg.sharing.index import INDEX, SharedFile, find_damage, read_index
+from dinoseg.sharing.placing import place
 
 
 @dataclass(frozen=True)
@@ -184,10 +184,5 @@ def _read_reference(store: Path, address: HubAddress) -> str | None:
 
 
 def _copy(pulled: Pulled, out: Path, *, overwrite: bool) -> Pulled:
-    names = (*pulled.files, INDEX)
-    refuse_taken([out / name for name in names], overwrite=overwrite)
-    claim(out)
-    for name in names:
-        with atomic_path(out / name, overwrite=overwrite) as temporary:
-            shutil.copyfile(pulled.folder / name, temporary)
+    place(pulled.folder, (*pulled.files, INDEX), out, overwrite=overwrite)
     return Pulled(out, pulled.address, pulled.commit, pulled.files)

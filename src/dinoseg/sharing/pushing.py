@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -16,12 +15,12 @@ from dinoseg.backbones.hub import REASONS, Refusal, read_small
 from dinoseg.backbones.licenses import require_license_to_pass_on
 from dinoseg.backbones.weights_settings import WeightsSettings, read_settings
 from dinoseg.errors import WeightsError
-from dinoseg.outputs import atomic_path, claim, refuse_taken
 from dinoseg.progress import Progress, Silent
 from dinoseg.sharing.address import HubAddress, parse_destination
 from dinoseg.sharing.cards import CARD, write_card
 from dinoseg.sharing.contents import Contents, gather, prepare
 from dinoseg.sharing.index import INDEX, describe, read_index
+from dinoseg.sharing.placing import place
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ def push(
         if isinstance(target, HubAddress):
             commit = _send(folder, (*names, INDEX), target, private=private, progress=shown)
             return Pushed(str(HubAddress(target.repo, commit)), commit, names, size)
-        _place(folder, (*names, INDEX), target, overwrite=overwrite)
+        place(folder, (*names, INDEX), target, overwrite=overwrite)
         return Pushed(str(target), None, names, size)
 
 
@@ -106,15 +105,6 @@ def _tell_backbone(contents: Contents) -> str:
             f"name yours with --backbone (digest {described['digest'][:12]})."
         )
     return f"The backbone {described['name']} is not among the files; it is found by its name."
-
-
-def _place(folder: Path, names: Sequence[str], target: Path, *, overwrite: bool) -> None:
-    """Into a folder; the index comes last, so that whoever reads meanwhile sees an old or a new model."""
-    refuse_taken([target / name for name in names], overwrite=overwrite)
-    claim(target)
-    for name in names:
-        with atomic_path(target / name, overwrite=overwrite) as temporary:
-            shutil.copyfile(folder / name, temporary)
 
 
 def _send(
