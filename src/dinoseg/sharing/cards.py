@@ -52,7 +52,7 @@ def write_card(contents: Contents, *, name: str, license_name: str | None, note:
     metadata = _write_metadata(contents, scores, name=name, license_name=license_name)
     return (
         f"---\n{metadata}\n---\n\n# {name}\n\n"
-        f"Segmentation model of [dinoseg](https://pypi.org/project/dinoseg/): `{method}` on `{backbone}`. "
+        f"Segmentation model of dinoseg: `{method}` on `{backbone}`. "
         "Not a medical device.\n\n"
         f"{_tell_use(name)}\n## Classes and input\n\n{_tell_input(described)}\n"
         f"## Scores\n\n{_tell_scores(scores)}\n"
