@@ -130,6 +130,11 @@ class ViewBank:
         """Index of the case that an image or slice belongs to."""
         return self._items.subjects[position]
 
+    @property
+    def slides(self) -> bool:
+        """Whether the views of an image are windows that together show all of it."""
+        return isinstance(self.windows, SlidingWindows)
+
     def list_samples(self) -> list[Sample]:
         """Every view of every image or slice, in order."""
         return [
@@ -208,7 +213,7 @@ class ViewBank:
         self._tell_left_out(progress)
 
     def _word_views(self, jobs: Sequence[FeatureJob]) -> str:
-        if isinstance(self.windows, SlidingWindows):
+        if self.slides:
             return f"in {sum(len(job.views) for job in jobs)} windows"
         return f"× {self.views} {'windows' if self.windows else 'views'}"
 
@@ -237,7 +242,7 @@ class ViewBank:
         )
 
     def _list_corners(self, samples: Sequence[Sample]) -> tuple[Corner, ...] | None:
-        if not isinstance(self.windows, SlidingWindows):
+        if not self.slides:
             return None
         views = [self._view(sample) for sample in samples]
         return tuple(

@@ -57,7 +57,9 @@ class DecoderTraining(LightningModule):
         """All validation images, or slices of the validation volumes, or windows of them, as they are."""
         if self._val_bank is None:
             return []
-        return Batches(self._val_bank, self._val_bank.list_samples(), self._step.settings.batch_size)
+        bank, size = self._val_bank, self._step.settings.batch_size
+        samples = bank.list_samples()
+        return Batches(bank, samples if bank.slides else [each for each in samples if each.view == 0], size)
 
     def on_train_start(self) -> None:
         """Begin with the rate of the schedule: a checkpoint has that of a run of fewer epochs, perhaps."""
