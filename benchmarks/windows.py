@@ -5,7 +5,7 @@
 Every row trains on as many views (16 of each of 30 images) for as many steps (400 of four views) with the
 `default` preset otherwise, and keeps the last epoch: nothing is chosen by a score. The rows differ in what a
 view is: the whole image at 160 px, a window of 160 px at native resolution, with or without half of them
-centred on a vessel, and the whole image at 640 px, whose features take 16 times as long. The seconds of
+centred on a vessel, and the whole image at 320 px, whose views cost four times as much. The seconds of
 training include features; those of prediction are for one image. Three seeds; rows go to
 benchmarks/results/windows.csv. Some minutes on two cores.
 """
@@ -45,7 +45,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "whole at 160 px": {"model.preprocessing.size": 160},
     "windows of 160 px": {"train.window": 160},
     "windows of 160 px, anywhere": {"train.window": 160, "train.window_foreground": 0.0},
-    "whole at 640 px": {"model.preprocessing.size": SIDE},
+    "whole at 320 px": {"model.preprocessing.size": 320},
 }
 
 

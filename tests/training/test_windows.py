@@ -69,17 +69,17 @@ def _picture(height: int, width: int) -> Image:
 # What a window shows.
 
 
-@pytest.mark.parametrize("size", [(80, 71), (20, 70), (9, 11)])
-def test_a_window_is_what_prediction_sees(size: tuple[int, int]) -> None:
+@pytest.mark.parametrize(("size", "side"), [((80, 71), 32), ((20, 70), 32), ((9, 11), 27), ((60, 61), 33)])
+def test_a_window_is_what_prediction_sees(size: tuple[int, int], side: int) -> None:
     """To the bit, padding included; the label is the same window of the mask."""
     image = _picture(*size)
     label = LabelMap(np.random.default_rng(0).integers(0, 3, size).astype(np.uint8))
-    margins = [find_margins(length, SIDE) for length in size]
+    margins = [find_margins(length, side) for length in size]
     pixels = np.pad(prepare_pixels(image, size, mean=MEAN, std=STD), [(0, 0), *margins])
     ids = np.pad(label.array, margins)
-    for row, column in list_corners(size, side=SIDE, overlap=0.25):
-        view = PlacedView(IDENTITY, FixedWindow(SIDE, (row, column)))
-        rows, columns = slice(row, row + SIDE), slice(column, column + SIDE)
+    for row, column in list_corners(size, side=side, overlap=0.25):
+        view = PlacedView(IDENTITY, FixedWindow(side, (row, column)))
+        rows, columns = slice(row, row + side), slice(column, column + side)
         assert np.array_equal(view.render(image, mean=MEAN, std=STD), pixels[:, rows, columns])
         assert np.array_equal(view.draw_label(label), ids[rows, columns])
 
@@ -206,7 +206,11 @@ def test_another_mask_moves_the_windows_on_its_class(setting: _Setting, tmp_path
 def test_windows_show_what_a_small_whole_image_hides(run: Run, tmp_path: Path) -> None:
     """At the same cost: cells of a window are 16 px, those of the image at 32 px cover 64."""
     whole = {"train.window": None, "model.preprocessing.size": SIDE}
-    train_windows(run.data, tmp_path / "whole", run.cache, changes=whole)
+    notes = Notes()
+    train_windows(run.data, tmp_path / "whole", run.cache, changes=whole, progress=notes)
+    assert any(
+        "regions (100.0%) in 5 cases are below one 16×16 patch at 32×32" in note for note in notes.notes
+    )
     seen, hidden = (
         max(float(row["val_dice"]) for row in read_rows(root) if row["val_dice"] not in ("", "nan"))
         for root in (run.root, tmp_path / "whole")

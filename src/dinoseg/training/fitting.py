@@ -21,6 +21,7 @@ from dinoseg.config.training import Training
 from dinoseg.data import CaseFiles, Dataset, open_dataset
 from dinoseg.data.cases.likeness import Profile
 from dinoseg.data.cases.volumes import note_channels, note_doubts
+from dinoseg.data.checks.resolution import note_resolution
 from dinoseg.data.layouts.joined import JoinedDataset, open_joined
 from dinoseg.data.splits.joined import resolve_joined, take_part
 from dinoseg.data.splits.shots import (
@@ -238,6 +239,16 @@ def _tell_volumes(dataset: Dataset, settings: RunSettings, chosen: _Chosen, prog
         progress.note(line)
 
 
+def _tell_unresolved(settings: RunSettings, chosen: _Chosen, progress: Progress) -> None:
+    """Say what whole images at the training size do not show."""
+    preprocessing = settings.model.preprocessing
+    if preprocessing.for_volumes or preprocessing.window is not None:
+        return
+    labels, names = chosen.dataset.labels, settings.model.classes
+    for line in note_resolution(chosen.train, labels, size=preprocessing.size, names=names):
+        progress.note(line)
+
+
 def _tell_longer(planned: int, recipe: TrainSettings, progress: Progress) -> None:
     """Say what more epochs than a run was started with mean for its rates."""
     if recipe.epochs == planned:
@@ -282,6 +293,7 @@ def _fit(
     maker = BankMaker(settings, model, chosen.dataset.labels, chosen.digests)
     banks = maker.make(chosen.train, chosen.val, progress)
     if foretell and not resumed:
+        _tell_unresolved(settings, chosen, progress)
         _tell_forecast(settings, chosen, maker, banks, progress)
     for bank in banks:
         if bank is not None:
