@@ -15,6 +15,7 @@ from torch import Tensor
 from dinoseg import evaluate
 from dinoseg.backbones import create_backbone
 from dinoseg.backbones.cache import EntryStore, FeatureCache
+from dinoseg.cli.info import word_input
 from dinoseg.config import AugmentationSettings, BackboneSettings, PreprocessingSettings
 from dinoseg.data import open_dataset, read_case
 from dinoseg.data.case import Image, LabelMap
@@ -275,6 +276,24 @@ def test_stopped_and_resumed_equals_uninterrupted(
     resumed, whole = read_decoder(tmp_path / "run"), read_decoder(run.root)
     assert all(torch.equal(resumed[name], whole[name]) for name in whole)
     assert read_rows(tmp_path / "run") == read_rows(run.root)
+
+
+@pytest.mark.usefixtures("quick")
+def test_several_folders_and_another_run_to_begin_with(run: Run, tmp_path: Path) -> None:
+    """The decoder goes on from windows of another side."""
+    more, notes = make_spots(tmp_path / "more", spot=18), Notes()
+    changes = {"train.window": 40, "train.views": 1, "train.epochs": 1, "train.validate_every": 1}
+    out = tmp_path / "run"
+    train_windows([run.data, more], out, tmp_path / "cache", changes=changes, init=run.root, progress=notes)
+    assert f"the decoder begins as that of {run.root}" in notes.notes
+    assert any("for the features of 74 windows and" in note for note in notes.notes)  # 10 + 4 × 16
+    assert load(out).settings.preprocessing.window == 40
+
+
+def test_what_a_run_is_shown_is_told(run: Run) -> None:
+    described = json.loads((run.root / "model" / "config.json").read_text())["settings"]["preprocessing"]
+    assert word_input(described) == f"images are seen through windows of {SIDE} px, not resized"
+    assert word_input({"size": 64}) == "images are resized to 64 px"  # of an older version
 
 
 # What is refused, in one line, before a folder is made.
