@@ -66,11 +66,12 @@ def main() -> None:
     torch.set_num_threads(1)
     data = draw_vessels_once(arguments.runs / "data", side=SIDE)
     for name in arguments.rows:
-        found = [
-            run(data, arguments.runs, name, seed, method=arguments.method, backbone=arguments.backbone)
-            for seed in arguments.seeds
-        ]
-        add_row({"method": arguments.method, "seen": name, "seeds": len(found), **summarise(found)})
+        found = []
+        for seed in arguments.seeds:
+            found.append(
+                run(data, arguments.runs, name, seed, method=arguments.method, backbone=arguments.backbone)
+            )
+            add_row({"method": arguments.method, "seen": name, "seeds": len(found), **summarise(found)})
 
 
 def run(data: Path, runs: Path, name: str, seed: int, *, method: str, backbone: str) -> dict[str, float]:
