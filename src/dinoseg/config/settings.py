@@ -193,6 +193,9 @@ class TrainSettings(Settings):
         None, ge=1, description="stop after so many epochs without a better validation Dice"
     )
     validate_every: int = Field(1, ge=1, description="epochs between validations")
+    advice: bool = Field(
+        True, description="measure what would help next, after a single run: labels, epochs, input size"
+    )
     seed: int = Field(0, ge=0, lt=2**32)
 
     @model_validator(mode="after")

@@ -17,10 +17,10 @@ from dinoseg.data.checks.foreground import check_foreground
 from dinoseg.data.checks.inspection import (
     CaseFacts,
     CaseFailure,
-    count_patches,
     inspect_case,
     summarise_intensities,
 )
+from dinoseg.data.checks.regions import count_patches
 from dinoseg.data.checks.resolution import (
     Resolution,
     collect_widths,

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinoseg.data.checks.findings import Finding, list_cases
-from dinoseg.data.checks.inspection import CaseFacts, iterate_lesions
+from dinoseg.data.checks.regions import MeasuredMask, iterate_lesions
 
 RESOLVED = 0.95  # of the lesions
 WIDTH = 2.0  # pixels
@@ -43,7 +43,7 @@ class Resolution:
     native: float
 
 
-def judge_resolution(facts: Sequence[CaseFacts], *, size: int, patch: int) -> Resolution:
+def judge_resolution(facts: Sequence[MeasuredMask], *, size: int, patch: int) -> Resolution:
     """Measure what a training size resolves."""
     classes = sorted({id_ for case in facts for id_ in case.regions})
     thin = tuple(id_ for id_ in classes if _is_thin(facts, id_, size, patch))
@@ -56,7 +56,7 @@ def judge_resolution(facts: Sequence[CaseFacts], *, size: int, patch: int) -> Re
 
 
 def collect_widths(
-    facts: Sequence[CaseFacts], class_id: int, *, size: int | None = None
+    facts: Sequence[MeasuredMask], class_id: int, *, size: int | None = None
 ) -> NDArray[np.float64]:
     """Widths along the thin structures of one class, in pixels of the images, or at size × size."""
     found = [
@@ -68,7 +68,7 @@ def collect_widths(
 
 
 def find_unresolved(
-    facts: Sequence[CaseFacts], resolution: Resolution, names: dict[int, str]
+    facts: Sequence[MeasuredMask], resolution: Resolution, names: dict[int, str]
 ) -> list[Finding]:
     """Warnings about lesions below one patch and structures that are too thin, and specks."""
     thin = [_describe_thin(facts, id_, resolution, names.get(id_, str(id_))) for id_ in resolution.thin]
@@ -91,7 +91,7 @@ def describe_proposal(resolution: Resolution) -> str:
     return f"size: {proposed} is proposed instead of {size}{enlarged}: from there up {what}"
 
 
-def _is_thin(facts: Sequence[CaseFacts], id_: int, size: int, patch: int) -> bool:
+def _is_thin(facts: Sequence[MeasuredMask], id_: int, size: int, patch: int) -> bool:
     regions = [case.regions[id_] for case in facts if id_ in case.regions]
     thin = sum(each.thin_area for each in regions)
     if not thin or 2 * thin < sum(int(each.areas.sum()) for each in regions):
@@ -99,16 +99,16 @@ def _is_thin(facts: Sequence[CaseFacts], id_: int, size: int, patch: int) -> boo
     return bool(np.median(collect_widths(facts, id_, size=size)) < patch)
 
 
-def _size_for_lesions(facts: Sequence[CaseFacts], classes: Sequence[int], patch: int) -> float:
+def _size_for_lesions(facts: Sequence[MeasuredMask], classes: Sequence[int], patch: int) -> float:
     areas = [area for _, area in iterate_lesions(facts, classes, size=1, patch=patch)]
     return float(np.quantile(areas, 1 - RESOLVED, method="lower")) ** -0.5 if areas else 0.0
 
 
-def _size_for_width(facts: Sequence[CaseFacts], id_: int) -> float:
+def _size_for_width(facts: Sequence[MeasuredMask], id_: int) -> float:
     return float(WIDTH / np.median(collect_widths(facts, id_, size=1)))
 
 
-def _find_small(facts: Sequence[CaseFacts], resolution: Resolution) -> list[Finding]:
+def _find_small(facts: Sequence[MeasuredMask], resolution: Resolution) -> list[Finding]:
     size, patch = resolution.size, resolution.patch
     lesions = list(iterate_lesions(facts, resolution.compact, size=size, patch=patch))
     small = [(area, case) for case, area in lesions if area < 1]
@@ -124,7 +124,9 @@ def _find_small(facts: Sequence[CaseFacts], resolution: Resolution) -> list[Find
     return [Finding("warning", "small", message)]
 
 
-def _describe_thin(facts: Sequence[CaseFacts], id_: int, resolution: Resolution, name: str) -> Finding | None:
+def _describe_thin(
+    facts: Sequence[MeasuredMask], id_: int, resolution: Resolution, name: str
+) -> Finding | None:
     size = resolution.size
     trained, stored = collect_widths(facts, id_, size=size), collect_widths(facts, id_)
     if np.median(trained) >= WIDTH:
@@ -141,10 +143,11 @@ def _describe_thin(facts: Sequence[CaseFacts], id_: int, resolution: Resolution,
     return Finding("warning", "thin", message)
 
 
-def _find_specks(facts: Sequence[CaseFacts]) -> list[Finding]:
-    cases = [case.id for case in facts if case.specks]
+def _find_specks(facts: Sequence[MeasuredMask]) -> list[Finding]:
+    specks = {case.id: sum(each.specks for each in case.regions.values()) for case in facts}
+    cases = [id_ for id_, count in specks.items() if count]
     if not cases:
         return []
-    count = sum(case.specks for case in facts)
+    count = sum(specks.values())
     what = f"{count} specks of a few pixels beside large regions (probably debris, not counted above)"
     return list_cases("info", "specks", cases, what)
