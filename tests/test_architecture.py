@@ -321,8 +321,8 @@ WRONG = [
     ),
     (
         rooms_know_few_others,
-        {f"training/r{n}/a.py": f"import dinoseg.training.r{n + 1}.a" for n in range(9)},
-        "training has 8 arrows",
+        {f"training/r{n}/a.py": f"import dinoseg.training.r{n + 1}.a" for n in range(11)},
+        "training has 10 arrows",
     ),
     (
         methods_are_known_by_their_card_only,
