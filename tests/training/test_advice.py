@@ -18,7 +18,7 @@ from dinoseg.training.advice.probes import Labels, Probes, spread
 from dinoseg.training.advice.trend import find_trend
 from tests.training.folders import train_small
 
-DETAIL = Detail(64, 16, 10, 20, 1, 4, False, 96, "96 is proposed instead of 64")
+DETAIL = Detail(64, 16, 10, 20, 1, 4, False, 96, "96 is proposed instead of 64; --size 96")
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +117,7 @@ def test_each_line_names_the_command() -> None:
     assert "`dinoseg curve`" in labels
     assert "--resume --epochs 15" in epochs
     assert "4 of 20 regions (20.0%) are below one 16×16 patch at 64 px, 1 below one pixel" in size
-    assert "--set model.preprocessing.size=96" in size
+    assert size.endswith("; --size 96")
 
 
 def test_probes_learn_from_their_own_cells() -> None:

@@ -2,7 +2,7 @@
 
 A lesion is resolved where it covers a patch of the backbone; a thin structure (a vessel) where it is two
 pixels wide: narrower, it falls between the samples. The proposed size is the smallest multiple of 32 at
-which 95 % of the lesions, and half the length of the thin structures, are resolved.
+which 90 % of the lesions, and half the length of the thin structures, are resolved.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from dinoseg.data.checks.findings import Finding, list_cases
 from dinoseg.data.checks.regions import MeasuredMask, iterate_lesions
 
-RESOLVED = 0.95  # of the lesions
+RESOLVED = 0.9  # of the lesions
 WIDTH = 2.0  # pixels
 LARGEST = 1024  # beyond, tiles cost less than a larger picture
 _STEP = 32
@@ -88,7 +88,7 @@ def describe_proposal(resolution: Resolution) -> str:
         return f"size: {size}×{size} is enough; from {proposed}×{proposed} up {what}"
     if proposed > LARGEST:
         return f"size: only from {proposed}×{proposed}{enlarged} up {what}; cut the images into tiles"
-    return f"size: {proposed} is proposed instead of {size}{enlarged}: from there up {what}"
+    return f"size: {proposed} is proposed instead of {size}{enlarged}: from there up {what}; --size {proposed}"
 
 
 def _is_thin(facts: Sequence[MeasuredMask], id_: int, size: int, patch: int) -> bool:

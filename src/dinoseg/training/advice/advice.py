@@ -105,8 +105,7 @@ class Advice:
                 f"{detail.patch}×{detail.patch} patch at {detail.size} px, {detail.vanished} below "
                 "one pixel; "
             )
-        way = f" (--set model.preprocessing.size={detail.proposed_size})" if detail.cuts else ""
-        return f"size: {small}{detail.words}{way}"
+        return f"size: {small}{detail.words}"
 
 
 def advise(
