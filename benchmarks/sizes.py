@@ -61,6 +61,7 @@ class Setting:
 
 SETTINGS = (
     Setting("kvasir-40", "kvasir-seg", 40),
+    Setting("kvasir-200", "kvasir-seg", 200),
     Setting("acdc-7", "acdc", 7),
     Setting("isic-25", "isic2017-256", 25),
     Setting("tg3k-25", "tg3k", 25),

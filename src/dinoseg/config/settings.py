@@ -98,7 +98,7 @@ IntensitySettings = Annotated[
 class PreprocessingSettings(Settings):
     """How an image, or a slice of a volume, becomes the input of the backbone."""
 
-    size: int = Field(256, ge=1, le=8192, description="side of the square that images are resized to, px")
+    size: int = Field(320, ge=1, le=8192, description="side of the square that images are resized to, px")
     intensity: IntensitySettings | None = Field(
         None,
         description="of volumes: {kind: window, windows: [[40, 400]]}, {kind: percentiles, low: 0.5, "

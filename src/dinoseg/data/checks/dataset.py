@@ -66,7 +66,7 @@ _MOST = 0.9
 def check_dataset(
     root: Path | str,
     *,
-    size: int = 256,
+    size: int = 320,
     patch: int = 16,
     splits: Path | str | None = None,
     progress: Progress | None = None,

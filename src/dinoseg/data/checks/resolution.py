@@ -88,7 +88,8 @@ def describe_proposal(resolution: Resolution) -> str:
         return f"size: {size}×{size} is enough; from {proposed}×{proposed} up {what}"
     if proposed > LARGEST:
         return f"size: only from {proposed}×{proposed}{enlarged} up {what}; cut the images into tiles"
-    return f"size: {proposed} is proposed instead of {size}{enlarged}: from there up {what}; --size {proposed}"
+    way = f"--size {proposed}"
+    return f"size: {proposed} is proposed instead of {size}{enlarged}: from there up {what}; {way}"
 
 
 def _is_thin(facts: Sequence[MeasuredMask], id_: int, size: int, patch: int) -> bool:
