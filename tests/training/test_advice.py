@@ -95,7 +95,7 @@ def _labels(quarter: float, half: float, whole: float) -> Labels:
 def test_the_next_doubling_brings_no_more_than_the_last() -> None:
     assert _labels(0.4, 0.6, 0.7).expected_gain == pytest.approx(0.05)
     assert _labels(0.4, 0.5, 0.7).expected_gain == pytest.approx(0.2)
-    assert _labels(0.4, 0.3, 0.5).expected_gain == pytest.approx(0.2)
+    assert _labels(0.4, 0.3, 0.5).expected_gain is None
     assert _labels(0.4, 0.6, 0.5).expected_gain == 0
 
 
@@ -106,7 +106,8 @@ def _advice(**changes: Any) -> Advice:
 
 def test_probes_that_see_little_say_nothing_about_labels() -> None:
     fair, blind = _labels(0.4, 0.6, 0.7), _labels(0.01, 0.02, 0.03)
-    assert "about +0.050 validation Dice" in _advice(labels=fair).lines()[0]
+    assert "about +0.050 Dice, going by linear probes: +0.200 from 5 to 10" in _advice(labels=fair).lines()[0]
+    assert "labels: no estimate, going by" in _advice(labels=_labels(0.4, 0.3, 0.5)).lines()[0]
     assert "not measured: linear probes reach 0.03, the run 0.80" in _advice(labels=blind).lines()[0]
     assert "not measured" in _advice().lines()[0]
 

@@ -16,7 +16,7 @@ from dinoseg.model.segmenter import Segmenter
 from dinoseg.model.settings import RunSettings
 from dinoseg.outputs import write_json
 from dinoseg.training.advice.detail import Detail, measure_detail
-from dinoseg.training.advice.probes import PARTS, Labels, probe_labels
+from dinoseg.training.advice.probes import FEWEST_UNITS, Labels, probe_labels
 from dinoseg.training.advice.trend import FEWEST, Trend, find_trend
 from dinoseg.training.features.bank import ViewBank
 
@@ -51,7 +51,7 @@ class Advice:
         labels, trend = self.labels, self.trend
         return {
             "labels": labels
-            and {**asdict(labels), "gains": labels.gains, "expected_gain": round(labels.expected_gain, 4),
+            and {**asdict(labels), "gains": labels.gains, "expected_gain": _round(labels.expected_gain),
                  "fair": self._is_fair(labels)},
             "epochs": trend and {**asdict(trend), "rises": trend.rises, "trained": self.epochs},
             "size": {**asdict(self.detail), "cuts": self.detail.cuts},
@@ -64,9 +64,7 @@ class Advice:
     def _word_labels(self) -> str:
         labels = self.labels
         if labels is None:
-            return (
-                f"labels: not measured; that takes {PARTS} training cases, and validation cases with a class"
-            )
+            return f"labels: not measured; that takes {FEWEST_UNITS} training cases, and some to validate on"
         if not self._is_fair(labels):
             return (
                 f"labels: not measured: linear probes reach {labels.reached:.2f}, the run {self.dice:.2f}; "
@@ -74,11 +72,12 @@ class Advice:
             )
         quarter, half, whole = labels.counts
         low, high = min(labels.gains), max(labels.gains)
+        expected = labels.expected_gain
+        told = "no estimate" if expected is None else f"twice as many would bring about {expected:+.3f} Dice"
         return (
-            f"labels: twice as many would bring about {labels.expected_gain:+.3f} validation Dice, going by "
-            f"linear probes: {labels.earlier_gain:+.3f} from {quarter} to {half} {labels.unit}, "
-            f"{labels.gain:+.3f} from {half} to {whole} ({low:+.3f} to {high:+.3f} in {len(labels.gains)} "
-            "draws); `dinoseg curve` measures the method itself"
+            f"labels: {told}, going by linear probes: {labels.earlier_gain:+.3f} from {quarter} to {half} "
+            f"{labels.unit}, {labels.gain:+.3f} from {half} to {whole} ({low:+.3f} to {high:+.3f} in "
+            f"{len(labels.gains)} draws); `dinoseg curve` measures the method itself"
         )
 
     def _word_epochs(self) -> str:
@@ -106,6 +105,10 @@ class Advice:
                 "one pixel; "
             )
         return f"size: {small}{detail.words}"
+
+
+def _round(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
 
 
 def advise(

@@ -14,6 +14,7 @@ from dinoseg.training.advice.cells import Cells, Map, collect_cells, read_map
 from dinoseg.training.features.bank import ViewBank
 
 PARTS = 4  # a quarter, a half and all of the cases
+FEWEST_UNITS = 2 * PARTS  # cases: of one alone nothing is learned
 DRAWS = 3
 MOST_TRAINING, MOST_VALIDATION = 600, 100  # images or slices that are read again
 BUDGET = 30_000  # cells, of which a probe learns
@@ -56,18 +57,21 @@ class Labels:
         return sum(row[-2] - row[-3] for row in self.dice) / len(self.dice)
 
     @property
-    def expected_gain(self) -> float:
-        """What the next doubling would bring, if it is to the last as that was to the one before, at most."""
-        if self.gain <= 0:
-            return 0.0
-        shrinking = self.gain / self.earlier_gain if self.earlier_gain > 0 else 1.0
-        return self.gain * min(1.0, shrinking)
+    def expected_gain(self) -> float | None:
+        """What the next doubling would bring, if it is to the last as that was to the one before.
+
+        At most as much as the last one. None where the one before brought nothing: that is no curve yet.
+        """
+        if self.earlier_gain <= 0:
+            return None
+        shrinking = self.gain / self.earlier_gain
+        return max(0.0, self.gain) * min(1.0, max(0.0, shrinking))
 
 
 def probe_labels(
     train_bank: ViewBank, val_bank: ViewBank, groups: Sequence[str], *, classes: int, seed: int
 ) -> Labels | None:
-    """Train the probes; None where there are fewer than four cases.
+    """Train the probes; None where there are fewer than `FEWEST_UNITS` cases.
 
     Args:
         train_bank: whose features are there.
@@ -81,7 +85,7 @@ def probe_labels(
     subjects = sorted({train_bank.subject(position) for position in positions})
     unit, units = _find_units([groups[subject] for subject in subjects])
     count = max(units) + 1
-    if count < PARTS:
+    if count < FEWEST_UNITS:
         return None
     cells = collect_cells(train_bank, positions, classes=classes, budget=BUDGET, generator=generator)
     counts = (count // PARTS, count // 2, count)
@@ -171,7 +175,7 @@ def _judge(logits: Tensor, target: Tensor, weights: Tensor) -> Tensor:
 def _find_units(groups: Sequence[str]) -> tuple[str, list[int]]:
     """What is halved, and the number of each case's: groups where they are enough, else cases."""
     names = list(dict.fromkeys(groups))
-    if len(names) == len(groups) or len(names) < 2 * PARTS:
+    if len(names) == len(groups) or len(names) < FEWEST_UNITS:
         return "cases", list(range(len(groups)))
     return "groups", [names.index(name) for name in groups]
 
