@@ -16,7 +16,7 @@ DEFAULT = TrainSettings(
     schedule="cosine",
     warmup_epochs=2,
     views=2,
-    min_bank=800,
+    min_bank=400,
     min_epoch_samples=200,
     augmentation=AugmentationSettings(zoom=0.2, zoom_probability=0.5),
 )
