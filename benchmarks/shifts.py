@@ -1,11 +1,11 @@
 """Trained runs on a split as it is and under drawn shifts: Dice, its loss by case, Dice by size of lesion.
 
-    python benchmarks/shifts.py RUN ... [--split test] [--most N] [--threads 1] [--out FILE.csv]
+    python benchmarks/shifts.py [RUN ...] [--split test] [--most N] [--threads 1] [--out FILE.csv]
 
-A RUN is a run folder, or a folder of several (as runs/few_labels of benchmarks/few_labels.py is); data, split
-and model are those that it names. Images: a cast of colour, brightness, blur, zoom 0.7 and 1.4, JPEG, noise.
-Volumes: another slope of intensities, shading, blur, zoom, noise. What is drawn follows from case and shift,
-so that all runs see the same. A row is a run under one shift ("clean" first): mean Dice over cases and
+A RUN is a run folder, or a folder of several; runs/few_labels, which benchmarks/few_labels.py makes, where
+none is given. Data, split and model are those that it names. Images: a cast of colour, brightness, blur, zoom
+0.7 and 1.4, JPEG, noise. Volumes: another slope of intensities, shading, blur, zoom, noise. What is drawn
+follows from case and shift, so that all runs see the same. A row is a run under one shift ("clean" first): mean Dice over cases and
 classes, the loss against clean paired by case with its 95 % bootstrap interval over groups, and Dice of the
 thirds of the cases by the size of what their masks show. Rows by case lie beside it, in FILE-cases.csv.
 Resumable: a run that is in the table is not scored again.
@@ -65,17 +65,20 @@ class Score:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
+    parser.add_argument("runs", nargs="*", type=Path, metavar="RUN", default=[ROOT / "runs/few_labels"])
     parser.add_argument("--split", default="test")
     parser.add_argument("--most", type=int, help="so many cases at most, the first of the split")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    for run in find_runs(arguments.runs):
-        if name_run(run) in {row["run"] for row in read_rows(arguments.out)}:
+    runs = find_runs(arguments.runs)
+    if not runs:
+        print("skipped: no finished run; benchmarks/few_labels.py makes some")
+    for name, run in runs.items():
+        if name in {row["run"] for row in read_rows(arguments.out)}:
             continue
-        rows, cases = score_run(run, split=arguments.split, most=arguments.most)
+        rows, cases = score_run(name, run, split=arguments.split, most=arguments.most)
         by_case = arguments.out.with_name(f"{arguments.out.stem}-cases.csv")
         write_csv(by_case, [*read_rows(by_case), *cases], overwrite=True)
         write_csv(arguments.out, [*read_rows(arguments.out), *rows], overwrite=True)
@@ -83,18 +86,17 @@ def main() -> None:
             print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
 
 
-def find_runs(places: list[Path]) -> list[Path]:
-    """The run folders among and below some folders, those that hold a finished model."""
-    return sorted({path.parents[1] for place in places for path in place.glob("**/model/config.json")})
+def find_runs(places: list[Path]) -> dict[str, Path]:
+    """Finished runs among and below some folders, named from the folder that was given."""
+    found = {}
+    for place in places:
+        folder = place.resolve()
+        for path in sorted(folder.glob("**/model/config.json")):
+            found[str(path.parents[1].relative_to(folder.parent))] = path.parents[1]
+    return found
 
 
-def name_run(run: Path) -> str:
-    """Its path from the repository, or only its name where it lies elsewhere."""
-    place = run.resolve()
-    return str(place.relative_to(ROOT)) if place.is_relative_to(ROOT) else place.name
-
-
-def score_run(run: Path, *, split: str, most: int | None) -> tuple[list[Row], list[Row]]:
+def score_run(name: str, run: Path, *, split: str, most: int | None) -> tuple[list[Row], list[Row]]:
     """Rows of the table, and of its cases."""
     settings = from_yaml(RunSettings, (run / "config.yaml").read_text(encoding="utf-8"))
     dataset = open_dataset(settings.folders[0])
@@ -105,7 +107,7 @@ def score_run(run: Path, *, split: str, most: int | None) -> tuple[list[Row], li
     clean = found[CLEAN]
     rows = [
         {
-            "run": name_run(run),
+            "run": name,
             "data": dataset.root.name,
             "shots": settings.shots or "",
             "method": settings.model.decoder.method,
@@ -118,7 +120,7 @@ def score_run(run: Path, *, split: str, most: int | None) -> tuple[list[Row], li
         for shift, scores in found.items()
     ]
     cases = [
-        {"run": name_run(run), "shift": shift, **vars(score), "loss": before.dice - score.dice}
+        {"run": name, "shift": shift, **vars(score), "loss": before.dice - score.dice}
         for shift, scores in found.items()
         for score, before in zip(scores, clean, strict=True)
     ]

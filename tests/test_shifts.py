@@ -90,6 +90,18 @@ def test_other_cases_are_shifted_otherwise(shifting: ModuleType) -> None:
     assert one == shifting.draw_generator("a", "noise").random()
 
 
+def test_runs_are_found_and_named_from_the_folder_given(shifts: ModuleType, tmp_path: Path) -> None:
+    for name in ("few/one/draw-0", "few/two/draw-0"):
+        (tmp_path / name / "model").mkdir(parents=True)
+        (tmp_path / name / "model" / "config.json").touch()
+    (tmp_path / "few" / "three").mkdir()  # not finished
+    assert shifts.find_runs([tmp_path / "few"]) == {
+        "few/one/draw-0": tmp_path / "few/one/draw-0",
+        "few/two/draw-0": tmp_path / "few/two/draw-0",
+    }
+    assert list(shifts.find_runs([tmp_path / "few/one/draw-0"])) == ["draw-0"]
+
+
 def test_loss_is_paired_and_thirds_are_by_size(shifts: ModuleType) -> None:
     clean = [shifts.Score(str(n), str(n), 0.9, share) for n, share in enumerate([0.3, 0.1, 0.2, 0.0])]
     after = [shifts.Score(str(n), str(n), dice, 0.1) for n, dice in enumerate([0.8, 0.5, 0.7, 0.9])]
