@@ -7,8 +7,8 @@ none is given. Data, split and model are those that it names. Images: a cast of 
 0.7 and 1.4, JPEG, noise. Volumes: another slope of intensities, shading, blur, zoom, noise. What is drawn
 follows from case and shift, so that all runs see the same. A row is a run under one shift ("clean" first):
 mean Dice over cases and classes, the loss against clean paired by case with its 95 % bootstrap interval over
-groups, and Dice of the thirds of the cases by the size of what their masks show. Rows by case lie beside it, in FILE-cases.csv.
-Resumable: a run that is in the table is not scored again.
+groups, and Dice of the thirds of the cases by the size of what their masks show. Rows by case lie
+beside it, in FILE-cases.csv. Resumable: a run that is in the table is not scored again.
 """
 
 from __future__ import annotations
