@@ -64,6 +64,15 @@ def test_it_can_be_left_out_and_changes_no_model(
     assert (tmp_path / "run" / weights).read_bytes() == (advised / weights).read_bytes()
 
 
+def test_windows_are_read_whole_and_not_resized(data: Path, cache: Path, tmp_path: Path) -> None:
+    changes = {"train.advice": True, "train.window": 32, "model.preprocessing.size": 32, "train.epochs": 1}
+    train_small(data, tmp_path / "run", cache, method="linear", changes=changes)
+    found = _read(tmp_path / "run")
+    assert found["size"] is None
+    assert found["lines"][2] == "size: nothing is resized, as images are seen in windows"
+    assert len(found["labels"]["dice"]) == 3
+
+
 def _rows(dice: list[float]) -> list[dict[str, float]]:
     return [{"epoch": float(epoch), "val_dice": value} for epoch, value in enumerate(dice, start=1)]
 

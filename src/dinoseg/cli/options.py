@@ -135,7 +135,11 @@ BackbonePlace = Annotated[
 ]
 Window = Annotated[
     int | None,
-    typer.Option(help="Slide a window of this side in px; the image is not resized.", min=1, metavar="N"),
+    typer.Option(
+        help="Slide a window of this side in px; the image is not resized. If not given, as trained.",
+        min=1,
+        metavar="N",
+    ),
 ]
 Overlap = Annotated[float, typer.Option(help="Share of a window that the next one covers again.")]
 Flips = Annotated[bool, typer.Option("--flips", help="Average over mirrored copies as well.")]

@@ -130,6 +130,7 @@ def describe_model(model: Segmenter) -> dict[str, Any]:
         "backbone_license": model.backbone.license,
         "classes": model.classes,
         "size": model.size[0],
+        "window": model.settings.preprocessing.window,
         "trained_parameters": sum(parameter.numel() for parameter in model.decoder.parameters()),
     }
 

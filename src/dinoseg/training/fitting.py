@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -12,9 +12,8 @@ from typing import Any
 import torch
 
 from dinoseg.backbones import create_backbone
-from dinoseg.backbones.cache import EntryStore, FeatureCache, entry_key
+from dinoseg.backbones.cache import entry_key
 from dinoseg.backbones.extractors import Backbone
-from dinoseg.backbones.weights_settings import read_settings
 from dinoseg.config import TrainSettings
 from dinoseg.config.options import choose_options
 from dinoseg.config.settings import PercentileIntensity
@@ -22,6 +21,7 @@ from dinoseg.config.training import Training
 from dinoseg.data import CaseFiles, Dataset, open_dataset
 from dinoseg.data.cases.likeness import Profile
 from dinoseg.data.cases.volumes import note_channels, note_doubts
+from dinoseg.data.checks.resolution import note_resolution
 from dinoseg.data.layouts.joined import JoinedDataset, open_joined
 from dinoseg.data.splits.joined import resolve_joined, take_part
 from dinoseg.data.splits.shots import (
@@ -39,9 +39,8 @@ from dinoseg.model.settings import RunSettings
 from dinoseg.progress import Progress, Silent
 from dinoseg.streams import keeping_filters
 from dinoseg.training.advice.advice import advise, write_advice
-from dinoseg.training.features.bank import ViewBank
+from dinoseg.training.features.banks import BankMaker, Banks, check_window
 from dinoseg.training.features.items import read_digests
-from dinoseg.training.features.jobs import compute_on
 from dinoseg.training.learning.checkpoints import read_checkpoint
 from dinoseg.training.learning.forecast import forecast
 from dinoseg.training.learning.guards import importing, interruptible, isolated
@@ -120,6 +119,7 @@ def train_run(
     frozen = open_backbone(settings, accept_license=how.accept_license, progress=progress)
     model = _fresh_model(settings, frozen, how.device)
     refuse_size(model)
+    check_window(chosen.train, settings, progress)
     if settings.init is not None and not (how.resume and folder.last.is_file()):
         refuse_seen(settings, dataset, chosen.splits)
         begin_with(model, settings.init, progress)
@@ -240,6 +240,16 @@ def _tell_volumes(dataset: Dataset, settings: RunSettings, chosen: _Chosen, prog
         progress.note(line)
 
 
+def _tell_unresolved(settings: RunSettings, chosen: _Chosen, progress: Progress) -> None:
+    """Say what whole images at the training size do not show."""
+    preprocessing = settings.model.preprocessing
+    if preprocessing.for_volumes or preprocessing.window is not None:
+        return
+    labels, names = chosen.dataset.labels, settings.model.classes
+    for line in note_resolution(chosen.train, labels, size=preprocessing.size, names=names):
+        progress.note(line)
+
+
 def _tell_longer(planned: int, recipe: TrainSettings, progress: Progress) -> None:
     """Say what more epochs than a run was started with mean for its rates."""
     if recipe.epochs == planned:
@@ -281,9 +291,11 @@ def _fit(
 ) -> None:
     """Train the decoder and load the epoch that is kept: the best one where validation can tell."""
     resumed = how.resume and folder.last.is_file()
-    banks = _create_banks(settings, chosen, model, progress)
+    maker = BankMaker(settings, model, chosen.dataset.labels, chosen.digests)
+    banks = maker.make(chosen.train, chosen.val, progress)
     if alone and not resumed:
-        _tell_forecast(settings, chosen, model, banks, progress)
+        _tell_unresolved(settings, chosen, progress)
+        _tell_forecast(settings, chosen, maker, banks, progress)
     for bank in banks:
         if bank is not None:
             bank.build(progress)
@@ -313,67 +325,17 @@ def _fit(
 
 
 def _tell_forecast(
-    settings: RunSettings,
-    chosen: _Chosen,
-    model: Segmenter,
-    banks: tuple[ViewBank, ViewBank | None],
-    progress: Progress,
+    settings: RunSettings, chosen: _Chosen, maker: BankMaker, banks: Banks, progress: Progress
 ) -> None:
     if not any(job for bank in banks if bank is not None for job in bank.list_jobs()):
         return  # all features are there: the first epoch tells how long the rest takes
     progress.note("measuring how long this will take")
     with TemporaryDirectory() as place:
-        trial = ViewBank(
-            chosen.train[:1],
-            chosen.dataset.labels,
-            model,
-            _open_cache(Path(place), settings, model),
-            digests=chosen.digests,
-            augmentation=None,
-            views=1,
-            seed=settings.train.seed,
-        )
-        found = forecast(model, settings.train, banks, trial)
+        found = forecast(maker.model, settings.train, banks, maker.make_trial(chosen.train[0], Path(place)))
     progress.note(found.word(method=settings.model.decoder.method, bank_views=banks[0].views))
 
 
-def _open_cache(place: Path, settings: RunSettings, model: Segmenter) -> FeatureCache:
-    store = EntryStore(place, limit_gb=settings.cache.limit_gb)
-    network = compute_on(model.device, model.backbone)
-    return FeatureCache(network, model.backbone.digest, store, dtype=settings.cache.dtype)
-
-
-def _create_banks(
-    settings: RunSettings, chosen: _Chosen, model: Segmenter, progress: Progress
-) -> tuple[ViewBank, ViewBank | None]:
-    recipe = settings.train
-    place = settings.cache.folder or read_settings().home / "features"
-    cache = _open_cache(place, settings, model)
-    create = partial(ViewBank, digests=chosen.digests, seed=recipe.seed)
-    labels = chosen.dataset.labels
-    train_bank = create(
-        chosen.train,
-        labels,
-        model,
-        cache,
-        augmentation=recipe.augmentation,
-        views=recipe.views if recipe.augmentation else 1,
-        min_bank=recipe.min_bank if recipe.augmentation else 0,
-    )
-    if recipe.augmentation and recipe.min_bank > 1 and train_bank.views == 1:
-        progress.note(
-            f"no view is augmented: train.views is 1, and the bank holds {len(train_bank)} without more "
-            f"(train.min_bank={recipe.min_bank})"
-        )
-    if not chosen.val:
-        progress.note("no validation cases: the last epoch is kept and nothing can stop early")
-        return train_bank, None
-    val_bank = create(chosen.val, labels, model, cache, augmentation=None, views=1)
-    val_bank.claim()  # before room is made for the first bank
-    return train_bank, val_bank
-
-
-def _profile(settings: RunSettings, banks: tuple[ViewBank, ViewBank | None], progress: Progress) -> Profile:
+def _profile(settings: RunSettings, banks: Banks, progress: Progress) -> Profile:
     """What the training cases show; validation cases that are far from all of them are told."""
     train_bank, val_bank = banks
     relative = isinstance(settings.model.preprocessing.intensity, PercentileIntensity)

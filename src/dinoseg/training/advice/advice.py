@@ -33,14 +33,14 @@ class Advice:
         epochs: of the run.
         trend: of its validation Dice; None where too few epochs were validated.
         dice: the best validation Dice of the run; None where there is none.
-        detail: what the input size leaves of the masks.
+        detail: what the input size leaves of the masks; None where they are seen in windows, as they are.
     """
 
     labels: Labels | None
     epochs: int
     trend: Trend | None
     dice: float | None
-    detail: Detail
+    detail: Detail | None
 
     def lines(self) -> list[str]:
         """A line each about labels, epochs and size."""
@@ -54,7 +54,7 @@ class Advice:
             and {**asdict(labels), "gains": labels.gains, "expected_gain": _round(labels.expected_gain),
                  "fair": self._is_fair(labels)},
             "epochs": trend and {**asdict(trend), "rises": trend.rises, "trained": self.epochs},
-            "size": {**asdict(self.detail), "cuts": self.detail.cuts},
+            "size": self.detail and {**asdict(self.detail), "cuts": self.detail.cuts},
             "lines": self.lines(),
         }  # fmt: skip
 
@@ -94,6 +94,8 @@ class Advice:
 
     def _word_size(self) -> str:
         detail = self.detail
+        if detail is None:
+            return "size: nothing is resized, as images are seen in windows"
         if not detail.proposed_size:
             return "size: not judged, as the masks show nothing"
         small = ""
@@ -147,12 +149,18 @@ def advise(
         epochs=len(rows),
         trend=find_trend(rows),
         dice=max(scored, default=None),
-        detail=measure_detail(
-            [bank for bank in banks if bank is not None],
-            classes,
-            size=model.size[0],
-            patch=min(model.backbone.strides),
-        ),
+        detail=None if settings.train.window else _measure_detail(model, banks, classes),
+    )
+
+
+def _measure_detail(
+    model: Segmenter, banks: tuple[ViewBank, ViewBank | None], classes: Sequence[int]
+) -> Detail:
+    return measure_detail(
+        [bank for bank in banks if bank is not None],
+        classes,
+        size=model.size[0],
+        patch=min(model.backbone.strides),
     )
 
 

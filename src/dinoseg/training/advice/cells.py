@@ -39,12 +39,12 @@ class Map:
     subject: int
 
 
-def read_map(bank: ViewBank, position: int) -> Map:
-    """The unaugmented view of an image or slice, from what is remembered."""
-    batch = bank.batch([Sample(position, 0)])
+def read_map(bank: ViewBank, sample: Sample) -> Map:
+    """A view of an image or slice, from what is remembered."""
+    batch = bank.batch([sample])
     strides = batch.features.strides
     fine = [level for level, stride in enumerate(strides) if stride <= STRIDE] or [0]
-    return Map(batch.features.levels[fine[-1]][0], batch.label[0], bank.subject(position))
+    return Map(batch.features.levels[fine[-1]][0], batch.label[0], bank.subject(sample.position))
 
 
 def collect_cells(
@@ -62,7 +62,7 @@ def collect_cells(
     share = max(1, budget // max(1, len(positions)))
     parts = []
     for position in positions:
-        seen = read_map(bank, position)
+        seen = read_map(bank, Sample(position, 0))
         features = seen.features.flatten(1).T  # (C, h, w) -> (h·w, C)
         shares = find_shares(seen.label, seen.features.shape[-2:], classes)
         chosen = torch.randperm(len(features), generator=generator)[:share]

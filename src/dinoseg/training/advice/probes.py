@@ -94,7 +94,8 @@ def probe_labels(
     of_subject[subjects] = torch.tensor(units)
     with torch.enable_grad():
         probes = Probes(cells, members[:, of_subject[cells.owners]].float())
-    maps = (read_map(val_bank, position) for position in _choose_validation(val_bank))
+    chosen = set(_choose_validation(val_bank))  # every window of these, where images are seen in windows
+    maps = (read_map(val_bank, sample) for sample in val_bank.list_samples() if sample.position in chosen)
     dice = probes.score(maps).view(DRAWS, len(counts))
     return Labels(unit, counts, tuple(tuple(round(value, 4) for value in row) for row in dice.tolist()))
 

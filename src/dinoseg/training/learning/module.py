@@ -13,9 +13,12 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from dinoseg.config import TrainSettings
 from dinoseg.data.case import IGNORE_ID
+from dinoseg.data.tensors.windows import Corner
 from dinoseg.errors import RunError
+from dinoseg.inference.logits import find_class
+from dinoseg.inference.windows import Blend
 from dinoseg.model.segmenter import Segmenter
-from dinoseg.training.features.bank import Batch, Batches, Sample, ViewBank
+from dinoseg.training.features.bank import Batch, Batches, ViewBank
 from dinoseg.training.learning.optimisation import set_rate
 from dinoseg.training.learning.step import Step
 
@@ -41,6 +44,7 @@ class DecoderTraining(LightningModule):
         self._train_losses: list[Tensor] = []
         self._seen = 0
         self._overlaps: dict[int, Tensor] = {}
+        self._blend: Blend | None = None
 
     def train_dataloader(self) -> Batches:
         """The batches of the current epoch, this process's share of them."""
@@ -50,11 +54,12 @@ class DecoderTraining(LightningModule):
         )
 
     def val_dataloader(self) -> Batches | list[Any]:
-        """All validation images, or all slices of the validation volumes, unaugmented, in order."""
+        """All validation images, or slices of the validation volumes, or windows of them, as they are."""
         if self._val_bank is None:
             return []
-        samples = [Sample(position, 0) for position in range(len(self._val_bank))]
-        return Batches(self._val_bank, samples, self._step.settings.batch_size)
+        bank, size = self._val_bank, self._step.settings.batch_size
+        samples = bank.list_samples()
+        return Batches(bank, samples if bank.slides else [each for each in samples if each.view == 0], size)
 
     def on_train_start(self) -> None:
         """Begin with the rate of the schedule: a checkpoint has that of a run of fewer epochs, perhaps."""
@@ -92,10 +97,11 @@ class DecoderTraining(LightningModule):
         loss = self._step.loss(logits, batch.label)
         self.log("val_loss", loss, batch_size=len(batch.positions))
         for row, position in enumerate(batch.positions):
-            overlap = self._native_overlap(logits[row : row + 1], position)
-            subject = self._val_bank.subject(position)  # type: ignore[union-attr]
-            before = self._overlaps.get(subject)
-            self._overlaps[subject] = overlap if before is None else before + overlap
+            one = logits[row : row + 1]
+            if batch.corners is None:
+                self._add(position, self._native_overlap(one, position))
+            elif (mask := self._add_window(one, position, batch.corners[row])) is not None:
+                self._add(position, self._count(mask, position))
 
     def on_validation_epoch_end(self) -> None:
         """Mean Dice over cases and foreground classes; of a volume it is that of all its slices together.
@@ -107,6 +113,11 @@ class DecoderTraining(LightningModule):
         if any(bool(case[:, _TARGET].any()) for case in overlaps):
             decided = torch.stack([case for case in overlaps if bool(case[:, _DECIDED].any())])
             self.log("val_dice", _dice(decided).mean())
+
+    def _add(self, position: int, overlap: Tensor) -> None:
+        subject = self._val_bank.subject(position)  # type: ignore[union-attr]
+        before = self._overlaps.get(subject)
+        self._overlaps[subject] = overlap if before is None else before + overlap
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimiser and schedule of the settings; Lightning asks for the rate after every step."""
@@ -123,10 +134,26 @@ class DecoderTraining(LightningModule):
 
     def _native_overlap(self, logits: Tensor, position: int) -> Tensor:
         """Pixels in common, of both masks, of the target, and decided ones: (classes - 1, 4), at own size."""
+        target = self._val_bank.native_label(position)  # type: ignore[union-attr]
+        return self._count(self._model[0].mask(logits, (target.shape[0], target.shape[1]))[0], position)
+
+    def _add_window(self, logits: Tensor, position: int, corner: Corner) -> Tensor | None:
+        """The mask of a case at its own size, with the last of its windows; blended as in prediction."""
+        bank = self._val_bank
+        if self._blend is None:
+            height, width = bank.native_label(position).shape  # type: ignore[union-attr]
+            windows: Any = bank.windows  # type: ignore[union-attr]
+            self._blend = Blend((height, width), window=windows.side, overlap=windows.overlap)
+        blend, model = self._blend, self._model[0]
+        blend.add(corner, model.probabilities(logits, model.size)[0].cpu().numpy())
+        if corner != blend.corners[-1]:
+            return None
+        self._blend = None
+        return torch.from_numpy(find_class(blend.finish()))
+
+    def _count(self, mask: Tensor, position: int) -> Tensor:
         model, bank = self._model[0], self._val_bank
-        target = bank.native_label(position).to(logits.device)  # type: ignore[union-attr]
-        size = (int(target.shape[0]), int(target.shape[1]))
-        mask = model.mask(logits, size)[0]
+        target = bank.native_label(position).to(mask.device)  # type: ignore[union-attr]
         if bank.ignores:  # type: ignore[union-attr]
             mask[target == IGNORE_ID] = IGNORE_ID  # as in the target: of no class
             decided = (target != IGNORE_ID).sum()

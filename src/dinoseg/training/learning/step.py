@@ -11,7 +11,8 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from dinoseg.config import TrainSettings, list_weights
 from dinoseg.model.segmenter import Segmenter
-from dinoseg.training.features.bank import Batch, Batches, ViewBank, draw_epoch
+from dinoseg.training.features.bank import Batch, Batches, ViewBank
+from dinoseg.training.features.epochs import draw_epoch
 from dinoseg.training.learning.feature_augmentation import augment_features
 from dinoseg.training.learning.losses import create_loss
 from dinoseg.training.learning.optimisation import create_optimizer, create_schedule
