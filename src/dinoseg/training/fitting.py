@@ -131,8 +131,6 @@ def train_run(
             folder.record_parts({part.name: take_part(chosen.splits, part) for part in dataset.parts})
         folder.record_environment(frozen, how.device, digest_content(chosen.cases, chosen.digests))
         _fit(folder, settings, chosen, model, how, progress, choosing=choosing, alone=alone)
-        model = model.to(how.device).eval()
-        model.save(folder.model, overwrite=True)
     model.run = folder.root
     return model
 
@@ -289,7 +287,7 @@ def _fit(
     choosing: bool,
     alone: bool,
 ) -> None:
-    """Train the decoder and load the epoch that is kept: the best one where validation can tell."""
+    """Train the decoder and save the epoch that is kept: the best one where validation can tell."""
     resumed = how.resume and folder.last.is_file()
     maker = BankMaker(settings, model, chosen.dataset.labels, chosen.digests)
     banks = maker.make(chosen.train, chosen.val, progress)
@@ -320,6 +318,8 @@ def _fit(
         )
     _restore(model, folder, keep_best=choosing and settings.train.keep == "best")
     draw_learning_curve(rows, folder.curve, title=f"{settings.model.decoder.method} on {model.backbone.name}")
+    model.to(how.device).eval()
+    model.save(folder.model, overwrite=True)
     if alone and settings.train.advice:
         write_advice(advise(model, settings, banks, chosen.train, rows, choosing=choosing), folder.advice)
 
