@@ -81,7 +81,7 @@ def test_thin_structures_are_advised_by_width_and_not_as_tiny_lesions(tmp_path: 
     assert (summary.small_lesions, summary.width) == (0, pytest.approx(3, abs=0.01))
     assert summary.trained_width == pytest.approx(3 * 128 / np.sqrt(256 * 320), abs=0.01)
     assert (report.proposed_size, report.proposed_window) == (192, 128)
-    line = "size: 192 is proposed instead of 128: from there up thin structures are 2 px wide"
+    line = "size: 192 is proposed instead of 128: from there up thin structures are 2 px wide; --size 192"
     assert f"{line}{advice}" in report.lines()
     assert _found(tmp_path, "thin", size=192) == []
 
@@ -96,7 +96,7 @@ def test_the_proposed_size_lets_lesions_cover_a_patch(tmp_path: Path) -> None:
     assert "size: 288 is proposed instead of 128 (which enlarges the images)" in "\n".join(report.lines())
     assert check_dataset(tmp_path, size=288).classes[1].small_lesions == 0
     assert check_dataset(tmp_path, size=256).classes[1].small_lesions == 2
-    assert "size: 512×512 is enough; from 288×288 up 95% of" in "\n".join(
+    assert "size: 512×512 is enough; from 288×288 up 90% of" in "\n".join(
         check_dataset(tmp_path, size=512).lines()
     )
 
@@ -108,8 +108,8 @@ def test_windows_are_proposed_where_the_images_have_the_resolution(tmp_path: Pat
     report = check_dataset(tmp_path, size=256)
     assert (report.proposed_size, report.proposed_window) == (608, 256)
     advice = "; or learn from windows of full resolution: --set train.window=256"
-    assert _found(tmp_path, "small")[0].endswith(advice)
-    assert report.proposal.endswith(f"95% of the regions cover a 16×16 patch{advice}")
+    assert _found(tmp_path, "small", size=256)[0].endswith(advice)
+    assert report.proposal.endswith(f"90% of the regions cover a 16×16 patch; --size 608{advice}")
     assert report.to_dict()["proposed_window"] == 256
 
 

@@ -68,6 +68,7 @@ EFFECTS: dict[str, tuple[Any, str]] = {
     "cache.limit_gb": (1e-6, ENTRIES),
 }
 ELSEWHERE = {
+    "train.advice": "test_advice.py: test_it_can_be_left_out_and_changes_no_model",
     "train.seed": "an argument of its own; test_train.py: test_another_seed_gives_another_model",
     "train.momentum": "test_optimisation.py: test_sgd_steps_by_hand",
     "train.wavelet_probability": "test_feature_augmentation.py: test_its_settings_are_those_of_wt_aug",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dinoseg.cli.info import tell_advice
 from dinoseg.cli.options import (
     AcceptLicense,
     Assignments,
@@ -99,7 +100,9 @@ def _train_once(output: Output, data: list[Path], out: Path, how: Training) -> N
     from dinoseg.training import train
 
     model = train(data, out, how=how, progress=output.progress)
-    output.facts = {"run": out, **describe_model(model)}
+    from dinoseg.cli.runs import read_advice
+
+    output.facts = {"run": out, **describe_model(model), "advice": read_advice(out)}
     _tell(output, data[0], out)
 
 
@@ -137,5 +140,6 @@ def _tell(output: Output, data: Path, out: Path) -> None:
     trained = f"{facts['trained_parameters']:,} trained parameters"
     output.line(f"{facts['method']} on {facts['backbone']}, {trained} -> {out}")
     output.line(f"learning curve: {out / 'report' / 'learning_curve.png'}")
+    tell_advice(output, facts["advice"])
     run, folder, report = (shlex.quote(str(path)) for path in (out, data, suggest_folder(out / "report")))
     output.line(f"next: dinoseg evaluate {run} {folder} --split test --out {report}")

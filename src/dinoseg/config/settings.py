@@ -99,7 +99,7 @@ IntensitySettings = Annotated[
 class PreprocessingSettings(Settings):
     """How an image, or a slice of a volume, becomes the input of the backbone."""
 
-    size: int = Field(256, ge=1, le=8192, description="side of the square that images are resized to, px")
+    size: int = Field(320, ge=1, le=8192, description="side of the square that images are resized to, px")
     window: int | None = Field(
         None, ge=1, le=LARGEST_WINDOW, description="images are seen through windows of this side, as trained"
     )
@@ -212,6 +212,9 @@ class TrainSettings(Settings):
         None, ge=1, description="stop after so many epochs without a better validation Dice"
     )
     validate_every: int = Field(1, ge=1, description="epochs between validations")
+    advice: bool = Field(
+        True, description="measure what would help next, after a single run: labels, epochs, input size"
+    )
     seed: int = Field(0, ge=0, lt=2**32)
 
     @model_validator(mode="after")

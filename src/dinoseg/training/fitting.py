@@ -38,6 +38,7 @@ from dinoseg.model.segmenter import Segmenter
 from dinoseg.model.settings import RunSettings
 from dinoseg.progress import Progress, Silent
 from dinoseg.streams import keeping_filters
+from dinoseg.training.advice.advice import advise, write_advice
 from dinoseg.training.features.banks import BankMaker, Banks, check_window
 from dinoseg.training.features.items import read_digests
 from dinoseg.training.learning.checkpoints import read_checkpoint
@@ -90,7 +91,7 @@ def train(
     dataset = _open_data(folders, how, progress)
     settings = compose_settings(dataset, folders, how)
     splits = find_splits(dataset, settings)
-    return train_run(dataset, settings, splits, Path(out), how=how, progress=progress, foretell=True)
+    return train_run(dataset, settings, splits, Path(out), how=how, progress=progress, alone=True)
 
 
 def train_run(
@@ -101,13 +102,13 @@ def train_run(
     *,
     how: Training,
     progress: Progress,
-    foretell: bool = False,
+    alone: bool = False,
 ) -> Segmenter:
     """Train as `train` does, on data that were read and splits that were checked.
 
     Many runs on the same data need not read and check them each time. Of `how` only device, licence,
-    resume and overwrite are asked for: all else is in the settings. `foretell` says how long it will take,
-    which one of many need not measure again.
+    resume and overwrite are asked for: all else is in the settings. A run `alone` says how long it will take
+    and what would help next, which many runs on the same data show themselves.
     """
     folder = RunFolder(out)
     folder.refuse_older(resume=how.resume, overwrite=how.overwrite)
@@ -129,9 +130,7 @@ def train_run(
         if isinstance(dataset, JoinedDataset):
             folder.record_parts({part.name: take_part(chosen.splits, part) for part in dataset.parts})
         folder.record_environment(frozen, how.device, digest_content(chosen.cases, chosen.digests))
-        _fit(folder, settings, chosen, model, how, progress, choosing=choosing, foretell=foretell)
-        model = model.to(how.device).eval()
-        model.save(folder.model, overwrite=True)
+        _fit(folder, settings, chosen, model, how, progress, choosing=choosing, alone=alone)
     model.run = folder.root
     return model
 
@@ -286,13 +285,13 @@ def _fit(
     progress: Progress,
     *,
     choosing: bool,
-    foretell: bool,
+    alone: bool,
 ) -> None:
-    """Train the decoder and load the epoch that is kept: the best one where validation can tell."""
+    """Train the decoder and save the epoch that is kept: the best one where validation can tell."""
     resumed = how.resume and folder.last.is_file()
     maker = BankMaker(settings, model, chosen.dataset.labels, chosen.digests)
     banks = maker.make(chosen.train, chosen.val, progress)
-    if foretell and not resumed:
+    if alone and not resumed:
         _tell_unresolved(settings, chosen, progress)
         _tell_forecast(settings, chosen, maker, banks, progress)
     for bank in banks:
@@ -319,6 +318,10 @@ def _fit(
         )
     _restore(model, folder, keep_best=choosing and settings.train.keep == "best")
     draw_learning_curve(rows, folder.curve, title=f"{settings.model.decoder.method} on {model.backbone.name}")
+    model.to(how.device).eval()
+    model.save(folder.model, overwrite=True)
+    if alone and settings.train.advice:
+        write_advice(advise(model, settings, banks, chosen.train, rows, choosing=choosing), folder.advice)
 
 
 def _tell_forecast(

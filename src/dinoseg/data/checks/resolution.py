@@ -2,7 +2,7 @@
 
 A lesion is resolved where it covers a patch of the backbone; a thin structure (a vessel) where it is two
 pixels wide: narrower, it falls between the samples. The proposed size is the smallest multiple of 32 at
-which 95 % of the lesions, and half the length of the thin structures, are resolved. Where the images have
+which 90 % of the lesions, and half the length of the thin structures, are resolved. Where the images have
 that resolution themselves, windows of the training size show it at the same cost.
 """
 
@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from dinoseg.data.cases.files import CaseFiles
 from dinoseg.data.checks.findings import Finding, list_cases
-from dinoseg.data.checks.inspection import CaseFacts, inspect_case, iterate_lesions
+from dinoseg.data.checks.inspection import CaseFacts, inspect_case
+from dinoseg.data.checks.regions import MeasuredMask, iterate_lesions
 from dinoseg.data.labels.mapping import LabelMapping
 
-RESOLVED = 0.95  # of the lesions
+RESOLVED = 0.9  # of the lesions
 WIDTH = 2.0  # pixels
 LARGEST = 1024  # beyond, windows cost less than a larger picture
 LOOKED_AT = 8  # cases, before a training
@@ -50,7 +51,7 @@ class Resolution:
     window: int | None = None
 
 
-def judge_resolution(facts: Sequence[CaseFacts], *, size: int, patch: int) -> Resolution:
+def judge_resolution(facts: Sequence[MeasuredMask], *, size: int, patch: int) -> Resolution:
     """Measure what a training size resolves."""
     classes = sorted({id_ for case in facts for id_ in case.regions})
     thin = tuple(id_ for id_ in classes if _is_thin(facts, id_, size, patch))
@@ -87,7 +88,7 @@ def note_resolution(
 
 
 def collect_widths(
-    facts: Sequence[CaseFacts], class_id: int, *, size: int | None = None
+    facts: Sequence[MeasuredMask], class_id: int, *, size: int | None = None
 ) -> NDArray[np.float64]:
     """Widths along the thin structures of one class, in pixels of the images, or at size × size."""
     found = [
@@ -99,7 +100,7 @@ def collect_widths(
 
 
 def find_unresolved(
-    facts: Sequence[CaseFacts], resolution: Resolution, names: dict[int, str]
+    facts: Sequence[MeasuredMask], resolution: Resolution, names: dict[int, str]
 ) -> list[Finding]:
     """Warnings about lesions below one patch and structures that are too thin, and specks."""
     thin = [_describe_thin(facts, id_, resolution, names.get(id_, str(id_))) for id_ in resolution.thin]
@@ -120,7 +121,8 @@ def describe_proposal(resolution: Resolution) -> str:
     windows = _word_windows(resolution)
     if proposed > LARGEST:
         return f"size: only from {proposed}×{proposed}{enlarged} up {what}{windows}"
-    return f"size: {proposed} is proposed instead of {size}{enlarged}: from there up {what}{windows}"
+    way = f"--size {proposed}{windows}"
+    return f"size: {proposed} is proposed instead of {size}{enlarged}: from there up {what}; {way}"
 
 
 def _word_windows(resolution: Resolution) -> str:
@@ -131,7 +133,7 @@ def _word_windows(resolution: Resolution) -> str:
     )
 
 
-def _is_thin(facts: Sequence[CaseFacts], id_: int, size: int, patch: int) -> bool:
+def _is_thin(facts: Sequence[MeasuredMask], id_: int, size: int, patch: int) -> bool:
     regions = [case.regions[id_] for case in facts if id_ in case.regions]
     thin = sum(each.thin_area for each in regions)
     if not thin or 2 * thin < sum(int(each.areas.sum()) for each in regions):
@@ -139,16 +141,16 @@ def _is_thin(facts: Sequence[CaseFacts], id_: int, size: int, patch: int) -> boo
     return bool(np.median(collect_widths(facts, id_, size=size)) < patch)
 
 
-def _size_for_lesions(facts: Sequence[CaseFacts], classes: Sequence[int], patch: int) -> float:
+def _size_for_lesions(facts: Sequence[MeasuredMask], classes: Sequence[int], patch: int) -> float:
     areas = [area for _, area in iterate_lesions(facts, classes, size=1, patch=patch)]
     return float(np.quantile(areas, 1 - RESOLVED, method="lower")) ** -0.5 if areas else 0.0
 
 
-def _size_for_width(facts: Sequence[CaseFacts], id_: int) -> float:
+def _size_for_width(facts: Sequence[MeasuredMask], id_: int) -> float:
     return float(WIDTH / np.median(collect_widths(facts, id_, size=1)))
 
 
-def _find_small(facts: Sequence[CaseFacts], resolution: Resolution) -> list[Finding]:
+def _find_small(facts: Sequence[MeasuredMask], resolution: Resolution) -> list[Finding]:
     size, patch = resolution.size, resolution.patch
     lesions = list(iterate_lesions(facts, resolution.compact, size=size, patch=patch))
     small = [(area, case) for case, area in lesions if area < 1]
@@ -165,7 +167,9 @@ def _find_small(facts: Sequence[CaseFacts], resolution: Resolution) -> list[Find
     return [Finding("warning", "small", message)]
 
 
-def _describe_thin(facts: Sequence[CaseFacts], id_: int, resolution: Resolution, name: str) -> Finding | None:
+def _describe_thin(
+    facts: Sequence[MeasuredMask], id_: int, resolution: Resolution, name: str
+) -> Finding | None:
     size = resolution.size
     trained, stored = collect_widths(facts, id_, size=size), collect_widths(facts, id_)
     if np.median(trained) >= WIDTH:
@@ -180,10 +184,11 @@ def _describe_thin(facts: Sequence[CaseFacts], id_: int, resolution: Resolution,
     return Finding("warning", "thin", message)
 
 
-def _find_specks(facts: Sequence[CaseFacts]) -> list[Finding]:
-    cases = [case.id for case in facts if case.specks]
+def _find_specks(facts: Sequence[MeasuredMask]) -> list[Finding]:
+    specks = {case.id: sum(each.specks for each in case.regions.values()) for case in facts}
+    cases = [id_ for id_, count in specks.items() if count]
     if not cases:
         return []
-    count = sum(case.specks for case in facts)
+    count = sum(specks.values())
     what = f"{count} specks of a few pixels beside large regions (probably debris, not counted above)"
     return list_cases("info", "specks", cases, what)
