@@ -22,6 +22,7 @@ from dinoseg.data.cases.likeness import Facts
 from dinoseg.data.tensors.augmentation import View, draw_view
 from dinoseg.data.tensors.transforms import PREPARATION
 from dinoseg.model.segmenter import Segmenter
+from dinoseg.processes import ALONE, Processes
 from dinoseg.progress import Progress
 from dinoseg.streams import map_ahead
 from dinoseg.training.features.items import list_items
@@ -38,20 +39,24 @@ class Batch:
         label: (B, S, S), uint8 class ids.
         pixels: (B, 3, S, S), normalised; only where the method looks at the image.
         positions: index of each image or slice in its bank.
+        whole: images of the batch over all processes that share it; 0 where nobody asked.
+        counts: false of a stand-in, where a batch is too small for every process to have a part of it.
     """
 
     features: Features
     label: Tensor
     pixels: Tensor | None
     positions: tuple[int, ...]
+    whole: int = 0
+    counts: bool = True
 
     def to(self, device: torch.device) -> Batch:
         """The batch on another device."""
-        return Batch(
+        return replace(
+            self,
             features=self.features.map(lambda maps: maps.to(device, non_blocking=True)),
             label=self.label.to(device, non_blocking=True),
             pixels=None if self.pixels is None else self.pixels.to(device, non_blocking=True),
-            positions=self.positions,
         )
 
 
@@ -169,14 +174,26 @@ class ViewBank:
         for name in (self._native_key, self._facts_key):
             self._store.claim(map(name, range(len(self))))
 
-    def build(self, progress: Progress) -> None:
-        """Compute what is not remembered yet, image by image, one in each thread; a volume is read once."""
-        jobs = self.list_jobs()
-        if jobs:
+    def build(self, progress: Progress, processes: Processes = ALONE) -> None:
+        """Compute what is not remembered yet, image by image, one in each thread; a volume is read once.
+
+        Several processes take a share each and read all of them afterwards; what one does not find, because
+        it has a disk of its own, it computes itself.
+        """
+        if processes.count > 1:
+            listed = processes.tell([job.position for job in self.list_jobs()])
+            own = set(processes.share(listed))
+            jobs = [job for job in self.list_jobs() if job.position in own]
             self._fill(jobs, progress)
+            processes.wait()
+        if jobs := self.list_jobs():
+            self._fill(jobs, progress)
+            self._tell_left_out(progress)
         self._store.open_ahead(key for sample in self._list_samples() for key in self._want(sample).keys)
 
     def _fill(self, jobs: Sequence[FeatureJob], progress: Progress) -> None:
+        if not jobs:
+            return
         label = f"features of {len(jobs)} {self._items.unit} × {self.views} views"
         with one_image_per_thread() as workers:
             computed = map_ahead(self._work.compute, jobs, workers=workers, ahead=workers)
@@ -184,7 +201,6 @@ class ViewBank:
                 for entries in progress.track(computed, total=len(jobs), label=label):
                     for key, entry in entries.items():
                         self._store.put(key, entry)
-        self._tell_left_out(progress)
 
     def _list_wanted(self, position: int, listed: set[str]) -> tuple[WantedView, ...]:
         """The views of one image that lack an entry; what is `listed` already is left to others."""
@@ -360,14 +376,25 @@ def _draw_foreground(shown: Tensor, count: int, share: float, generator: torch.G
 
 
 class Batches:
-    """Batches of a list of samples; what Lightning iterates over."""
+    """Batches of a list of samples; what Lightning iterates over.
 
-    def __init__(self, bank: ViewBank, samples: Sequence[Sample], batch_size: int) -> None:
+    Where several processes share them, each has its part of every batch; of a last one that is too small
+    for all, some have a stand-in that counts for nothing.
+    """
+
+    def __init__(
+        self, bank: ViewBank, samples: Sequence[Sample], batch_size: int, processes: Processes = ALONE
+    ) -> None:
         self._bank = bank
+        self._processes = processes
         self._chunks = [samples[start : start + batch_size] for start in range(0, len(samples), batch_size)]
 
     def __len__(self) -> int:
         return len(self._chunks)
 
     def __iter__(self) -> Iterator[Batch]:
-        return (self._bank.batch(chunk) for chunk in self._chunks)
+        return map(self._take, self._chunks)
+
+    def _take(self, chunk: Sequence[Sample]) -> Batch:
+        own = self._processes.share(chunk)
+        return replace(self._bank.batch(own or chunk[:1]), whole=len(chunk), counts=bool(own))

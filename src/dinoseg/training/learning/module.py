@@ -30,31 +30,39 @@ class DecoderTraining(LightningModule):
     """
 
     def __init__(
-        self, model: Segmenter, settings: TrainSettings, train_bank: ViewBank, val_bank: ViewBank | None
+        self,
+        model: Segmenter,
+        settings: TrainSettings,
+        train_bank: ViewBank,
+        val_bank: ViewBank | None,
+        processes: Processes = ALONE,
     ) -> None:
         super().__init__()
         self.decoder = model.decoder
-        self._step = Step(model, settings, train_bank)
+        self._processes = processes
+        self._step = Step(model, settings, train_bank, processes)
         self._model = (model,)  # in a tuple: not a submodule, so not in the checkpoint
         self._val_bank = val_bank
         self._learning: tuple[Optimizer, LambdaLR] | None = None
         self._train_losses: list[Tensor] = []
         self._seen = 0
-        self._overlaps: dict[int, Tensor] = {}
+        self._judged: dict[int, Judged] = {}
 
     def train_dataloader(self) -> Batches:
-        """The batches of the current epoch, this process's share of them."""
-        trainer = self.trainer
-        return self._step.draw_batches(
-            self.current_epoch, process=trainer.global_rank, processes=trainer.world_size
-        )
+        """The batches of the current epoch, this process's part of them."""
+        return self._step.draw_batches(self.current_epoch)
 
     def val_dataloader(self) -> Batches | list[Any]:
-        """All validation images, or all slices of the validation volumes, unaugmented, in order."""
+        """All validation images, or all slices of the validation volumes, unaugmented, in order.
+
+        Where processes share them, each has every other one. Where there are too few, some have one that
+        another has as well: it is counted once.
+        """
         if self._val_bank is None:
             return []
         samples = [Sample(position, 0) for position in range(len(self._val_bank))]
-        return Batches(self._val_bank, samples, self._step.settings.batch_size)
+        own = self._processes.share(samples) or samples[:1]
+        return Batches(self._val_bank, own, self._step.settings.batch_size)
 
     def on_train_start(self) -> None:
         """Begin with the rate of the schedule: a checkpoint has that of a run of fewer epochs, perhaps."""
@@ -69,12 +77,10 @@ class DecoderTraining(LightningModule):
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """Loss of one batch at the training size."""
-        loss = self._step.train_loss(
-            batch, epoch=self.current_epoch, index=index, process=self.trainer.global_rank
-        )
+        loss = self._step.train_loss(batch, epoch=self.current_epoch, index=index)
         # Logged once an epoch: Lightning's bookkeeping of a logged step costs as much as a tenth of the step.
-        self._train_losses.append(loss.detach() * len(batch.positions))
-        self._seen += len(batch.positions)
+        self._train_losses.append(loss.detach() * batch.whole)
+        self._seen += batch.whole
         if index + 1 == self.trainer.num_training_batches:
             mean = torch.stack(self._train_losses).sum() / self._seen
             if not mean.isfinite():
