@@ -93,7 +93,7 @@ class Processes:
                 return whole
 
             @staticmethod
-            def backward(_: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+            def backward(_: Any, gradient: Tensor) -> Tensor:
                 return gradient * self.count
 
         summed: Tensor = Total.apply(value)  # type: ignore[no-untyped-call]
@@ -120,8 +120,8 @@ def connect(devices: int, nodes: int, *, device: str) -> Iterator[Processes]:
     if launched is None:
         if devices * nodes > 1:
             raise UsageError(
-                f"devices={devices} and nodes={nodes} are {devices * nodes} processes, and this is one; start "
-                f"them with `dinoseg train --devices {devices}`, or `torchrun --nnodes {nodes} "
+                f"devices={devices} and nodes={nodes} are {devices * nodes} processes, and this is one; "
+                f"start them with `dinoseg train --devices {devices}`, or `torchrun --nnodes {nodes} "
                 f"--nproc-per-node {devices} PROGRAM`"
             )
         yield ALONE
@@ -153,7 +153,8 @@ def _find_environment(count: int) -> Any:
     elastic = distributed.is_available() and distributed.is_torchelastic_launched()
     if count == 1 and not elastic:
         return None
-    from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
+    from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+    from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
     if elastic:
         found: Any = TorchElasticEnvironment()

@@ -106,11 +106,17 @@ def _tell_run(output: Output, run: Path) -> None:
     names = ", ".join(f"{index} {name}" for index, name in settings["classes"].items())
     output.line(f"{run}: {settings['decoder']['method']} on {backbone['name']}, dinoseg {facts['dinoseg']}")
     output.line(f"classes: {names}")
-    output.line(f"images are resized to {settings['preprocessing']['size']} px")
+    output.line(_word_input(settings["preprocessing"]))
     output.line(f"backbone: {backbone['source']}, digest {backbone['digest'][:12]}")
     output.line(f"licence of the backbone: {backbone['license']}")
     if facts["training"]:
         _tell_training(output, facts["training"])
+
+
+def _word_input(preprocessing: Mapping[str, Any]) -> str:
+    if preprocessing["window"] is None:
+        return f"images are resized to {preprocessing['size']} px"
+    return f"images are seen through windows of {preprocessing['window']} px, not resized"
 
 
 def _tell_outcome(output: Output, facts: Mapping[str, Any]) -> None:

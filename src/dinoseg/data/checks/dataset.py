@@ -319,6 +319,7 @@ def _summarise(
         copies=copies,
         size=resolution.size if resolution else None,
         proposed_size=resolution.proposed if resolution else None,
+        proposed_window=resolution.window if resolution else None,
         proposal=describe_proposal(resolution) if resolution else "",
     )
 

@@ -2,7 +2,8 @@
 
 A lesion is resolved where it covers a patch of the backbone; a thin structure (a vessel) where it is two
 pixels wide: narrower, it falls between the samples. The proposed size is the smallest multiple of 32 at
-which 95 % of the lesions, and half the length of the thin structures, are resolved.
+which 95 % of the lesions, and half the length of the thin structures, are resolved. Where the images have
+that resolution themselves, windows of the training size show it at the same cost.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from dinoseg.data.checks.inspection import CaseFacts, iterate_lesions
 
 RESOLVED = 0.95  # of the lesions
 WIDTH = 2.0  # pixels
-LARGEST = 1024  # beyond, tiles cost less than a larger picture
+LARGEST = 1024  # beyond, windows cost less than a larger picture
 _STEP = 32
 
 
@@ -33,6 +34,8 @@ class Resolution:
         thin: classes of which at least half the area is thin and narrower than a patch, by id.
         proposed: the size that resolves enough, above `LARGEST` as well; None where nothing is shown.
         native: side of the images, median of their geometric mean sides.
+        window: side of windows at native resolution that resolve what the size does not; None where they
+            would not, or the size does.
     """
 
     size: int
@@ -41,6 +44,7 @@ class Resolution:
     thin: tuple[int, ...]
     proposed: int | None
     native: float
+    window: int | None = None
 
 
 def judge_resolution(facts: Sequence[CaseFacts], *, size: int, patch: int) -> Resolution:
@@ -52,7 +56,8 @@ def judge_resolution(facts: Sequence[CaseFacts], *, size: int, patch: int) -> Re
     largest = max(wanted)
     proposed = int(np.ceil(largest / _STEP)) * _STEP if largest > 0 else None
     native = float(np.median([case.pixel_count**0.5 for case in facts])) if facts else 0.0
-    return Resolution(size, patch, compact, thin, proposed, native)
+    window = size if proposed is not None and size < proposed <= native else None
+    return Resolution(size, patch, compact, thin, proposed, native, window)
 
 
 def collect_widths(
@@ -86,9 +91,18 @@ def describe_proposal(resolution: Resolution) -> str:
     enlarged = "" if proposed <= resolution.native else " (which enlarges the images)"
     if proposed <= size:
         return f"size: {size}×{size} is enough; from {proposed}×{proposed} up {what}"
+    windows = _word_windows(resolution)
     if proposed > LARGEST:
-        return f"size: only from {proposed}×{proposed}{enlarged} up {what}; cut the images into tiles"
-    return f"size: {proposed} is proposed instead of {size}{enlarged}: from there up {what}"
+        return f"size: only from {proposed}×{proposed}{enlarged} up {what}{windows}"
+    return f"size: {proposed} is proposed instead of {size}{enlarged}: from there up {what}{windows}"
+
+
+def _word_windows(resolution: Resolution) -> str:
+    """The end of an advice: windows in place of a larger size, or "" where they would not help."""
+    window = resolution.window
+    return (
+        "" if window is None else f"; or learn from windows of full resolution: --set train.window={window}"
+    )
 
 
 def _is_thin(facts: Sequence[CaseFacts], id_: int, size: int, patch: int) -> bool:
@@ -120,6 +134,7 @@ def _find_small(facts: Sequence[CaseFacts], resolution: Resolution) -> list[Find
         f"{len(small)} of {len(lesions)} regions ({len(small) / len(lesions):.1%}) in "
         f"{len({case for _, case in small})} cases are below one {patch}×{patch} patch at {size}×{size}; "
         f"the smallest covers {area:.2g} patches ({case}); at {2 * size}×{2 * size} {still} would be"
+        f"{_word_windows(resolution)}"
     )
     return [Finding("warning", "small", message)]
 
@@ -130,9 +145,7 @@ def _describe_thin(facts: Sequence[CaseFacts], id_: int, resolution: Resolution,
     if np.median(trained) >= WIDTH:
         return None
     enough = int(np.ceil(_size_for_width(facts, id_) / _STEP)) * _STEP
-    way = f"at {enough}×{enough} they are {WIDTH:g} px"
-    if enough > LARGEST:
-        way += ", or cut the images into tiles of full resolution"
+    way = f"at {enough}×{enough} they are {WIDTH:g} px{_word_windows(resolution)}"
     message = (
         f"class {id_} {name} is thin: {np.median(stored):.1f} px wide in the images (median along its "
         f"length), {np.median(trained):.1f} px at {size}×{size}, where {np.mean(trained < 1):.0%} of the "

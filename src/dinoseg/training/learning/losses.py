@@ -23,9 +23,7 @@ GAMMA = 2.0  # of the focal loss
 SMOOTH = 1e-5  # of the Dice term: a class that is nowhere, and nowhere predicted, costs nothing
 
 
-def create_loss(
-    name: LossName, *, weights: Weights = None, ignore: bool = False, across: Sum = None
-) -> Loss:
+def create_loss(name: LossName, *, weights: Weights = None, ignore: bool = False, across: Sum = None) -> Loss:
     """The loss of a training run.
 
     Args:
@@ -116,9 +114,7 @@ def _cross_entropy(logits: Tensor, label: Tensor, *, reduction: str) -> Tensor:
     return F.cross_entropy(logits, label.long(), reduction=reduction)
 
 
-def _dice_term(
-    logits: Tensor, label: Tensor, weights: Weights, across: Sum, *, background: bool
-) -> Tensor:
+def _dice_term(logits: Tensor, label: Tensor, weights: Weights, across: Sum, *, background: bool) -> Tensor:
     """1 - Dice of the probabilities, mean over classes, weighted where there are weights.
 
     Over the batch: a single image without the class would otherwise give a term of pure noise.

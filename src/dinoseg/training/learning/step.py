@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -13,7 +14,8 @@ from dinoseg.config import TrainSettings, list_weights
 from dinoseg.errors import UsageError
 from dinoseg.model.segmenter import Segmenter
 from dinoseg.processes import ALONE, Processes
-from dinoseg.training.features.bank import Batch, Batches, ViewBank, draw_epoch
+from dinoseg.training.features.bank import Batch, Batches, ViewBank
+from dinoseg.training.features.epochs import draw_epoch
 from dinoseg.training.learning.feature_augmentation import augment_features
 from dinoseg.training.learning.losses import create_loss
 from dinoseg.training.learning.optimisation import create_optimizer, create_schedule
@@ -37,8 +39,8 @@ class Step:
     ) -> None:
         if settings.batch_size < processes.count:
             raise UsageError(
-                f"train.batch_size is {settings.batch_size}, and {processes.count} processes share each batch; "
-                f"raise it with --batch-size {processes.count}, or lower --devices"
+                f"train.batch_size is {settings.batch_size}, and {processes.count} processes share each "
+                f"batch; raise it with --batch-size {processes.count}, or lower --devices"
             )
         self.decoder = model.decoder
         self.settings = settings
@@ -47,8 +49,9 @@ class Step:
         self._bank = bank
         self._for_volumes = model.settings.preprocessing.for_volumes
         weights = list_weights(settings.class_weights, model.classes)
-        across = None if processes.count == 1 else self._sum
-        self._loss = create_loss(settings.loss, weights=weights, ignore=bank.ignores, across=across)
+        create = partial(create_loss, settings.loss, weights=weights, ignore=bank.ignores)
+        self._loss = create()
+        self._shared_loss = self._loss if processes.count == 1 else create(across=self._sum)
 
     def seed_epoch(self, epoch: int) -> None:
         """Seed what a decoder may draw while training, such as DropPath."""
@@ -84,13 +87,13 @@ class Step:
         """Loss over the scales of deep supervision: each counts half of the next finer one."""
         weights = [0.5**n for n in range(len(scales))]
         losses = [
-            weight * self.loss(logits, label[:, :: 2**n, :: 2**n])
+            weight * self._shared_loss(logits, label[:, :: 2**n, :: 2**n])
             for n, (weight, logits) in enumerate(zip(weights, scales, strict=True))
         ]
         return torch.stack(losses).sum() / sum(weights)
 
     def loss(self, logits: Tensor, label: Tensor) -> Tensor:
-        """Loss of logits (B, K, H, W) and ids (B, H, W), a scalar."""
+        """Loss of logits (B, K, H, W) and ids (B, H, W), a scalar; of this process's part alone."""
         return self._loss(logits, label)
 
     def _sum(self, part: Tensor) -> Tensor:

@@ -116,6 +116,10 @@ def prepare(request: Request, kind: Literal["draws", "curve"], progress: Progres
         WeightsError: the backbone's weights are missing.
     """
     _refuse_lists(request)
+    if request.how.devices * request.how.nodes > 1:
+        raise UsageError(
+            "several processes train one run; leave out devices and nodes where many runs follow"
+        )
     refuse_locked(request.out)
     refuse_older(request.out, resume=request.how.resume, overwrite=request.how.overwrite)
     dataset = open_dataset(request.data, progress=progress)
