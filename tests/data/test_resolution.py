@@ -10,6 +10,8 @@ import pytest
 
 from dinoseg.data.checks.dataset import check_dataset
 from dinoseg.data.checks.regions import measure_regions
+from dinoseg.data.checks.resolution import note_resolution
+from dinoseg.data.layouts.dataset import open_dataset
 from tests.data.samples import picture, save
 
 LARGE = (256, 320)
@@ -109,6 +111,16 @@ def test_windows_are_proposed_where_the_images_have_the_resolution(tmp_path: Pat
     assert _found(tmp_path, "small")[0].endswith(advice)
     assert report.proposal.endswith(f"95% of the regions cover a 16×16 patch{advice}")
     assert report.to_dict()["proposed_window"] == 256
+
+
+def test_a_few_cases_are_looked_at_before_a_training(tmp_path: Path) -> None:
+    """The warnings of `data check`, and none where the size is enough."""
+    _dataset(tmp_path, [_vessels(3)] * 10)
+    dataset = open_dataset(tmp_path)
+    (line,) = note_resolution(dataset.cases, dataset.labels, size=128, names=dataset.classes)
+    assert line == f"{_found(tmp_path, 'thin', size=128)[0]} (8 of 10 cases were looked at)"
+    assert line.endswith("--set train.window=128 (8 of 10 cases were looked at)")
+    assert note_resolution(dataset.cases, dataset.labels, size=192, names=dataset.classes) == ()
 
 
 def test_few_small_lesions_do_not_decide_the_size(tmp_path: Path) -> None:

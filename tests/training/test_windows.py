@@ -15,6 +15,7 @@ from torch import Tensor
 from dinoseg import evaluate
 from dinoseg.backbones import create_backbone
 from dinoseg.backbones.cache import EntryStore, FeatureCache
+from dinoseg.cli.info import word_input
 from dinoseg.config import AugmentationSettings, BackboneSettings, PreprocessingSettings
 from dinoseg.data import open_dataset, read_case
 from dinoseg.data.case import Image, LabelMap
@@ -69,17 +70,17 @@ def _picture(height: int, width: int) -> Image:
 # What a window shows.
 
 
-@pytest.mark.parametrize("size", [(80, 71), (20, 70), (9, 11)])
-def test_a_window_is_what_prediction_sees(size: tuple[int, int]) -> None:
+@pytest.mark.parametrize(("size", "side"), [((80, 71), 32), ((20, 70), 32), ((9, 11), 27), ((60, 61), 33)])
+def test_a_window_is_what_prediction_sees(size: tuple[int, int], side: int) -> None:
     """To the bit, padding included; the label is the same window of the mask."""
     image = _picture(*size)
     label = LabelMap(np.random.default_rng(0).integers(0, 3, size).astype(np.uint8))
-    margins = [find_margins(length, SIDE) for length in size]
+    margins = [find_margins(length, side) for length in size]
     pixels = np.pad(prepare_pixels(image, size, mean=MEAN, std=STD), [(0, 0), *margins])
     ids = np.pad(label.array, margins)
-    for row, column in list_corners(size, side=SIDE, overlap=0.25):
-        view = PlacedView(IDENTITY, FixedWindow(SIDE, (row, column)))
-        rows, columns = slice(row, row + SIDE), slice(column, column + SIDE)
+    for row, column in list_corners(size, side=side, overlap=0.25):
+        view = PlacedView(IDENTITY, FixedWindow(side, (row, column)))
+        rows, columns = slice(row, row + side), slice(column, column + side)
         assert np.array_equal(view.render(image, mean=MEAN, std=STD), pixels[:, rows, columns])
         assert np.array_equal(view.draw_label(label), ids[rows, columns])
 
@@ -206,7 +207,11 @@ def test_another_mask_moves_the_windows_on_its_class(setting: _Setting, tmp_path
 def test_windows_show_what_a_small_whole_image_hides(run: Run, tmp_path: Path) -> None:
     """At the same cost: cells of a window are 16 px, those of the image at 32 px cover 64."""
     whole = {"train.window": None, "model.preprocessing.size": SIDE}
-    train_windows(run.data, tmp_path / "whole", run.cache, changes=whole)
+    notes = Notes()
+    train_windows(run.data, tmp_path / "whole", run.cache, changes=whole, progress=notes)
+    assert any(
+        "regions (100.0%) in 5 cases are below one 16×16 patch at 32×32" in note for note in notes.notes
+    )
     seen, hidden = (
         max(float(row["val_dice"]) for row in read_rows(root) if row["val_dice"] not in ("", "nan"))
         for root in (run.root, tmp_path / "whole")
@@ -271,6 +276,24 @@ def test_stopped_and_resumed_equals_uninterrupted(
     resumed, whole = read_decoder(tmp_path / "run"), read_decoder(run.root)
     assert all(torch.equal(resumed[name], whole[name]) for name in whole)
     assert read_rows(tmp_path / "run") == read_rows(run.root)
+
+
+@pytest.mark.usefixtures("quick")
+def test_several_folders_and_another_run_to_begin_with(run: Run, tmp_path: Path) -> None:
+    """The decoder goes on from windows of another side."""
+    more, notes = make_spots(tmp_path / "more", spot=18), Notes()
+    changes = {"train.window": 40, "train.views": 1, "train.epochs": 1, "train.validate_every": 1}
+    out = tmp_path / "run"
+    train_windows([run.data, more], out, tmp_path / "cache", changes=changes, init=run.root, progress=notes)
+    assert f"the decoder begins as that of {run.root}" in notes.notes
+    assert any("for the features of 74 windows and" in note for note in notes.notes)  # 10 + 4 × 16
+    assert load(out).settings.preprocessing.window == 40
+
+
+def test_what_a_run_is_shown_is_told(run: Run) -> None:
+    described = json.loads((run.root / "model" / "config.json").read_text())["settings"]["preprocessing"]
+    assert word_input(described) == f"images are seen through windows of {SIDE} px, not resized"
+    assert word_input({"size": 64}) == "images are resized to 64 px"  # of an older version
 
 
 # What is refused, in one line, before a folder is made.

@@ -49,7 +49,7 @@ def make_spots(root: Path, *, side: int = 128, spot: int = 14) -> Path:
 
 
 def train_windows(
-    data: Path, out: Path, cache: Path, *, changes: dict[str, Any] | None = None, **options: Any
+    data: Path | list[Path], out: Path, cache: Path, *, changes: dict[str, Any] | None = None, **options: Any
 ) -> Segmenter:
     """A run of a linear probe on the untrained ViT."""
     options = {"method": "linear", "backbone": "untrained-vitt16", **options}

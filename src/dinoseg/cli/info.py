@@ -106,15 +106,16 @@ def _tell_run(output: Output, run: Path) -> None:
     names = ", ".join(f"{index} {name}" for index, name in settings["classes"].items())
     output.line(f"{run}: {settings['decoder']['method']} on {backbone['name']}, dinoseg {facts['dinoseg']}")
     output.line(f"classes: {names}")
-    output.line(_word_input(settings["preprocessing"]))
+    output.line(word_input(settings["preprocessing"]))
     output.line(f"backbone: {backbone['source']}, digest {backbone['digest'][:12]}")
     output.line(f"licence of the backbone: {backbone['license']}")
     if facts["training"]:
         _tell_training(output, facts["training"])
 
 
-def _word_input(preprocessing: Mapping[str, Any]) -> str:
-    if preprocessing["window"] is None:
+def word_input(preprocessing: Mapping[str, Any]) -> str:
+    """How a model of these settings sees an image."""
+    if preprocessing.get("window") is None:  # models of older versions do not say
         return f"images are resized to {preprocessing['size']} px"
     return f"images are seen through windows of {preprocessing['window']} px, not resized"
 

@@ -135,10 +135,13 @@ def _tell_use(name: str) -> str:
 def _tell_input(described: Mapping[str, Any]) -> str:
     settings, seen = described["settings"], described.get("seen")
     names = ", ".join(f"{index} {name}" for index, name in settings["classes"].items())
-    size = settings["preprocessing"]["size"]
+    size, window = (settings["preprocessing"].get(name) for name in ("size", "window"))
+    seen_as = (
+        f"resized to {size} px" if window is None else f"seen through windows of {window} px, not resized"
+    )
     lines = [
         f"- classes: {names}",
-        f"- images are resized to {size} px; masks come back at the image's own size",
+        f"- images are {seen_as}; masks come back at the image's own size",
     ]
     if seen:
         (low, high) = seen["sizes"]

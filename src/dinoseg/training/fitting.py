@@ -22,6 +22,7 @@ from dinoseg.config.training import Training
 from dinoseg.data import CaseFiles, Dataset, open_dataset
 from dinoseg.data.cases.likeness import Profile
 from dinoseg.data.cases.volumes import note_channels, note_doubts
+from dinoseg.data.checks.resolution import note_resolution
 from dinoseg.data.layouts.joined import JoinedDataset, open_joined
 from dinoseg.data.splits.joined import resolve_joined, take_part
 from dinoseg.data.splits.shots import (
@@ -273,6 +274,16 @@ def _tell_volumes(dataset: Dataset, settings: RunSettings, chosen: _Chosen, prog
         progress.note(line)
 
 
+def _tell_unresolved(settings: RunSettings, chosen: _Chosen, progress: Progress) -> None:
+    """Say what whole images at the training size do not show."""
+    preprocessing = settings.model.preprocessing
+    if preprocessing.for_volumes or preprocessing.window is not None:
+        return
+    labels, names = chosen.dataset.labels, settings.model.classes
+    for line in note_resolution(chosen.train, labels, size=preprocessing.size, names=names):
+        progress.note(line)
+
+
 def _tell_longer(planned: int, recipe: TrainSettings, progress: Progress) -> None:
     """Say what more epochs than a run was started with mean for its rates."""
     if recipe.epochs == planned:
@@ -323,7 +334,12 @@ def _fit(
     """Train the decoder and load the epoch that is kept: the best one where validation can tell."""
     maker = BankMaker(settings, model, chosen.dataset.labels, chosen.digests)
     banks = maker.make(chosen.train, chosen.val, progress)
+<<<<<<< HEAD
     if asked.foretell and not asked.resumed and processes.is_first:
+=======
+    if foretell and not resumed:
+        _tell_unresolved(settings, chosen, progress)
+>>>>>>> window
         _tell_forecast(settings, chosen, maker, banks, progress)
     for bank in banks:
         if bank is not None:

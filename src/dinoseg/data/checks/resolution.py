@@ -8,18 +8,21 @@ that resolution themselves, windows of the training size show it at the same cos
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dinoseg.data.cases.files import CaseFiles
 from dinoseg.data.checks.findings import Finding, list_cases
-from dinoseg.data.checks.inspection import CaseFacts, iterate_lesions
+from dinoseg.data.checks.inspection import CaseFacts, inspect_case, iterate_lesions
+from dinoseg.data.labels.mapping import LabelMapping
 
 RESOLVED = 0.95  # of the lesions
 WIDTH = 2.0  # pixels
 LARGEST = 1024  # beyond, windows cost less than a larger picture
+LOOKED_AT = 8  # cases, before a training
 _STEP = 32
 
 
@@ -58,6 +61,29 @@ def judge_resolution(facts: Sequence[CaseFacts], *, size: int, patch: int) -> Re
     native = float(np.median([case.pixel_count**0.5 for case in facts])) if facts else 0.0
     window = size if proposed is not None and size < proposed <= native else None
     return Resolution(size, patch, compact, thin, proposed, native, window)
+
+
+def note_resolution(
+    cases: Sequence[CaseFiles], mapping: LabelMapping, *, size: int, names: Mapping[int, str], patch: int = 16
+) -> tuple[str, ...]:
+    """What a training size doesn't resolve, before a training: the warnings of `data check`, of a few cases.
+
+    Args:
+        cases: images with masks, of which a few, evenly spread, are read.
+        mapping: from mask values to class ids.
+        size: side in pixels that images are resized to.
+        names: of the classes.
+        patch: side in pixels of a patch of the backbone.
+    """
+    places = sorted({int(place) for place in np.linspace(0, len(cases) - 1, LOOKED_AT)})
+    looked = [inspect_case(cases[place], mapping) for place in places]
+    facts = [case for case in looked if isinstance(case, CaseFacts)]
+    resolution = judge_resolution(facts, size=size, patch=patch)
+    if resolution.proposed is None or resolution.proposed <= size:
+        return ()
+    found = find_unresolved(facts, resolution, dict(names))
+    more = "" if len(facts) == len(cases) else f" ({len(facts)} of {len(cases)} cases were looked at)"
+    return tuple(f"{each.message}{more}" for each in found if each.severity == "warning")
 
 
 def collect_widths(

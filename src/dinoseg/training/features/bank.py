@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -376,28 +376,3 @@ class ViewBank:
         view, size = self._view(sample), repr(self._model.size)
         version = () if isinstance(view, View) else (VERSION,)
         return entry_key("label", self._labels[sample.position], self._table, size, repr(view), *version)
-
-
-class Batches:
-    """Batches of a list of samples; what Lightning iterates over.
-
-    Where several processes share them, each has its part of every batch; of a last one that is too small
-    for all, some have a stand-in that counts for nothing.
-    """
-
-    def __init__(
-        self, bank: ViewBank, samples: Sequence[Sample], batch_size: int, processes: Processes = ALONE
-    ) -> None:
-        self._bank = bank
-        self._processes = processes
-        self._chunks = [samples[start : start + batch_size] for start in range(0, len(samples), batch_size)]
-
-    def __len__(self) -> int:
-        return len(self._chunks)
-
-    def __iter__(self) -> Iterator[Batch]:
-        return map(self._take, self._chunks)
-
-    def _take(self, chunk: Sequence[Sample]) -> Batch:
-        own = self._processes.share(chunk)
-        return replace(self._bank.batch(own or chunk[:1]), whole=len(chunk), counts=bool(own))

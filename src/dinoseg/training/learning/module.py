@@ -19,7 +19,8 @@ from dinoseg.inference.logits import find_class
 from dinoseg.inference.windows import Blend
 from dinoseg.model.segmenter import Segmenter
 from dinoseg.processes import ALONE, Processes
-from dinoseg.training.features.bank import Batch, Batches, ViewBank
+from dinoseg.training.features.bank import Batch, ViewBank
+from dinoseg.training.features.epochs import Batches
 from dinoseg.training.learning.optimisation import set_rate
 from dinoseg.training.learning.step import Step
 

@@ -14,8 +14,8 @@ from dinoseg.config import TrainSettings, list_weights
 from dinoseg.errors import UsageError
 from dinoseg.model.segmenter import Segmenter
 from dinoseg.processes import ALONE, Processes
-from dinoseg.training.features.bank import Batch, Batches, ViewBank
-from dinoseg.training.features.epochs import draw_epoch
+from dinoseg.training.features.bank import Batch, ViewBank
+from dinoseg.training.features.epochs import Batches, draw_epoch
 from dinoseg.training.learning.feature_augmentation import augment_features
 from dinoseg.training.learning.losses import create_loss
 from dinoseg.training.learning.optimisation import create_optimizer, create_schedule
