@@ -334,12 +334,8 @@ def _fit(
     """Train the decoder and load the epoch that is kept: the best one where validation can tell."""
     maker = BankMaker(settings, model, chosen.dataset.labels, chosen.digests)
     banks = maker.make(chosen.train, chosen.val, progress)
-<<<<<<< HEAD
     if asked.foretell and not asked.resumed and processes.is_first:
-=======
-    if foretell and not resumed:
         _tell_unresolved(settings, chosen, progress)
->>>>>>> window
         _tell_forecast(settings, chosen, maker, banks, progress)
     for bank in banks:
         if bank is not None:
