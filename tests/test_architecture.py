@@ -38,7 +38,7 @@ LAYERS = """
     model
     methods | data | sharing
     backbones
-    config | outputs | progress | streams
+    config | outputs | processes | progress | streams
     errors
 """
 

@@ -15,6 +15,7 @@ from dinoseg.cli.options import (
     Backbone,
     DataFolders,
     Debug,
+    Devices,
     Draws,
     DrawsSplit,
     Epochs,
@@ -22,6 +23,7 @@ from dinoseg.cli.options import (
     Json,
     LearningRate,
     Method,
+    Nodes,
     Overwrite,
     Preset,
     Resume,
@@ -37,6 +39,7 @@ from dinoseg.cli.options import (
     TrainPrecision,
 )
 from dinoseg.cli.output import Output, session, suggest_folder
+from dinoseg.cli.processes import find_launch, start
 from dinoseg.cli.spreads import tell_draws
 from dinoseg.cli.training import GO_ON, choose_training
 from dinoseg.errors import UsageError
@@ -63,6 +66,8 @@ def train(
     init: Init = None,
     assignments: Assignments = None,
     device: TrainDevice = "cpu",
+    devices: Devices = None,
+    nodes: Nodes = None,
     precision: TrainPrecision = None,
     batch_size: TrainBatchSize = None,
     threads: Threads = None,
@@ -80,6 +85,10 @@ def train(
     """
     given = locals()  # the options are named as the fields of Training
     with session(as_json=as_json, debug=debug, resume=GO_ON) as output:
+        launch = find_launch(devices, nodes)
+        if launch.starts:
+            raise typer.Exit(start(launch.devices, threads=threads, as_json=as_json))
+        given |= {"devices": launch.devices, "nodes": launch.nodes}
         output.begin(f"training on {', '.join(map(str, data))} -> {out}")
         how = choose_training(given, output.progress)
         _refuse_lone_options(shots, draws, split)

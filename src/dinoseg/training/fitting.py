@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,7 +13,6 @@ from typing import Any
 import torch
 
 from dinoseg.backbones import create_backbone
-from dinoseg.backbones.cache import entry_key
 from dinoseg.backbones.extractors import Backbone
 from dinoseg.config import TrainSettings
 from dinoseg.config.options import choose_options
@@ -36,11 +36,12 @@ from dinoseg.errors import SplitError, UsageError
 from dinoseg.model.acceptance import refuse_size
 from dinoseg.model.segmenter import Segmenter
 from dinoseg.model.settings import RunSettings
+from dinoseg.processes import ALONE, Processes, connect
 from dinoseg.progress import Progress, Silent
 from dinoseg.streams import keeping_filters
 from dinoseg.training.advice.advice import advise, write_advice
 from dinoseg.training.features.banks import BankMaker, Banks, check_window
-from dinoseg.training.features.items import read_digests
+from dinoseg.training.features.items import digest_content, read_digests
 from dinoseg.training.learning.checkpoints import read_checkpoint
 from dinoseg.training.learning.forecast import forecast
 from dinoseg.training.learning.guards import importing, interruptible, isolated
@@ -83,15 +84,33 @@ def train(
         WeightsError: the backbone's weights are missing.
     """
     how = choose_options(Training, how, options)
-    folder = RunFolder(Path(out))
-    refuse_locked(folder.root)
-    folder.refuse_older(resume=how.resume, overwrite=how.overwrite)
-    progress = progress or Silent()
-    folders = [data] if isinstance(data, Path | str) else list(data)
-    dataset = _open_data(folders, how, progress)
-    settings = compose_settings(dataset, folders, how)
-    splits = find_splits(dataset, settings)
-    return train_run(dataset, settings, splits, Path(out), how=how, progress=progress, alone=True)
+    with connect(how.devices, how.nodes, device=how.device) as processes:
+        folder, shown = RunFolder(Path(out)), (progress if processes.is_first else None) or Silent()
+        if processes.is_first:
+            refuse_locked(folder.root)
+            folder.refuse_older(resume=how.resume, overwrite=how.overwrite)
+        processes.wait()
+        folders = [data] if isinstance(data, Path | str) else list(data)
+        dataset = _open_data(folders, how, shown)
+        settings = compose_settings(dataset, folders, how)
+        splits = find_splits(dataset, settings)
+        return train_run(
+            dataset,
+            settings,
+            splits,
+            Path(out),
+            how=_take_device(how, processes),
+            progress=shown,
+            alone=True,
+            processes=processes,
+        )
+
+
+def _take_device(how: Training, processes: Processes) -> Training:
+    """The options of one of several processes: the accelerator that is its own."""
+    if processes.count == 1 or not how.device.startswith("cuda"):
+        return how
+    return replace(how, device=f"cuda:{processes.local}")
 
 
 def train_run(
@@ -103,15 +122,19 @@ def train_run(
     how: Training,
     progress: Progress,
     alone: bool = False,
+    processes: Processes = ALONE,
 ) -> Segmenter:
     """Train as `train` does, on data that were read and splits that were checked.
 
     Many runs on the same data need not read and check them each time. Of `how` only device, licence,
     resume and overwrite are asked for: all else is in the settings. A run `alone` says how long it will take
-    and what would help next, which many runs on the same data show themselves.
+    and what would help next, which many runs on the same data show themselves. Of several
+    `processes` the first writes.
     """
     folder = RunFolder(out)
-    folder.refuse_older(resume=how.resume, overwrite=how.overwrite)
+    if processes.is_first:
+        folder.refuse_older(resume=how.resume, overwrite=how.overwrite)
+    resumed = processes.tell(how.resume and folder.last.is_file())
     chosen = _choose_cases(dataset, splits, settings)
     tell_absent_classes(dataset, chosen.splits.train, progress)
     choosing = bool(chosen.val) and tell_empty_validation(dataset, chosen.splits.val, progress)
@@ -120,19 +143,30 @@ def train_run(
     model = _fresh_model(settings, frozen, how.device)
     refuse_size(model)
     check_window(chosen.train, settings, progress)
-    if settings.init is not None and not (how.resume and folder.last.is_file()):
+    if settings.init is not None and not resumed:
         refuse_seen(settings, dataset, chosen.splits)
         begin_with(model, settings.init, progress)
-    with locked(folder.root), isolated(how.device), interruptible():
-        planned = folder.open(settings, resume=how.resume, overwrite=how.overwrite)
-        _tell_longer(planned, settings.train, progress)
-        folder.record_splits(chosen.splits)
-        if isinstance(dataset, JoinedDataset):
-            folder.record_parts({part.name: take_part(chosen.splits, part) for part in dataset.parts})
-        folder.record_environment(frozen, how.device, digest_content(chosen.cases, chosen.digests))
-        _fit(folder, settings, chosen, model, how, progress, choosing=choosing, alone=alone)
+    one = locked(folder.root) if processes.is_first else nullcontext()
+    with one, isolated(how.device), interruptible():
+        if processes.is_first:
+            planned = folder.open(settings, resume=how.resume, overwrite=how.overwrite)
+            _tell_longer(planned, settings.train, progress)
+            _record(folder, chosen, frozen, how)
+        processes.wait()  # until the folder is there
+        asked = _Asked(resumed=resumed, choosing=choosing, alone=alone)
+        _fit(folder, settings, chosen, model, how.device, progress, asked, processes)
+        processes.wait()
     model.run = folder.root
     return model
+
+
+def _record(folder: RunFolder, chosen: _Chosen, frozen: Backbone, how: Training) -> None:
+    """What the run is made of."""
+    dataset = chosen.dataset
+    folder.record_splits(chosen.splits)
+    if isinstance(dataset, JoinedDataset):
+        folder.record_parts({part.name: take_part(chosen.splits, part) for part in dataset.parts})
+    folder.record_environment(frozen, how.device, digest_content(chosen.cases, chosen.digests))
 
 
 def _open_data(folders: Sequence[Path | str], how: Training, progress: Progress) -> Dataset:
@@ -258,22 +292,19 @@ def _tell_longer(planned: int, recipe: TrainSettings, progress: Progress) -> Non
     progress.note(f"{recipe.epochs} epochs in place of {planned}: {rates}")
 
 
-def digest_content(cases: Sequence[CaseFiles], digests: Mapping[Path, str] | None = None) -> str:
-    """Hash of all images, masks and groups of some cases.
-
-    Args:
-        cases: image and mask files.
-        digests: of all these files where they are known already, from `read_digests`.
-    """
-    known = read_digests(cases) if digests is None else digests
-    paths = [path for case in cases for path in (*case.images, *case.labels)]
-    return entry_key(*(case.group for case in cases), *(known[path] for path in paths))
-
-
 def _fresh_model(settings: RunSettings, backbone: Backbone, device: str) -> Segmenter:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.train.seed)
         return Segmenter(settings.model, backbone).to(device)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What is special about a run: it goes on, validation can choose an epoch, it is no one of many."""
+
+    resumed: bool
+    choosing: bool
+    alone: bool
 
 
 def _fit(
@@ -281,22 +312,20 @@ def _fit(
     settings: RunSettings,
     chosen: _Chosen,
     model: Segmenter,
-    how: Training,
+    device: str,
     progress: Progress,
-    *,
-    choosing: bool,
-    alone: bool,
+    asked: _Asked,
+    processes: Processes,
 ) -> None:
     """Train the decoder and save the epoch that is kept: the best one where validation can tell."""
-    resumed = how.resume and folder.last.is_file()
     maker = BankMaker(settings, model, chosen.dataset.labels, chosen.digests)
     banks = maker.make(chosen.train, chosen.val, progress)
-    if alone and not resumed:
+    if asked.alone and not asked.resumed and processes.is_first:
         _tell_unresolved(settings, chosen, progress)
         _tell_forecast(settings, chosen, maker, banks, progress)
     for bank in banks:
         if bank is not None:
-            bank.build(progress)
+            bank.build(progress, processes)
     model.seen = _profile(settings, banks, progress)
     with importing():  # it takes seconds, which a run that is refused need not wait for
         from dinoseg.training.learning.trainer import learn
@@ -306,22 +335,29 @@ def _fit(
         banks,
         metrics=folder.metrics,
         checkpoints=folder.checkpoints,
-        device=how.device,
-        resume_from=folder.last if resumed else None,
+        device=device,
+        resume_from=folder.last if asked.resumed else None,
         progress=progress,
-        choosing=choosing,
+        choosing=asked.choosing,
+        processes=processes,
     )
     if len(rows) < settings.train.epochs:
         progress.note(
             f"train.patience={settings.train.patience} stopped the run after epoch {len(rows)}; "
             "more epochs do not start it again"
         )
-    _restore(model, folder, keep_best=choosing and settings.train.keep == "best")
-    draw_learning_curve(rows, folder.curve, title=f"{settings.model.decoder.method} on {model.backbone.name}")
-    model.to(how.device).eval()
-    model.save(folder.model, overwrite=True)
-    if alone and settings.train.advice:
-        write_advice(advise(model, settings, banks, chosen.train, rows, choosing=choosing), folder.advice)
+    if processes.is_first:
+        _restore(model, folder, keep_best=asked.choosing and settings.train.keep == "best")
+        title = f"{settings.model.decoder.method} on {model.backbone.name}"
+        draw_learning_curve(rows, folder.curve, title=title)
+        model.to(device).eval()
+        model.save(folder.model, overwrite=True)
+        if asked.alone and settings.train.advice:
+            found = advise(model, settings, banks, chosen.train, rows, choosing=asked.choosing)
+            write_advice(found, folder.advice)
+    if processes.count > 1:
+        model.decoder.load_state_dict(processes.tell(model.decoder.state_dict()))
+        model.to(device).eval()
 
 
 def _tell_forecast(

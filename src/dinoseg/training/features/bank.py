@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -22,6 +22,7 @@ from dinoseg.data.tensors.augmentation import View, draw_view
 from dinoseg.data.tensors.transforms import PREPARATION
 from dinoseg.data.tensors.windows import Corner, FixedWindow
 from dinoseg.model.segmenter import Segmenter
+from dinoseg.processes import ALONE, Processes
 from dinoseg.progress import Progress
 from dinoseg.streams import map_ahead
 from dinoseg.training.features.items import list_items
@@ -39,6 +40,8 @@ class Batch:
         label: (B, S, S), uint8 class ids.
         pixels: (B, 3, S, S), normalised; only where the method looks at the image.
         positions: index of each image or slice in its bank.
+        whole: images of the batch over all processes that share it; 0 where nobody asked.
+        counts: false of a stand-in, where a batch is too small for every process to have a part of it.
         corners: of the windows that are seen, where their places do not follow from the masks.
     """
 
@@ -46,6 +49,8 @@ class Batch:
     label: Tensor
     pixels: Tensor | None
     positions: tuple[int, ...]
+    whole: int = 0
+    counts: bool = True
     corners: tuple[Corner, ...] | None = None
 
     def to(self, device: torch.device) -> Batch:
@@ -195,14 +200,26 @@ class ViewBank:
         for name in (self._native_key, self._facts_key):
             self._store.claim(map(name, range(len(self))))
 
-    def build(self, progress: Progress) -> None:
-        """Compute what is not remembered yet, image by image, one in each thread; a volume is read once."""
-        jobs = self.list_jobs()
-        if jobs:
+    def build(self, progress: Progress, processes: Processes = ALONE) -> None:
+        """Compute what is not remembered yet, image by image, one in each thread; a volume is read once.
+
+        Several processes take a share each and read all of them afterwards; what one does not find, because
+        it has a disk of its own, it computes itself.
+        """
+        if processes.count > 1:
+            listed = processes.tell([job.position for job in self.list_jobs()])
+            own = set(processes.share(listed))
+            jobs = [job for job in self.list_jobs() if job.position in own]
             self._fill(jobs, progress)
+            processes.wait()
+        if jobs := self.list_jobs():
+            self._fill(jobs, progress)
+            self._tell_left_out(progress)
         self._store.open_ahead(key for sample in self.list_samples() for key in self._want(sample).keys)
 
     def _fill(self, jobs: Sequence[FeatureJob], progress: Progress) -> None:
+        if not jobs:
+            return
         label = f"features of {len(jobs)} {self._items.unit} {self._word_views(jobs)}"
         with one_image_per_thread() as workers:
             computed = map_ahead(self._work.compute, jobs, workers=workers, ahead=workers)
@@ -210,7 +227,6 @@ class ViewBank:
                 for entries in progress.track(computed, total=len(jobs), label=label):
                     for key, entry in entries.items():
                         self._store.put(key, entry)
-        self._tell_left_out(progress)
 
     def _word_views(self, jobs: Sequence[FeatureJob]) -> str:
         if self.slides:
@@ -360,17 +376,3 @@ class ViewBank:
         view, size = self._view(sample), repr(self._model.size)
         version = () if isinstance(view, View) else (VERSION,)
         return entry_key("label", self._labels[sample.position], self._table, size, repr(view), *version)
-
-
-class Batches:
-    """Batches of a list of samples; what Lightning iterates over."""
-
-    def __init__(self, bank: ViewBank, samples: Sequence[Sample], batch_size: int) -> None:
-        self._bank = bank
-        self._chunks = [samples[start : start + batch_size] for start in range(0, len(samples), batch_size)]
-
-    def __len__(self) -> int:
-        return len(self._chunks)
-
-    def __iter__(self) -> Iterator[Batch]:
-        return (self._bank.batch(chunk) for chunk in self._chunks)

@@ -1,13 +1,16 @@
-"""Which views of a bank an epoch learns from, and in which order."""
+"""Which views of a bank an epoch learns from, in which order and which batches."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from dinoseg.training.features.bank import Sample, ViewBank
+from dinoseg.processes import ALONE, Processes
+from dinoseg.training.features.bank import Batch, Sample, ViewBank
 
 
 def draw_epoch(
@@ -52,3 +55,28 @@ def _draw_foreground(shown: Tensor, count: int, share: float, generator: torch.G
     without = _draw_passes((~shown).nonzero().flatten(), count - wanted, generator)
     order = torch.cat([with_class, without])
     return order[torch.randperm(count, generator=generator)]
+
+
+class Batches:
+    """Batches of a list of samples; what Lightning iterates over.
+
+    Where several processes share them, each has its part of every batch; of a last one that is too small
+    for all, some have a stand-in that counts for nothing.
+    """
+
+    def __init__(
+        self, bank: ViewBank, samples: Sequence[Sample], batch_size: int, processes: Processes = ALONE
+    ) -> None:
+        self._bank = bank
+        self._processes = processes
+        self._chunks = [samples[start : start + batch_size] for start in range(0, len(samples), batch_size)]
+
+    def __len__(self) -> int:
+        return len(self._chunks)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return map(self._take, self._chunks)
+
+    def _take(self, chunk: Sequence[Sample]) -> Batch:
+        own = self._processes.share(chunk)
+        return replace(self._bank.batch(own or chunk[:1]), whole=len(chunk), counts=bool(own))

@@ -239,3 +239,15 @@ def _mask_of(case: CaseFiles) -> Path:
     if case.label is None:
         raise LabelError(f"{case.image} has no mask; training and evaluation need one for every image")
     return case.label
+
+
+def digest_content(cases: Sequence[CaseFiles], digests: Mapping[Path, str] | None = None) -> str:
+    """Hash of all images, masks and groups of some cases.
+
+    Args:
+        cases: image and mask files.
+        digests: of all these files where they are known already, from `read_digests`.
+    """
+    known = read_digests(cases) if digests is None else digests
+    paths = [path for case in cases for path in (*case.images, *case.labels)]
+    return entry_key(*(case.group for case in cases), *(known[path] for path in paths))
