@@ -46,7 +46,7 @@ from dinoseg.training.learning.forecast import forecast
 from dinoseg.training.learning.guards import importing, interruptible, isolated
 from dinoseg.training.learning.learning_curve import draw_learning_curve
 from dinoseg.training.runs.beginning import begin_with, refuse_seen
-from dinoseg.training.runs.composition import compose_settings, describe_intensity
+from dinoseg.training.runs.composition import compose_settings, describe_intensity, refuse_missing_loggers
 from dinoseg.training.runs.locks import locked, refuse_locked
 from dinoseg.training.runs.run_folder import RunFolder
 
@@ -86,6 +86,7 @@ def train(
     folder = RunFolder(Path(out))
     refuse_locked(folder.root)
     folder.refuse_older(resume=how.resume, overwrite=how.overwrite)
+    refuse_missing_loggers((how.changes or {}).get("train.logger"))
     progress = progress or Silent()
     folders = [data] if isinstance(data, Path | str) else list(data)
     dataset = _open_data(folders, how, progress)
@@ -291,7 +292,7 @@ def _fit(
         from dinoseg.training.learning.trainer import learn
     rows = learn(
         model,
-        settings.train,
+        settings,
         banks,
         metrics=folder.metrics,
         checkpoints=folder.checkpoints,

@@ -26,7 +26,11 @@ from dinoseg.outputs import claim, holds_files, refuse_filled, remove_ours, writ
 from dinoseg.training.learning.checkpoints import BEST, LAST
 
 PACKAGES = ("torch", "lightning", "numpy", "scipy", "pillow", "safetensors")
-FREE_TO_CHANGE = ("cache.folder", "cache.limit_gb")  # while a run is resumed: no result depends on them
+# While a run is resumed: no result depends on them.
+FREE_TO_CHANGE = (
+    *("cache.folder", "cache.limit_gb"),
+    *("train.logger", "train.wandb_mode", "train.mlflow_uri"),
+)
 MAY_GROW = "train.epochs"
 
 
