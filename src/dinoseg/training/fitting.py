@@ -19,10 +19,11 @@ from dinoseg.config import TrainSettings
 from dinoseg.config.options import choose_options
 from dinoseg.config.settings import PercentileIntensity
 from dinoseg.config.training import Training
-from dinoseg.data import CaseFiles, Dataset, open_dataset
+from dinoseg.data import CaseFiles, Dataset
 from dinoseg.data.cases.likeness import Profile
 from dinoseg.data.cases.volumes import note_channels, note_doubts
-from dinoseg.data.layouts.joined import JoinedDataset, open_joined
+from dinoseg.data.layouts.joined import JoinedDataset
+from dinoseg.data.sources.arrays import refuse_missing, take_arrays
 from dinoseg.data.splits.joined import resolve_joined, take_part
 from dinoseg.data.splits.shots import (
     draw_shots,
@@ -32,7 +33,7 @@ from dinoseg.data.splits.shots import (
     tell_empty_validation,
 )
 from dinoseg.data.splits.splits import Splits, check_splits, resolve_splits
-from dinoseg.errors import SplitError, UsageError
+from dinoseg.errors import SplitError
 from dinoseg.model.acceptance import refuse_size
 from dinoseg.model.segmenter import Segmenter
 from dinoseg.model.settings import RunSettings
@@ -48,13 +49,14 @@ from dinoseg.training.learning.learning_curve import draw_learning_curve
 from dinoseg.training.runs.beginning import begin_with, refuse_seen
 from dinoseg.training.runs.composition import compose_settings, describe_intensity, refuse_missing_loggers
 from dinoseg.training.runs.locks import locked, refuse_locked
+from dinoseg.training.runs.opening import Data, opened_data
 from dinoseg.training.runs.run_folder import RunFolder
 
 
 @keeping_filters()
 def train(
-    data: Path | str | Sequence[Path | str],
-    out: Path | str,
+    data: Data | None = None,
+    out: Path | str | None = None,
     *,
     how: Training | None = None,
     progress: Progress | None = None,
@@ -64,11 +66,12 @@ def train(
 
     Args:
         data: folder (or CSV) of images and masks, or several that have the same classes; each keeps
-            its own splits.
+            its own splits. None where `images` and `masks` are given.
         out: the run folder.
         how: method, backbone, recipe, shots and all else, see `Training`.
         progress: shows the bars and lines.
-        options: fields of `Training` by name, in place of those of `how`.
+        options: fields of `Training` by name, in place of those of `how`; instead of a folder those of
+            `Arrays`: images, masks, ids, groups, classes, spacing.
 
     Returns:
         The trained model, in eval mode on the device.
@@ -82,17 +85,19 @@ def train(
             another process trains there.
         WeightsError: the backbone's weights are missing.
     """
+    arrays = take_arrays(data, options)
     how = choose_options(Training, how, options)
-    folder = RunFolder(Path(out))
+    folder = RunFolder(refuse_missing(out))
     refuse_locked(folder.root)
     folder.refuse_older(resume=how.resume, overwrite=how.overwrite)
     refuse_missing_loggers((how.changes or {}).get("train.logger"))
     progress = progress or Silent()
-    folders = [data] if isinstance(data, Path | str) else list(data)
-    dataset = _open_data(folders, how, progress)
-    settings = compose_settings(dataset, folders, how)
-    splits = find_splits(dataset, settings)
-    return train_run(dataset, settings, splits, Path(out), how=how, progress=progress, foretell=True)
+    with opened_data(data, arrays, how, progress) as opened:
+        settings = compose_settings(opened.dataset, opened.folders, how)
+        splits = find_splits(opened.dataset, settings)
+        return train_run(
+            opened.dataset, settings, splits, folder.root, how=how, progress=progress, foretell=True
+        )
 
 
 def train_run(
@@ -135,16 +140,6 @@ def train_run(
         model.save(folder.model, overwrite=True)
     model.run = folder.root
     return model
-
-
-def _open_data(folders: Sequence[Path | str], how: Training, progress: Progress) -> Dataset:
-    if len(folders) == 1:
-        return open_dataset(folders[0], progress=progress)
-    if not folders:
-        raise UsageError("data names no folder; name one at least")
-    if how.shots_from == "first":
-        raise UsageError("shots_from 'first' takes the first of one list; several data folders have several")
-    return open_joined([Path(folder) for folder in folders], progress)
 
 
 def find_splits(dataset: Dataset, settings: RunSettings) -> Splits:
