@@ -220,6 +220,10 @@ MADE: dict[str, Make] = {
     "photographs turned upside down, masks without orientation": _with_images(
         lambda path, n: save_turned(path, picture(n), 3), ".jpg"
     ),
+    "the same, with `masks: stored` in dataset.yaml": _both(
+        _with_images(lambda path, n: save_turned(path, picture(n), 3), ".jpg"),
+        lambda root: (root / "dataset.yaml").write_text("masks: stored\n"),
+    ),
     "masks are called x_lesion.png": _both(
         make_dataset,
         *(
