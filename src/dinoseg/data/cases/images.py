@@ -29,8 +29,8 @@ def read_case(files: CaseFiles, mapping: LabelMapping) -> Case:
 def read_mask(files: CaseFiles, mapping: LabelMapping) -> LabelMap:
     """Read the mask of one case on the upright grid of its image.
 
-    Masks are taken as drawn on the upright image, unless the mapping says on the stored one. One that fits only the pixels as they are stored, because
-    the EXIF orientation of its image exchanges height and width, is turned as the image is.
+    Masks are taken as drawn on the upright image, unless the mapping says on the stored pixels. One that fits
+    only these, because the orientation of its image exchanges height and width, is turned as the image is.
 
     Raises:
         FileFormatError: image or mask cannot be read.
