@@ -68,6 +68,9 @@ EFFECTS: dict[str, tuple[Any, str]] = {
     "cache.limit_gb": (1e-6, ENTRIES),
 }
 ELSEWHERE = {
+    "train.logger": "test_loggers.py: test_csv_is_kept_when_a_run_goes_on_and_replaced_when_it_begins_anew",
+    "train.wandb_mode": "test_loggers.py: test_wandb_offline",
+    "train.mlflow_uri": "test_loggers.py: test_mlflow_in_a_file_of_the_run",
     "train.advice": "test_advice.py: test_it_can_be_left_out_and_changes_no_model",
     "train.seed": "an argument of its own; test_train.py: test_another_seed_gives_another_model",
     "train.momentum": "test_optimisation.py: test_sgd_steps_by_hand",
