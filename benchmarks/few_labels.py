@@ -66,6 +66,7 @@ CHANGES = {
     "train.warmup_epochs": 1,
     "model.preprocessing.size": SIZE,
 }
+VIEWS = {"train.views": 8}  # what `default` had for the published ones
 OF_METHOD: dict[str, dict[str, Any]] = {
     "segdino-v2": {"segdino-v2:model.decoder.width": 128},
     "dino-augseg": {"dino-augseg:train.feature_augmentation": "wavelet"},
@@ -167,6 +168,7 @@ def train_ours(
     folder = method if size == SIZE else f"{method}-{size}"
     progress = ProcessorTime(setting.name, out / f"{folder}-processor.json")
     changes = {**CHANGES, "model.preprocessing.size": size, **OF_METHOD.get(method, {})}
+    changes |= {} if method == "guided" else VIEWS
     curve = learn_curve(
         data,
         methods=[method],

@@ -23,10 +23,12 @@ from dinoseg.cli import (
     info,
     predict,
     score,
+    sharing,
     train,
     weights,
 )
 from dinoseg.cli.output import one_line, report_error
+from dinoseg.cli.processes import WORDS
 
 # A flag of typer's own that was not given is None, which typer turns into a bool by importing pydantic, which
 # takes longer than all the rest of a help. A False is left alone.
@@ -53,6 +55,8 @@ app.command("predict")(predict.predict)
 app.add_typer(data.app, name="data")
 app.command("convert")(convert.convert)
 app.add_typer(weights.app, name="weights")
+app.command("push")(sharing.push)
+app.command("pull")(sharing.pull)
 app.command("info")(info.info)
 app.command("doctor")(doctor.doctor)
 app.command("import")(importing.import_)
@@ -72,6 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # program wants a core a training step takes ten times as long (measured on two cores).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     _never_fail_on_a_letter()
+    WORDS.set(words)
     try:
         result = app(words, prog_name="dinoseg", standalone_mode=False)
     except _usage_error() as error:
