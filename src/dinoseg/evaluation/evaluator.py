@@ -128,12 +128,11 @@ def _with_report(task: Task, found: Evaluation, out: Path, *, seed: int, overwri
 
 def _list_facts(task: Task, seed: int) -> dict[str, str]:
     model = task.model.describe()
-    part = "every case, also any that the model was trained on" if task.split == ALL else task.split
     return {
         "Method": str(model["method"]),
         "Backbone": f"{model['backbone']} ({str(model['backbone_digest'])[:12]}, {model['precision']})",
         "Data": str(task.dataset.root),
-        "Split": f"{part} ({len(task.files)} cases)",
+        "Split": f"{task.part} ({len(task.files)} cases)",
         "Protocol": task.protocol,
         **word_settings(describe_settings(task.how, task.model)),
         "Seed of the intervals": str(seed),

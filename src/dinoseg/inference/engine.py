@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -12,20 +13,26 @@ from dinoseg.config import Inference
 from dinoseg.data.case import Case
 from dinoseg.data.tensors.transforms import prepare_pixels
 from dinoseg.errors import UsageError
+from dinoseg.inference.averaging import average, list_groups
 from dinoseg.inference.logits import answering, find_class
 from dinoseg.inference.masks.postprocessing import clean_mask
 from dinoseg.inference.results.prediction import Prediction
 from dinoseg.inference.windows import slide
-from dinoseg.model.network import Answer, Array, Network, input_size
+from dinoseg.model.network import Answer, Answering, Array, Network, input_size
 from dinoseg.streams import batched
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A case and what the network sees of it: `pixels` (3, h, w), normalised."""
+    """A case and what the network sees of it.
+
+    Attributes:
+        case: with its image, of which only the size is needed from here on.
+        pixels: (3, h, w), normalised; of an ensemble one array for each of its groups.
+    """
 
     case: Case
-    pixels: Array
+    pixels: tuple[Array, ...]
 
 
 @dataclass(frozen=True)
@@ -43,8 +50,11 @@ def prepare(model: Network, case: Case, how: Inference) -> Prepared:
         UsageError: the image is not (1 or 3, H, W), is empty, or holds NaN or infinity.
     """
     _check_image(case)
-    size = case.image.size if how.window is not None else input_size(model.settings)
-    return Prepared(case, prepare_pixels(case.image, size, mean=model.mean, std=model.std))
+    pixels = []
+    for network in list_groups(model):
+        size = case.image.size if how.window is not None else input_size(network.settings)
+        pixels.append(prepare_pixels(case.image, size, mean=network.mean, std=network.std))
+    return Prepared(case, tuple(pixels))
 
 
 def segment(model: Network, prepared: Iterable[Prepared], how: Inference) -> Generator[Segmented, None, None]:
@@ -103,28 +113,40 @@ def answer_whole(
     model: Network, batch: Sequence[Prepared], how: Inference, *, size: tuple[int, int] | None = None
 ) -> list[Answer]:
     """What the network says about whole images, at their own sizes or at one `size`."""
-    return answering(model).answer(
-        np.stack([item.pixels for item in batch]),
-        [size or item.case.image.size for item in batch],
-        flips=how.flips,
-        probabilities=how.probabilities,
-    )
+    sizes = [size or item.case.image.size for item in batch]
+    networks = list_groups(model)
+    several = len(networks) > 1
+    answers = [
+        answering(network).answer(
+            np.stack([item.pixels[index] for item in batch]),
+            sizes,
+            flips=how.flips,
+            probabilities=how.probabilities or several,
+        )
+        for index, network in enumerate(networks)
+    ]
+    if not several:
+        return answers[0]
+    return [average(model, found, probabilities=how.probabilities) for found in zip(*answers, strict=True)]
 
 
 def _answer_windows(model: Network, batch: Sequence[Prepared], how: Inference) -> Iterable[Answer]:
-    return (_answer_by_windows(model, item.pixels, how.window or 0, how) for item in batch)
+    return (_answer_by_windows(model, item, how.window or 0, how) for item in batch)
 
 
-def _answer_by_windows(model: Network, pixels: Array, window: int, how: Inference) -> Answer:
-    network = answering(model)
+def _answer_by_windows(model: Network, item: Prepared, window: int, how: Inference) -> Answer:
+    found = []
+    for network, pixels in zip(list_groups(model), item.pixels, strict=True):
+        score = partial(_score_windows, answering(network), flips=how.flips)
+        scores = slide(score, pixels, window=window, overlap=how.overlap, batch_size=how.batch_size)
+        found.append(Answer(find_class(scores), scores))
+    return average(model, found, probabilities=how.probabilities)
 
-    def score(windows: Array) -> list[Array]:
-        sizes = [(window, window)] * len(windows)
-        found = network.answer(windows, sizes, flips=how.flips, probabilities=True)
-        return [answer.probabilities for answer in found if answer.probabilities is not None]
 
-    scores = slide(score, pixels, window=window, overlap=how.overlap, batch_size=how.batch_size)
-    return Answer(find_class(scores), scores if how.probabilities else None)
+def _score_windows(network: Answering, windows: Array, *, flips: bool) -> list[Array]:
+    sizes = [(windows.shape[-2], windows.shape[-1])] * len(windows)
+    found = network.answer(windows, sizes, flips=flips, probabilities=True)
+    return [answer.probabilities for answer in found if answer.probabilities is not None]
 
 
 def _finish(model: Network, case: Case, answer: Answer, how: Inference) -> Prediction:

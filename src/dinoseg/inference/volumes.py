@@ -27,7 +27,7 @@ from dinoseg.inference.masks.fusion import Fusion
 from dinoseg.inference.masks.postprocessing import clean_mask
 from dinoseg.inference.results.prediction import Prediction
 from dinoseg.inference.results.volume_prediction import VolumePrediction
-from dinoseg.model.network import Network, reach_of
+from dinoseg.model.network import Network, find_reach
 from dinoseg.progress import Progress, Silent
 from dinoseg.streams import map_ahead
 
@@ -208,7 +208,7 @@ def _predict_slices(work: _Work, plane: Plane, how: Inference) -> Generator[Pred
 
     label = f"{work.volume.id}, {plane}"
     with closing(map_ahead(read, range(len(slices)), workers=_READERS, ahead=how.batch_size)) as prepared:
-        reach = reach_of(work.model.settings)
+        reach = find_reach(work.model)
         if reach:
             found = segment_slabs(work.model, prepared, how, reach=reach)
         else:

@@ -12,6 +12,8 @@ from dinoseg.config import PostprocessingSettings, from_yaml, override
 from dinoseg.data.cases.likeness import Profile
 from dinoseg.errors import ConfigError, RunError
 from dinoseg.methods import METHODS
+from dinoseg.model.ensemble import DOCUMENT as ENSEMBLE
+from dinoseg.model.ensemble import is_ensemble, read_ensemble
 from dinoseg.model.settings import ModelSettings
 from dinoseg.outputs import is_claimed, list_runs, refuse_foreign, write_json
 
@@ -22,19 +24,24 @@ _MODEL = "model"  # its name in a run folder
 def store_postprocessing(run: Path | str, settings: PostprocessingSettings | None) -> None:
     """Keep the steps that were chosen for the masks of a run's model, in its config.json.
 
+    Those of an ensemble are kept in its ensemble.json.
+
     Raises:
         RunError: the folder is no run, or its config.json is damaged.
         OutputError: config.json cannot be written, or somebody changed it since.
     """
     path = refuse_changed_model(run)
-    read_description(path)
+    if path.name == ENSEMBLE:
+        read_ensemble(path.parent)
+    else:
+        read_description(path)
     described = json.loads(path.read_text(encoding="utf-8"))
     described["postprocessing"] = None if settings is None else settings.model_dump()
     write_json(path, described, overwrite=True)
 
 
 def refuse_changed_model(run: Path | str) -> Path:
-    """The config.json of a run's model, which must be as dinoseg wrote it.
+    """The config.json of a run's model, or the ensemble.json, which must be as dinoseg wrote it.
 
     A run of an older version, without a list of its files, is taken as it is.
 
@@ -42,7 +49,8 @@ def refuse_changed_model(run: Path | str) -> Path:
         RunError: the folder is no run.
         OutputError: somebody changed config.json.
     """
-    path = find_model_folder(Path(run)) / "config.json"
+    folder = Path(run)
+    path = folder / ENSEMBLE if is_ensemble(folder) else find_model_folder(folder) / "config.json"
     if is_claimed(path):
         refuse_foreign([path])
     return path

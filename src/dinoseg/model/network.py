@@ -101,6 +101,12 @@ def reach_of(settings: ModelSettings) -> int:
     return reach
 
 
+def find_reach(model: Network) -> int:
+    """How many slices on either side a model reads; of several models at once the most of any."""
+    members: Sequence[Network] = getattr(model, "members", (model,))
+    return max(reach_of(member.settings) for member in members)
+
+
 def input_size(settings: ModelSettings) -> Size:
     """Height and width in pixels that images are resized to."""
     return (settings.preprocessing.size, settings.preprocessing.size)

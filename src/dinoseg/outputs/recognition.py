@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-_RUN_PARTS = ("model", "checkpoints", "logs", "report", "backbone")
+_RUN_PARTS = ("model", "checkpoints", "logs", "report", "backbone", "members")
+_ENSEMBLE = "ensemble.json"
 _PREDICTION_PARTS = ("masks", "overlays", "probabilities")
 _PREDICTIONS = "predictions.json"
 _REPORT = ("cases.csv", "summary.csv", "summary.json", "index.html")
-_SERIES = {"draws.json": "draw-*", "curve.json": "runs/*/*-shot/draw-*"}  # document -> its runs
+# document -> its runs
+_SERIES = {
+    "draws.json": "draw-*",
+    "curve.json": "runs/*/*-shot/draw-*",
+    "folds.json": "fold_*",
+    _ENSEMBLE: "members/*",
+}
 _FIX = {
     "run": "a run is what predicts and is scored: name one as RUN, and images as the rest",
     "series": "it holds trained models: name one as RUN, and images as the rest",
@@ -39,8 +46,8 @@ def is_ours(folder: Path) -> bool:
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a folder is a run, finished or begun."""
-    finished = (folder / "model" / "config.json").is_file()
+    """Whether a folder is a run, finished or begun, or an ensemble of runs."""
+    finished = (folder / "model" / "config.json").is_file() or (folder / _ENSEMBLE).is_file()
     return finished or all((folder / name).is_file() for name in ("config.yaml", "environment.json"))
 
 

@@ -50,6 +50,8 @@ from dinoseg.training.runs.composition import compose_settings, describe_intensi
 from dinoseg.training.runs.locks import locked, refuse_locked
 from dinoseg.training.runs.run_folder import RunFolder
 
+ELSEWHERE = {name: f"belongs to dinoseg.training.train_{name}(data, out, N)" for name in ("draws", "folds")}
+
 
 @keeping_filters()
 def train(
@@ -82,7 +84,7 @@ def train(
             another process trains there.
         WeightsError: the backbone's weights are missing.
     """
-    how = choose_options(Training, how, options)
+    how = choose_options(Training, how, options, elsewhere=ELSEWHERE)
     folder = RunFolder(Path(out))
     refuse_locked(folder.root)
     folder.refuse_older(resume=how.resume, overwrite=how.overwrite)
