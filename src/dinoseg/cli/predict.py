@@ -48,6 +48,13 @@ def predict(
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Write the class probabilities as well.")
     ] = False,
+    uncertainty: Annotated[
+        bool,
+        typer.Option(
+            "--uncertainty",
+            help="Write how unsure each pixel is: 16-bit PNG, or float32 NIfTI of a volume.",
+        ),
+    ] = False,
     no_overlays: Annotated[bool, typer.Option("--no-overlays", help="Write no overlay pictures.")] = False,
     planes: Planes = None,
     volume_format: Annotated[
@@ -98,6 +105,7 @@ def predict(
                 series=series,
                 postprocess=not raw_masks,
                 probabilities=probabilities,
+                uncertainty=uncertainty,
             ),
             overlays=not no_overlays,
             volume_format=volume_format,

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from dinoseg.evaluation.definitions import CONFIDENCE_TEXT
 from dinoseg.evaluation.examples import Picture
 from dinoseg.evaluation.metrics import ClassScore
-from dinoseg.evaluation.strata import Strata
+from dinoseg.evaluation.reliability import Reliability
+from dinoseg.evaluation.strata import STRATA_TEXT, Strata
 from dinoseg.evaluation.summary import ClassSummary, Protocol
 
 
@@ -39,6 +41,7 @@ class Report:
         pictures: of the gallery, in order.
         failures: cases without scores; shown beside the means.
         strata: the cases by metadata and size.
+        reliability: of the model's confidence; None where there is none.
     """
 
     scores: Sequence[ClassScore]
@@ -51,8 +54,15 @@ class Report:
     pictures: Sequence[Picture] = ()
     failures: Sequence[Failure] = ()
     strata: Sequence[Strata] = ()
+    reliability: Reliability | None = None
 
     @property
     def failed(self) -> list[str]:
         """The failures as lines."""
         return [f"{failure.case}: {failure.message}" for failure in self.failures]
+
+
+def list_policy(report: Report) -> list[str]:
+    """What everything on the page means, line by line."""
+    lines = [*report.policy, *([STRATA_TEXT] if report.strata else [])]
+    return [*lines, *([CONFIDENCE_TEXT] if report.reliability is not None else [])]

@@ -9,18 +9,21 @@ from typing import Any
 
 from dinoseg.config import Inference
 from dinoseg.data.layouts.dataset import Dataset
+from dinoseg.evaluation.calibration import Observation
 from dinoseg.evaluation.contents import Failure, Report
 from dinoseg.evaluation.examples import Picture, choose_examples, describe
 from dinoseg.evaluation.metrics import ClassScore, score_case
+from dinoseg.evaluation.reliability import assess
 from dinoseg.evaluation.report import refuse_report, write_report
 from dinoseg.evaluation.results import Evaluation, Scoring, conclude
 from dinoseg.evaluation.selection import ALL
 from dinoseg.evaluation.summary import Protocol, refuse_mixed_units
-from dinoseg.evaluation.tasks import Task, open_task
+from dinoseg.evaluation.tasks import VALIDATION, Task, open_task
 from dinoseg.evaluation.views import View
 from dinoseg.evaluation.volume_views import VolumeView
 from dinoseg.inference.likeness import find_differences, summarise_differences
 from dinoseg.inference.results.report import describe_settings, word_settings
+from dinoseg.model.confidence import calibration_of
 from dinoseg.model.saved import Model
 from dinoseg.progress import Progress, Silent
 from dinoseg.streams import keeping_filters
@@ -77,9 +80,13 @@ def _score(task: Task, scoring: Scoring, progress: Progress) -> Evaluation:
     failures: list[Failure] = []
     scores: list[ClassScore] = []
     unlike: list[tuple[str, str]] = []
+    observed: dict[str, Observation] = {}
     shown = progress.track(task.files, total=len(task.files), label="evaluate")
-    for view in task.views(shown, failures=failures, progress=progress):
-        scores += _score_view(task, scoring, view)
+    for view in task.views(shown, failures=failures, progress=progress, observe=True):
+        found_here = _score_view(task, scoring, view)
+        scores += found_here
+        if observation := _observe(view, found_here):
+            observed[view.case.id] = observation
         unlike += _find_unlike(task, view)
         refuse_mixed_units([scores[0], scores[-1]])
         del view  # of volumes, before the next one is read
@@ -87,11 +94,36 @@ def _score(task: Task, scoring: Scoring, progress: Progress) -> Evaluation:
         progress.note(line)
     data = task.dataset
     found = conclude(scores, failures, scoring, root=data.root, is_volumes=data.is_volumes, progress=progress)
-    return replace(found, unlike=tuple(unlike))
+    seen = tuple(observed.values())
+    calibration, in_sample = calibration_of(task.model), task.split == VALIDATION
+    reliability = assess(list(observed), seen, calibration, in_sample=in_sample)
+    return replace(found, unlike=tuple(unlike), reliability=reliability, observations=seen)
+
+
+def _observe(view: View | VolumeView, scores: Sequence[ClassScore]) -> Observation | None:
+    """What a case says of the model's confidence; None where its probabilities are not known."""
+    found = view.found
+    if found is None or found.tally is None or view.pixels is None:
+        return None
+    classes = [score for score in scores if score.class_id is not None and score.outcome != "undecided"]
+    if not classes:
+        return None
+    return Observation(
+        tally=found.tally,
+        dice={score.class_id: score.dice for score in classes if score.class_id is not None},
+        missed={
+            score.class_id: score.target_size > 0 and score.dice == 0
+            for score in classes
+            if score.class_id is not None
+        },
+        pixels=view.pixels,
+        embedding=found.embedding,
+    )
 
 
 def _find_unlike(task: Task, view: View | VolumeView) -> list[tuple[str, str]]:
-    difference = find_differences(task.model, view.case.image)
+    confidence = None if view.found is None else view.found.confidence
+    difference = find_differences(task.model, view.case.image, confidence)
     return [(view.case.id, difference)] if difference else []
 
 
@@ -122,6 +154,7 @@ def _with_report(task: Task, found: Evaluation, out: Path, *, seed: int, overwri
         pictures=_draw_pictures(task, found.scores),
         failures=found.failures,
         strata=found.strata,
+        reliability=found.reliability,
     )
     return replace(found, report=write_report(report, out, overwrite=overwrite))
 

@@ -51,7 +51,13 @@ class Task:
         return "every case, also any that the model was trained on" if self.split == ALL else self.split
 
     def views(
-        self, files: Iterable[CaseFiles], *, failures: list[Failure], progress: Progress, raw: bool = False
+        self,
+        files: Iterable[CaseFiles],
+        *,
+        failures: list[Failure],
+        progress: Progress,
+        raw: bool = False,
+        observe: bool = False,
     ) -> Iterator[View] | Iterator[VolumeView]:
         """Prediction and target of each case, in order.
 
@@ -60,14 +66,22 @@ class Task:
             failures: cases that cannot be read are appended here.
             progress: counts the slices of each volume.
             raw: masks as predicted, and targets that still say what nobody decided.
+            observe: look at the probabilities of some pixels of each case.
         """
         model, mapping, how = self.model, self.dataset.labels, self.how
         if self.dataset.is_volumes:
             return stream_volume_views(
-                model, files, mapping, how=how, failures=failures, progress=progress, raw=raw
+                model, files, mapping, how=how, failures=failures, progress=progress, raw=raw, observe=observe
             )
         return stream_views(
-            model, files, mapping, protocol=self.protocol, how=how, failures=failures, raw=raw
+            model,
+            files,
+            mapping,
+            protocol=self.protocol,
+            how=how,
+            failures=failures,
+            raw=raw,
+            observe=observe,
         )
 
 
@@ -87,13 +101,19 @@ class PooledTask(Task):
         return f"out of fold: every case by the one of {len(self.folds)} models that did not see it"
 
     def views(
-        self, files: Iterable[CaseFiles], *, failures: list[Failure], progress: Progress, raw: bool = False
+        self,
+        files: Iterable[CaseFiles],
+        *,
+        failures: list[Failure],
+        progress: Progress,
+        raw: bool = False,
+        observe: bool = False,
     ) -> Iterator[View] | Iterator[VolumeView]:
         """As of a task; the files come fold by fold."""
         for fold, cases in groupby(files, key=self._find_fold):
             member = self._take_member(fold)
             alone = Task(member, self.dataset, self.files, self.split, self.protocol, self.how)
-            yield from alone.views(cases, failures=failures, progress=progress, raw=raw)
+            yield from alone.views(cases, failures=failures, progress=progress, raw=raw, observe=observe)
 
     def _find_fold(self, case: CaseFiles) -> int:
         return next(index for index, ids in enumerate(self.folds) if case.id in ids)

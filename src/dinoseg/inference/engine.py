@@ -13,11 +13,11 @@ from dinoseg.config import Inference
 from dinoseg.data.case import Case
 from dinoseg.data.tensors.transforms import prepare_pixels
 from dinoseg.errors import UsageError
-from dinoseg.inference.averaging import average, list_groups
-from dinoseg.inference.logits import answering, find_class
+from dinoseg.inference.logits import answering, average, find_class, list_groups
 from dinoseg.inference.masks.postprocessing import clean_mask
 from dinoseg.inference.results.prediction import Prediction
 from dinoseg.inference.windows import slide
+from dinoseg.model.confidence import calibration_of, estimate, find_uncertainty
 from dinoseg.model.network import Answer, Answering, Array, Network, input_size
 from dinoseg.streams import batched
 
@@ -121,13 +121,15 @@ def answer_whole(
             np.stack([item.pixels[index] for item in batch]),
             sizes,
             flips=how.flips,
-            probabilities=how.probabilities or several,
+            probabilities=needs_probabilities(how) or several,
         )
         for index, network in enumerate(networks)
     ]
     if not several:
         return answers[0]
-    return [average(model, found, probabilities=how.probabilities) for found in zip(*answers, strict=True)]
+    return [
+        average(model, found, probabilities=needs_probabilities(how)) for found in zip(*answers, strict=True)
+    ]
 
 
 def _answer_windows(model: Network, batch: Sequence[Prepared], how: Inference) -> Iterable[Answer]:
@@ -140,7 +142,7 @@ def _answer_by_windows(model: Network, item: Prepared, window: int, how: Inferen
         score = partial(_score_windows, answering(network), flips=how.flips)
         scores = slide(score, pixels, window=window, overlap=how.overlap, batch_size=how.batch_size)
         found.append(Answer(find_class(scores), scores))
-    return average(model, found, probabilities=how.probabilities)
+    return average(model, found, probabilities=needs_probabilities(how))
 
 
 def _score_windows(network: Answering, windows: Array, *, flips: bool) -> list[Array]:
@@ -149,18 +151,29 @@ def _score_windows(network: Answering, windows: Array, *, flips: bool) -> list[A
     return [answer.probabilities for answer in found if answer.probabilities is not None]
 
 
+def needs_probabilities(how: Inference) -> bool:
+    """Whether the class probabilities of every pixel are computed, kept or not."""
+    return how.probabilities or how.uncertainty
+
+
 def _finish(model: Network, case: Case, answer: Answer, how: Inference) -> Prediction:
+    calibration, scores = calibration_of(model), answer.probabilities
+    tally, embedding = answer.tally, answer.embedding
     if how.postprocess and model.postprocessing is not None:
         cell = None if case.spacing is None else math.prod(case.spacing)
         clean_mask(answer.mask, model.postprocessing, cell=cell, name=case.id)
     return Prediction(
         id=case.id,
         mask=answer.mask,
-        probabilities=answer.probabilities,
+        probabilities=scores if how.probabilities else None,
         classes=dict(model.settings.classes),
         source=case.source,
         spacing=case.spacing,
         affine=case.affine,
+        confidence=None if tally is None else estimate(calibration, tally, embedding),
+        uncertainty=find_uncertainty(calibration, scores) if how.uncertainty and scores is not None else None,
+        tally=tally,
+        embedding=embedding,
     )
 
 

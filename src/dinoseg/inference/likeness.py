@@ -10,6 +10,7 @@ from dinoseg.data.case import Image
 from dinoseg.data.cases.likeness import Profile, describe_image, describe_volume
 from dinoseg.data.volumes import Volume, to_canonical
 from dinoseg.inference.results.report import PredictedFile
+from dinoseg.model.confidence import Confidence
 from dinoseg.model.network import Network
 
 _SHOWN = 3  # names in a line; predictions.json has all
@@ -29,7 +30,7 @@ class Likeness:
 
     def add_to(self, file: PredictedFile, image: Image | Volume) -> PredictedFile:
         """The file with one more warning where its image, as read, is not like the training cases."""
-        difference = find_differences(self.model, image)
+        difference = find_differences(self.model, image, file.confidence)
         if not difference:
             return file
         self.found[file.source] = difference
@@ -41,13 +42,24 @@ class Likeness:
         return summarise_differences(odd, total)
 
 
-def find_differences(model: Network, image: Image | Volume) -> str:
+def find_differences(model: Network, image: Image | Volume, confidence: Confidence | None = None) -> str:
     """How an input is far from all training cases, in one line, or "".
 
     Args:
         model: what it keeps of its training is asked, where it keeps it.
         image: as read, a volume in the orientation of its file.
+        confidence: of its mask, which knows how far the backbone's features are.
     """
+    found = [_compare_facts(model, image)]
+    if confidence is not None and confidence.is_unlike:
+        found.append(
+            f"its features are {confidence.distance:.2f} times as far from those of training as those of "
+            "99 of 100 validation cases"
+        )
+    return "; ".join(each for each in found if each)
+
+
+def _compare_facts(model: Network, image: Image | Volume) -> str:
     seen = getattr(model, "seen", None)  # not every network has a training to remember
     if not isinstance(seen, Profile):
         return ""

@@ -116,14 +116,20 @@ def _predict_items(
             if isinstance(item, str | Path | Volume | GivenSeries):
                 channels = model.settings.preprocessing.channels
                 volume = open_volume(item, channels=channels, series=how.series)
-                _note_difference(model, volume.id, volume, odd)
-                yield segment_volume(model, volume, how=how)
+                found = segment_volume(model, volume, how=how)
+                _note_difference(model, volume, found, odd)
+                yield found
 
 
-def _note_difference(model: Network, name: str, image: Image | Volume, odd: list[tuple[str, str]]) -> None:
-    difference = find_differences(model, image)
+def _note_difference(
+    model: Network,
+    image: Image | Volume,
+    found: Prediction | VolumePrediction,
+    odd: list[tuple[str, str]],
+) -> None:
+    difference = find_differences(model, image, found.confidence)
     if difference:
-        odd.append((name, difference))
+        odd.append((found.id, difference))
 
 
 def _predict_images(
@@ -140,6 +146,6 @@ def _predict_images(
 
     with closing(map_ahead(read, indices, workers=_READERS, ahead=how.batch_size)) as prepared:
         for index, item in zip(indices, segment(model, prepared, how), strict=True):
-            _note_difference(model, item.case.id, item.case.image, odd)
+            _note_difference(model, item.case.image, item.prediction, odd)
             known = isinstance(items[index], str | Path | Case)
             yield item.prediction if known else replace(item.prediction, source=None)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from dinoseg import __version__
-from dinoseg.config import PostprocessingSettings, from_yaml
+from dinoseg.config import ConfidenceSettings, PostprocessingSettings, from_yaml, validate
 from dinoseg.data.cases.likeness import Profile
 from dinoseg.errors import ConfigError, RunError, UsageError
 from dinoseg.model.network import Array, Network, input_size
@@ -43,11 +43,13 @@ class EnsembleDescription:
         kind: "folds" of one data set, of which every case was left out by one, or any "runs".
         members: in order; of folds the first is fold 0.
         postprocessing: of the masks of the ensemble; None for nothing.
+        calibration: what its probabilities are worth; None where that was not fitted.
     """
 
     kind: Kind
     members: tuple[Member, ...]
     postprocessing: PostprocessingSettings | None = None
+    calibration: ConfidenceSettings | None = None
 
     def describe(self) -> dict[str, Any]:
         """What the document holds."""
@@ -58,6 +60,7 @@ class EnsembleDescription:
             "kind": self.kind,
             "members": [vars(member) for member in self.members],
             "postprocessing": None if cleaning is None else cleaning.model_dump(),
+            "confidence": None if self.calibration is None else self.calibration.model_dump(),
         }
 
 
@@ -89,9 +92,20 @@ def read_ensemble(folder: Path) -> EnsembleDescription:
             postprocessing=None
             if cleaning is None
             else from_yaml(PostprocessingSettings, json.dumps(cleaning)),
+            calibration=read_confidence(described),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
         raise RunError(f"{path} is damaged ({error}); restore it, or make the ensemble again") from error
+
+
+def read_confidence(described: Mapping[str, Any]) -> ConfidenceSettings | None:
+    """The calibration in the document of a model or an ensemble; older ones have none.
+
+    Raises:
+        ConfigError: it is damaged.
+    """
+    found = described.get("confidence")
+    return None if found is None else validate(ConfidenceSettings, found)
 
 
 def _read_member(folder: Path, item: Any) -> Member:
@@ -130,6 +144,7 @@ class Ensemble:
         run: the folder that it was loaded from; None for none.
         postprocessing: what predict and evaluate do to masks; None for nothing.
         seen: what the training cases of all members show; None where one does not know.
+        calibration: what the averaged probabilities are worth; None where that was not fitted.
     """
 
     def __init__(self, members: Sequence[Network], groups: Sequence[Network], *, kind: Kind = "runs") -> None:
@@ -145,6 +160,7 @@ class Ensemble:
         self.run: Path | None = None
         self.postprocessing: PostprocessingSettings | None = None
         self.seen = _join_profiles(members)
+        self.calibration: ConfidenceSettings | None = None
 
     @property
     def settings(self) -> ModelSettings:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dinoseg.config import PostprocessingSettings, from_yaml, override
+from dinoseg.config import ConfidenceSettings, PostprocessingSettings, from_yaml, override
 from dinoseg.data.cases.likeness import Profile
 from dinoseg.errors import ConfigError, RunError
 from dinoseg.methods import METHODS
 from dinoseg.model.ensemble import DOCUMENT as ENSEMBLE
-from dinoseg.model.ensemble import is_ensemble, read_ensemble
+from dinoseg.model.ensemble import is_ensemble, read_confidence, read_ensemble
 from dinoseg.model.settings import ModelSettings
 from dinoseg.outputs import is_claimed, list_runs, refuse_foreign, write_json
 
@@ -96,6 +96,7 @@ class Description:
     normalisation: tuple[list[float], list[float]]
     postprocessing: PostprocessingSettings | None
     seen: Profile | None = None
+    calibration: ConfidenceSettings | None = None
 
 
 def require_method(described: Any, path: Path) -> None:
@@ -140,6 +141,7 @@ def read_description(path: Path) -> Description:
             normalisation=(backbone["mean"], backbone["std"]),
             postprocessing=None if cleaning is None else _read_postprocessing(cleaning, settings),
             seen=None if seen is None else Profile.read(seen),
+            calibration=read_confidence(described),
         )
     except (OSError, ValueError, KeyError, TypeError, ConfigError) as error:
         raise RunError(f"{path} is damaged ({error}); restore it or train again") from error

@@ -83,6 +83,7 @@ class _Opening:
         load_decoder(model.decoder, folder / "decoder.safetensors")
         model.postprocessing = described.postprocessing
         model.seen = described.seen
+        model.calibration = described.calibration
         model.run = find_run_folder(run)
         return model
 
@@ -129,6 +130,7 @@ def _load_ensemble(folder: Path, opened: _Opening, device: str) -> Ensemble:
         members.append(opened.load(run).to(device).eval())
     ensemble = Ensemble(members, _group(members), kind=described.kind)
     ensemble.run, ensemble.postprocessing = folder, described.postprocessing
+    ensemble.calibration = described.calibration
     return ensemble
 
 

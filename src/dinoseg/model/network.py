@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinoseg.config import PostprocessingSettings
+from dinoseg.model.confidence import Tally
 from dinoseg.model.settings import ModelSettings
 
 Array = NDArray[np.float32]
@@ -69,10 +70,14 @@ class Answer:
     Attributes:
         mask: (H, W), uint8 class ids.
         probabilities: (classes, H, W), float32, background first; None unless asked for.
+        tally: sums of the probabilities, on any grid; None where the network does not tell.
+        embedding: (C,), mean of the backbone's last feature map; None where there is none.
     """
 
     mask: NDArray[np.uint8]
     probabilities: Array | None
+    tally: Tally | None = None
+    embedding: Array | None = None
 
 
 @runtime_checkable

@@ -16,7 +16,7 @@ from torch import Tensor
 from dinoseg import __version__
 from dinoseg.backbones.extractors import Backbone
 from dinoseg.backbones.features import Features
-from dinoseg.config import PostprocessingSettings, to_yaml
+from dinoseg.config import ConfidenceSettings, PostprocessingSettings, to_yaml
 from dinoseg.data.case import Image
 from dinoseg.data.cases.likeness import Profile
 from dinoseg.data.tensors.transforms import prepare_pixels
@@ -41,6 +41,7 @@ class Segmenter(Voting):
         size: (S, S), what images are resized to.
         postprocessing: what predict and evaluate do to masks; None for nothing.
         seen: what the training cases show; None for models that nobody told.
+        calibration: what its probabilities are worth; None where that was not fitted.
         run: the run folder that it was loaded from, or written to; None for neither.
     """
 
@@ -51,6 +52,7 @@ class Segmenter(Voting):
         self.decoder = decoder or create_decoder(settings.decoder, backbone.channels, settings.outputs)
         self.postprocessing: PostprocessingSettings | None = None
         self.seen: Profile | None = None
+        self.calibration: ConfidenceSettings | None = None
         self.run: Path | None = None
 
     @property
@@ -163,6 +165,7 @@ class Segmenter(Voting):
             **origin,
             "postprocessing": None if self.postprocessing is None else self.postprocessing.model_dump(),
             "seen": None if self.seen is None else asdict(self.seen),
+            "confidence": None if self.calibration is None else self.calibration.model_dump(),
             "backbone": {
                 "name": backbone.name,
                 "digest": backbone.identity,  # the same in either precision

@@ -72,7 +72,8 @@ class SharedBackbone(Voting):
         """Log-odds of the averaged probabilities of arrays, as `Network` asks for them."""
         self.eval()
         with self.explaining(len(pixels)):
-            votes = self._vote(torch.from_numpy(pixels).to(self.device), flips=False)
+            given = torch.from_numpy(pixels).to(self.device)
+            votes = self._vote(given, self.look(given), flips=False)
             size = (int(pixels.shape[-2]), int(pixels.shape[-1]))
             scores = self._average(votes, size).clamp(_TINY, 1 - _TINY)
             binary = self.settings.outputs == 1

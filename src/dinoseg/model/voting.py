@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from dinoseg.backbones.features import Features
 from dinoseg.errors import DinosegError, RunError
 from dinoseg.methods.blocks.resizing import resize
+from dinoseg.model.confidence import Tally
 from dinoseg.model.network import Answer
 
 _FLIPS: Sequence[tuple[int, ...]] = ((-1,), (-2,), (-2, -1))  # horizontal, vertical, both
@@ -55,9 +56,17 @@ class Voting(nn.Module):
         """
         self.eval()
         with self.explaining(len(pixels)):
-            votes = self._vote(torch.from_numpy(pixels).to(self.device), flips=flips)
+            given = torch.from_numpy(pixels).to(self.device)
+            features = self.look(given)
+            votes = self._vote(given, features, flips=flips)
+            pooled = features.levels[-1].mean(dim=(2, 3)).cpu().numpy()  # (B, C, h, w) -> (B, C)
             return [
-                self._answer([vote[index : index + 1] for vote in votes], size, probabilities=probabilities)
+                self.conclude(
+                    [vote[index : index + 1] for vote in votes],
+                    size,
+                    probabilities=probabilities,
+                    embedding=pooled[index],
+                )
                 for index, size in enumerate(sizes)
             ]
 
@@ -87,9 +96,9 @@ class Voting(nn.Module):
                 "choose fewer with --batch-size, or a smaller --window"
             ) from error
 
-    def _vote(self, pixels: Tensor, *, flips: bool) -> list[Tensor]:
+    def _vote(self, pixels: Tensor, features: Features, *, flips: bool) -> list[Tensor]:
         """Logits (B, K, H, W) of the pixels as they are, then of each flip, turned back."""
-        votes = self.decide(self.look(pixels), pixels)
+        votes = self.decide(features, pixels)
         for axes in _FLIPS if flips else ():
             turned = pixels.flip(axes)
             votes += [vote.flip(axes) for vote in self.decide(self.look(turned), turned)]
@@ -99,8 +108,15 @@ class Voting(nn.Module):
             )
         return votes
 
-    def _answer(self, votes: Sequence[Tensor], size: tuple[int, int], *, probabilities: bool) -> Answer:
-        """The answer for one image; `votes` are (1, K, H, W)."""
+    def conclude(
+        self,
+        votes: Sequence[Tensor],
+        size: tuple[int, int],
+        *,
+        probabilities: bool,
+        embedding: NDArray[np.float32] | None = None,
+    ) -> Answer:
+        """The answer for one image of this size; `votes` are logits (1, K, H, W)."""
         scores = self._average(votes, size) if probabilities or len(votes) > 1 else None
         if len(votes) == 1 or scores is None:
             # Straight from the logits, whether or not probabilities are kept: one answer either way.
@@ -108,7 +124,16 @@ class Voting(nn.Module):
         else:
             mask = scores.max(dim=1).indices.to(torch.uint8)
         kept = scores[0].cpu().numpy() if probabilities and scores is not None else None
-        return Answer(mask[0].cpu().numpy(), kept)
+        return Answer(mask[0].cpu().numpy(), kept, self._tally(votes), embedding)
+
+    def _tally(self, votes: Sequence[Tensor]) -> Tally:
+        height, width = votes[0].shape[-2:]
+        scores = self._average(votes, (height, width))[0].flatten(1)  # (K, pixels)
+        best, ids = scores.max(dim=0)
+        classes = len(scores)
+        sums = torch.bincount(ids, minlength=classes), scores.sum(dim=1)
+        agreed = torch.bincount(ids, weights=best, minlength=classes)
+        return Tally(*(each.double().cpu().numpy() for each in (*sums, agreed)))
 
     def _average(self, votes: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
         total = self.probabilities(votes[0], size)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 _RUN_PARTS = ("model", "checkpoints", "logs", "report", "backbone", "members")
 _ENSEMBLE = "ensemble.json"
-_PREDICTION_PARTS = ("masks", "overlays", "probabilities")
+_PREDICTION_PARTS = ("masks", "overlays", "probabilities", "uncertainty")
 _PREDICTIONS = "predictions.json"
 _REPORT = ("cases.csv", "summary.csv", "summary.json", "index.html")
 # document -> its runs

@@ -41,6 +41,7 @@ from dinoseg.streams import keeping_filters
 from dinoseg.training.features.bank import ViewBank
 from dinoseg.training.features.items import read_digests
 from dinoseg.training.features.jobs import compute_on
+from dinoseg.training.learning.calibrating import calibrate
 from dinoseg.training.learning.checkpoints import read_checkpoint
 from dinoseg.training.learning.forecast import forecast
 from dinoseg.training.learning.guards import importing, interruptible, isolated
@@ -308,6 +309,7 @@ def _fit(
             "more epochs do not start it again"
         )
     _restore(model, folder, keep_best=choosing and settings.train.keep == "best")
+    model.calibration = calibrate(model, banks, settings.train.batch_size, progress)
     draw_learning_curve(rows, folder.curve, title=f"{settings.model.decoder.method} on {model.backbone.name}")
 
 

@@ -45,7 +45,9 @@ def predict_files(
     progress: Progress | None = None,
     **options: Any,
 ) -> PredictionReport:
-    """Segment files and write `out/masks`, `out/overlays`, `out/probabilities`, `out/predictions.json`.
+    """Segment files and write `out/masks`, `out/overlays`, and `out/predictions.json`.
+
+    `out/probabilities` and `out/uncertainty` where `how` asks for them.
 
     A file that cannot be read is reported and the others are done. About three batches of
     images, or one volume and its mask, are in memory at once, however many there are.
@@ -108,7 +110,12 @@ def _plan(
     volume_format: VolumeFormat | None,
 ) -> Plan:
     plan = plan_jobs(
-        sources, out, overlays=overlays, probabilities=how.probabilities, volume_format=volume_format
+        sources,
+        out,
+        overlays=overlays,
+        probabilities=how.probabilities,
+        uncertainty=how.uncertainty,
+        volume_format=volume_format,
     )
     if any(job.is_volume for job in plan.jobs):
         refuse_probabilities(how)
@@ -220,7 +227,8 @@ def _run_jobs(
     skipped = [job for job in plan.jobs if job.source in earlier.finished]
     for file in map_ahead(lambda job: _read_back(job, images.model), skipped, workers=workers, ahead=16):
         told = earlier.warnings[file.source] or file.warnings
-        yield replace(file, sha256=earlier.finished[file.source], warnings=told)
+        known = earlier.confidences.get(file.source)
+        yield replace(file, sha256=earlier.finished[file.source], warnings=told, confidence=known)
     left = [job for job in plan.jobs if job.source not in earlier.finished]
     yield from images.run([job for job in left if not job.is_volume], workers)
     yield from images.failures
@@ -235,6 +243,8 @@ def _write(item: Segmented, job: Job, sha256: str) -> PredictedFile:
         prediction.save_overlay(job.overlay, item.case.image, legend=legend, overwrite=True)
     if job.probabilities is not None:
         prediction.save_probabilities(job.probabilities, overwrite=True)
+    if job.uncertainty is not None:
+        prediction.save_uncertainty(job.uncertainty, overwrite=True)
     prediction.save(job.mask, overwrite=True)
     return PredictedFile(
         source=job.source,
@@ -244,6 +254,8 @@ def _write(item: Segmented, job: Job, sha256: str) -> PredictedFile:
         size=item.case.image.size,
         pixels=prediction.pixels,
         sha256=sha256,
+        uncertainty=job.uncertainty,
+        confidence=prediction.confidence,
     )
 
 
@@ -257,6 +269,7 @@ def _read_back(job: Job, model: Network) -> PredictedFile:
         mask=job.mask,
         overlay=job.overlay,
         probabilities=job.probabilities,
+        uncertainty=job.uncertainty,
         size=(int(mask.shape[0]), int(mask.shape[1])),
         pixels={index: int(counts[index]) for index in model.settings.classes},
         skipped=True,

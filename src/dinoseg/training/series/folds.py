@@ -16,6 +16,7 @@ from dinoseg.data.splits.folds import Folds, resolve_folds, save_folds
 from dinoseg.data.splits.splits import FILE_NAME, FOLDS, load_splits, save_splits
 from dinoseg.errors import RunError, UsageError
 from dinoseg.evaluation import Evaluation, evaluate
+from dinoseg.evaluation.calibration import fit_confidence
 from dinoseg.evaluation.statistics import Interval
 from dinoseg.evaluation.summary import headline, summarise
 from dinoseg.model.ensemble import DOCUMENT as ENSEMBLE
@@ -24,6 +25,7 @@ from dinoseg.model.saved import SavedModel
 from dinoseg.outputs import to_plain, write_json
 from dinoseg.progress import Progress, Silent
 from dinoseg.training.fitting import digest_content, open_backbone
+from dinoseg.training.learning.calibrating import tell_calibration
 from dinoseg.training.runs.composition import compose_settings
 from dinoseg.training.runs.locks import locked, refuse_locked
 from dinoseg.training.runs.run_folder import RunFolder, anchor
@@ -201,6 +203,7 @@ def _train_all(
         overwrite=True,
         progress=progress,
     )
+    _keep_calibration(out, pooled, progress)
     _write(out, [_score(fold, divided, pooled) for fold in trained], pooled)
     return _read(out, page)
 
@@ -214,6 +217,14 @@ def _keep_ensemble(out: Path, trained: Sequence[Fold]) -> None:
     described = EnsembleDescription("folds", members)
     if (out / ENSEMBLE).is_file():
         described = replace(read_ensemble(out), members=members)
+    write_json(out / ENSEMBLE, described.describe(), overwrite=True)
+
+
+def _keep_calibration(out: Path, pooled: Evaluation, progress: Progress) -> None:
+    """Fit confidence on what every case got from the model that did not see it."""
+    calibration = fit_confidence(pooled.observations)
+    tell_calibration(calibration, len(pooled.observations), progress)
+    described = replace(read_ensemble(out), calibration=calibration)
     write_json(out / ENSEMBLE, described.describe(), overwrite=True)
 
 
