@@ -4,9 +4,9 @@
 
 Trains segdino-v1 at 160 px with `dinoseg train --folds 5` on the features of vit-tiny-in1k (no DINO model:
 the figures compare a model with its parts, not papers), and scores every fold and the ensemble on test
-cases that none of them saw: a quarter of DSB2018's images, a third of ACDC's patients, drawn by group with seed 0. All
-that is said of confidence is of the test cases; it was calibrated on the cases out of their folds. Resumable;
-rows go to benchmarks/results/folds.csv.
+cases that none of them saw: a quarter of DSB2018's images, a third of ACDC's patients, drawn by group with
+seed 0. All that is said of confidence is of the test cases; it was calibrated on the cases out of their
+folds. Resumable; rows go to benchmarks/results/folds.csv.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from dinoseg.model.confidence import (
     pack_embedding,
     unpack_embeddings,
 )
+from dinoseg.progress import Progress
 
 PIXELS = 2000
 """Pixels of each case that are looked at, drawn at random; all where it has fewer."""
@@ -120,6 +121,12 @@ def fit_confidence(
         empty_miss=round((float(missed[~found].sum()) + 0.5) / (empty + 1), 6),
         features=_fit_features(observations, training),
     )
+
+
+def tell_calibration(calibration: ConfidenceSettings | None, cases: int, progress: Progress) -> None:
+    """Say where confidence is not calibrated, because there are too few cases."""
+    if calibration is None:
+        progress.note(f"confidence is not calibrated: that takes {FEWEST} validation cases, here are {cases}")
 
 
 def fit_temperature(observations: Sequence[Observation]) -> float:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dinoseg.config.confidence import FEWEST, ConfidenceSettings
 from dinoseg.data.case import IGNORE_ID
-from dinoseg.evaluation.calibration import PIXELS, Observation, Pixels, fit_confidence
+from dinoseg.evaluation.calibration import PIXELS, Observation, Pixels, fit_confidence, tell_calibration
 from dinoseg.model.confidence import Tally
 from dinoseg.model.network import Answer
 from dinoseg.model.segmenter import Segmenter
@@ -43,12 +43,6 @@ def calibrate(
     calibration = fit_confidence(found, training=_find_embeddings(train_bank, batch_size)) if found else None
     tell_calibration(calibration, subjects, progress)
     return calibration
-
-
-def tell_calibration(calibration: ConfidenceSettings | None, cases: int, progress: Progress) -> None:
-    """Say where confidence is not calibrated, because there are too few cases."""
-    if calibration is None:
-        progress.note(f"confidence is not calibrated: that takes {FEWEST} validation cases, here are {cases}")
 
 
 def _observe(model: Segmenter, bank: ViewBank, batch_size: int) -> Iterator[Observation]:

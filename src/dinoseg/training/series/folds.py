@@ -16,7 +16,7 @@ from dinoseg.data.splits.folds import Folds, resolve_folds, save_folds
 from dinoseg.data.splits.splits import FILE_NAME, FOLDS, load_splits, save_splits
 from dinoseg.errors import RunError, UsageError
 from dinoseg.evaluation import Evaluation, evaluate
-from dinoseg.evaluation.calibration import fit_confidence
+from dinoseg.evaluation.calibration import fit_confidence, tell_calibration
 from dinoseg.evaluation.statistics import Interval
 from dinoseg.evaluation.summary import headline, summarise
 from dinoseg.model.ensemble import DOCUMENT as ENSEMBLE
@@ -25,7 +25,6 @@ from dinoseg.model.saved import SavedModel
 from dinoseg.outputs import to_plain, write_json
 from dinoseg.progress import Progress, Silent
 from dinoseg.training.fitting import digest_content, open_backbone
-from dinoseg.training.learning.calibrating import tell_calibration
 from dinoseg.training.runs.composition import compose_settings
 from dinoseg.training.runs.locks import locked, refuse_locked
 from dinoseg.training.runs.run_folder import RunFolder, anchor
