@@ -45,7 +45,7 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for name in arguments.names:
         rows += run(name, arguments)
-        comments = [" ".join((__doc__ or "").split()), f"{platform.processor()}, {os.cpu_count()} cores"]
+        comments = [" ".join((__doc__ or "").split()), f"{platform.machine()}, {os.cpu_count()} cores"]
         write_csv(RESULTS, rows, comments=comments, overwrite=True)
 
 

@@ -114,8 +114,7 @@ def segment_volume(
         model: trained on volumes; a Segmenter is left in eval mode.
         volume: in the orientation of its file.
         how: a window and flips are those of the slices.
-        scratch: folder for temporary files, which only several planes need (one byte for each voxel,
-            foreground class and plane); default: the system's.
+        scratch: folder for temporary files, which only several planes need; default: the system's.
         watch: told the class probabilities of each slice, on the canonical grid of the one plane.
         progress: counts slices.
         options: fields of `Inference` by name.
@@ -125,19 +124,17 @@ def segment_volume(
         UsageError: an option is not accepted, or probabilities are asked for.
         OutputError: the disk of `scratch` is too small.
     """
-    scratch = None if scratch is None else Path(scratch)
     how = Inference.choose(how, options)
     refuse_probabilities(how)
     refuse_other_kind(model, volume.id, is_volume=True)
     _refuse_other_channels(model, volume)
-    canonical = to_canonical(volume)
-    spread = _make_uncertainty(volume) if how.uncertainty else None
+    canonical, spread = to_canonical(volume), _make_uncertainty(volume) if how.uncertainty else None
     view = None if spread is None else canonical.orientation.apply(spread).array[0]
-    gathered = _Gathered(view, watch)
-    work = _Work(model, canonical.volume, replace(how, postprocess=False), progress or Silent(), gathered)
+    raw, gathered = replace(how, postprocess=False), _Gathered(view, watch)
+    work = _Work(model, canonical.volume, raw, progress or Silent(), gathered)
     label = LabelVolume(np.zeros(volume.geometry.shape, np.uint8), volume.geometry, volume.source, volume.id)
     # A view: what is written into it lies in the input's own order.
-    work.write(canonical.orientation.apply(label).array, scratch)
+    work.write(canonical.orientation.apply(label).array, None if scratch is None else Path(scratch))
     prediction = _describe(work, volume, label, None if spread is None else spread.array[0])
     if how.postprocess and model.postprocessing is not None:
         clean_mask(prediction.mask, model.postprocessing, cell=prediction.voxel_volume, name=volume.id)

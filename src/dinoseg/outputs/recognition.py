@@ -8,6 +8,7 @@ _RUN_PARTS = ("model", "checkpoints", "logs", "report", "backbone", "members")
 _ENSEMBLE = "ensemble.json"
 _PREDICTION_PARTS = ("masks", "overlays", "probabilities", "uncertainty")
 _PREDICTIONS = "predictions.json"
+_REVIEW = "review.html"
 _REPORT = ("cases.csv", "summary.csv", "summary.json", "index.html")
 # document -> its runs
 _SERIES = {
@@ -80,7 +81,7 @@ def _find_owner(part: Path) -> str:
 def _holds_only_predictions(folder: Path) -> bool:
     """A folder of images that predictions were written into is still one of images."""
     names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
-    return names <= {_PREDICTIONS, *_PREDICTION_PARTS}
+    return names <= {_PREDICTIONS, _REVIEW, *_PREDICTION_PARTS}
 
 
 def _name(folder: Path, kind: str) -> str:

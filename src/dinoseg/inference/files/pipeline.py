@@ -20,6 +20,7 @@ from dinoseg.inference.engine import Prepared, Segmented, prepare, segment
 from dinoseg.inference.files.earlier import Earlier, find_earlier, refuse_outputs
 from dinoseg.inference.files.plan import Job, Plan, VolumeFormat, plan_jobs
 from dinoseg.inference.files.record import Record
+from dinoseg.inference.files.review import refuse_review, write_review
 from dinoseg.inference.files.volume_pipeline import VolumePipeline, read_back
 from dinoseg.inference.likeness import Likeness
 from dinoseg.inference.results.report import Failure, PredictedFile, PredictionReport, describe_settings
@@ -38,6 +39,7 @@ def predict_files(
     *,
     how: Inference | None = None,
     overlays: bool = True,
+    review: bool = False,
     volume_format: VolumeFormat | None = None,
     overwrite: bool = False,
     resume: bool = False,
@@ -45,22 +47,18 @@ def predict_files(
     progress: Progress | None = None,
     **options: Any,
 ) -> PredictionReport:
-    """Segment files and write `out/masks`, `out/overlays`, and `out/predictions.json`.
+    """Segment files: masks, overlays, predictions.json, and what `how` asks for, each in a folder of `out`.
 
-    `out/probabilities` and `out/uncertainty` where `how` asks for them.
-
-    A file that cannot be read is reported and the others are done. About three batches of
-    images, or one volume and its mask, are in memory at once, however many there are.
+    A file that cannot be read is reported and the others are done; three batches are in memory at once.
 
     Args:
         model: a loaded model, or a run folder; as in `predict`, like `how` and `options`.
-        sources: images, volumes, DICOM series (a folder or zip) and folders of them, one or several;
-            folders are searched with their sub-folders, which the outputs keep.
+        sources: images, volumes, DICOM series (a folder or zip) and folders of them, with sub-folders.
         out: folder of the outputs.
-        how: `probabilities` of images are written (float16).
+        how: `probabilities` of images (float16) and `uncertainty` are written.
         overlays: also write pictures of the masks on the images.
-        volume_format: of the masks of volumes; None for that of the input where it holds labels, else
-            NIfTI. "dicom-seg" needs DICOM series.
+        review: also write review.html, a page of these pictures, those to look at first on top.
+        volume_format: of the masks of volumes; None for that of the input, or NIfTI where it holds none.
         overwrite: replace outputs of an earlier call that nobody changed; any other file stays an error.
         resume: leave alone what an earlier call with the same model and settings has finished of the same
             files; another file of the same name is an error.
@@ -77,7 +75,10 @@ def predict_files(
     how, progress, out = Inference.choose(how, options), progress or Silent(), Path(out)
     replacing = _Replacing(overwrite, resume, workers)
     plan = _plan(_list_paths(sources), out, how, replacing, overlays=overlays, volume_format=volume_format)
-    return _run_plan(open_model(model, progress), plan, out, how, replacing, progress)
+    if review:
+        refuse_review(out, overlays=overlays, replacing=overwrite or resume)
+    report = _run_plan(open_model(model, progress), plan, out, how, replacing, progress)
+    return replace(report, review=write_review(report)) if review else report
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,8 @@ def _run_plan(
             files=_in_order(plan, done),
             failures=tuple(item for item in done if isinstance(item, Failure)),
             classes=dict(model.settings.classes),
-            **origin,
+            model=origin["model"],
+            settings=origin["settings"],
             seconds=time.monotonic() - started,
         )
         record.finish(report)

@@ -75,6 +75,7 @@ class PredictionReport:
         model: what the masks were made with, as in `predictions.json`.
         settings: what else decides a mask: window, overlap, flips, planes, postprocessing.
         seconds: from the first file to the last.
+        review: the page of what to look at first, where it was asked for.
     """
 
     out: Path
@@ -84,6 +85,7 @@ class PredictionReport:
     model: Mapping[str, Any]
     settings: Mapping[str, Any]
     seconds: float
+    review: Path | None = None
 
     @property
     def exit_code(self) -> int:
