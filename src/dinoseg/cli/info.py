@@ -124,7 +124,9 @@ def _tell_ensemble(output: Output, run: Path) -> None:
 def _tell_run(output: Output, run: Path) -> None:
     from dinoseg.cli.runs import read_run
     from dinoseg.model.ensemble import is_ensemble
+    from dinoseg.sharing import resolve
 
+    run = resolve(run, output.progress)
     if is_ensemble(run):
         _tell_ensemble(output, run)
         return

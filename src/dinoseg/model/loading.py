@@ -26,6 +26,7 @@ from dinoseg.model.folder import (
 from dinoseg.model.segmenter import Segmenter
 from dinoseg.model.shared import SharedBackbone
 from dinoseg.progress import Progress, Silent
+from dinoseg.sharing import resolve
 from dinoseg.streams import keeping_filters
 
 
@@ -44,7 +45,7 @@ def load(
     A folder of `train --folds` or `dinoseg ensemble` gives an `Ensemble`, anything else a `Segmenter`.
 
     Args:
-        run: the run folder.
+        run: the run folder, or the address of a shared one: `hf://owner/name@revision`, `file:///folder`.
         backbone: another place of the same backbone, where the recorded one is gone.
         accept_license: accept the licence of the backbone's weights if they must be fetched.
         device: a torch device such as "cpu" or "cuda:0".
@@ -54,12 +55,13 @@ def load(
 
     Raises:
         RunError: the folder is no run, is damaged, or its decoder was trained on another backbone.
-        WeightsError: the backbone's weights are not there.
+        WeightsError: the backbone's weights are not there, or a shared model cannot be fetched.
     """
     opened = _Opening(backbone, accept_license, precision, progress or Silent())
-    if is_ensemble(Path(run)):
-        return _load_ensemble(Path(run), opened, device)
-    return opened.load(Path(run)).to(device).eval()
+    folder = resolve(run, progress)
+    if is_ensemble(folder):
+        return _load_ensemble(folder, opened, device)
+    return opened.load(folder).to(device).eval()
 
 
 @dataclass
