@@ -60,8 +60,7 @@ def predict_files(
         review: also write review.html, a page of these pictures, those to look at first on top.
         volume_format: of the masks of volumes; None for that of the input, or NIfTI where it holds none.
         overwrite: replace outputs of an earlier call that nobody changed; any other file stays an error.
-        resume: leave alone what an earlier call with the same model and settings has finished of the same
-            files; another file of the same name is an error.
+        resume: leave alone what an earlier call with the same model and settings has finished.
         workers: threads that read, and as many that write; the results do not depend on it.
         progress: counts files and is told each failure when it happens.
         options: fields of `Inference` by name.
@@ -75,8 +74,7 @@ def predict_files(
     how, progress, out = Inference.choose(how, options), progress or Silent(), Path(out)
     replacing = _Replacing(overwrite, resume, workers)
     plan = _plan(_list_paths(sources), out, how, replacing, overlays=overlays, volume_format=volume_format)
-    if review:
-        refuse_review(out, overlays=overlays, replacing=overwrite or resume)
+    refuse_review(out, wanted=review, overlays=overlays, replacing=overwrite or resume)
     report = _run_plan(open_model(model, progress), plan, out, how, replacing, progress)
     return replace(report, review=write_review(report)) if review else report
 
