@@ -119,6 +119,8 @@ def _tell_ensemble(output: Output, run: Path) -> None:
     cleaning = facts["postprocessing"]
     names = {int(index): name for index, name in classes.items()}
     output.line(f"postprocessing: {'none' if cleaning is None else cleaning.describe(names)}")
+    cases = facts["calibrated_on"]
+    output.line(f"confidence: {f'calibrated on {cases} cases' if cases else 'not calibrated'}")
 
 
 def _tell_run(output: Output, run: Path) -> None:

@@ -50,6 +50,7 @@ def read_ensemble_run(run: Path) -> dict[str, Any]:
         "kind": described.kind,
         "members": members,
         "postprocessing": described.postprocessing,
+        "calibrated_on": described.calibration.cases if described.calibration else 0,
         "cases": _count_cases(run / "splits.json"),
         "reports": list_reports(run),
     }
