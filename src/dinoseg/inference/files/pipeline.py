@@ -73,7 +73,7 @@ def predict_files(
     """
     how, progress, out = Inference.choose(how, options), progress or Silent(), Path(out)
     replacing = _Replacing(overwrite, resume, workers)
-    refuse_review(out, wanted=review, overlays=overlays, replacing=overwrite or resume)
+    refuse_review(out, wanted=review, overlays=overlays)
     plan = _plan(_list_paths(sources), out, how, replacing, overlays=overlays, volume_format=volume_format)
     report = _run_plan(open_model(model, progress), plan, out, how, replacing, progress)
     return replace(report, review=write_review(report)) if review else report

@@ -30,16 +30,16 @@ img { width: 100%; height: auto; border-radius: 4px; }
 """
 
 
-def refuse_review(out: Path, *, wanted: bool, overlays: bool, replacing: bool) -> None:
-    """Raise where the page is wanted and cannot be written.
+def refuse_review(out: Path, *, wanted: bool, overlays: bool) -> None:
+    """Raise where the page is wanted and cannot be written; one of ours lies beside masks that are refused.
 
     Raises:
         UsageError: there will be no pictures to show.
-        OutputError: there is a page that is not to be replaced.
+        OutputError: there is a page that is not ours.
     """
     if wanted and not overlays:
         raise UsageError("the page of what to look at first shows the overlays; leave --no-overlays out")
-    refuse_taken([out / PAGE] if wanted else [], overwrite=replacing)
+    refuse_taken([out / PAGE] if wanted else [], overwrite=True)
 
 
 def write_review(report: PredictionReport) -> Path:
