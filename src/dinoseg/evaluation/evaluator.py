@@ -10,11 +10,8 @@ from typing import Any
 
 from dinoseg.config import Inference
 from dinoseg.data.layouts.dataset import Dataset
-<<<<<<< HEAD
-from dinoseg.evaluation.calibration import Observation, fit_confidence
-=======
 from dinoseg.data.sources.arrays import LAYOUT, Arrays, open_arrays, take_arrays
->>>>>>> main
+from dinoseg.evaluation.calibration import Observation, fit_confidence
 from dinoseg.evaluation.contents import Failure, Report
 from dinoseg.evaluation.examples import Picture, choose_examples, describe
 from dinoseg.evaluation.metrics import ClassScore, score_case
@@ -28,12 +25,8 @@ from dinoseg.evaluation.views import View
 from dinoseg.evaluation.volume_views import VolumeView
 from dinoseg.inference.likeness import find_differences, summarise_differences
 from dinoseg.inference.results.report import describe_settings, word_settings
-<<<<<<< HEAD
 from dinoseg.model.confidence import calibration_of
-from dinoseg.model.saved import Model
-=======
 from dinoseg.model.saved import Model, open_model
->>>>>>> main
 from dinoseg.progress import Progress, Silent
 from dinoseg.streams import keeping_filters
 
@@ -190,13 +183,8 @@ def _list_facts(task: Task, seed: int) -> dict[str, str]:
     return {
         "Method": str(model["method"]),
         "Backbone": f"{model['backbone']} ({str(model['backbone_digest'])[:12]}, {model['precision']})",
-<<<<<<< HEAD
-        "Data": str(task.dataset.root),
-        "Split": f"{task.part} ({len(task.files)} cases)",
-=======
         "Data": LAYOUT if task.dataset.layout == LAYOUT else str(task.dataset.root),
-        "Split": f"{part} ({len(task.files)} cases)",
->>>>>>> main
+        "Split": f"{task.part} ({len(task.files)} cases)",
         "Protocol": task.protocol,
         **word_settings(describe_settings(task.how, task.model)),
         "Seed of the intervals": str(seed),

@@ -88,13 +88,9 @@ def train(
             another process trains there.
         WeightsError: the backbone's weights are missing.
     """
-<<<<<<< HEAD
-    how = choose_options(Training, how, options, elsewhere=ELSEWHERE)
-=======
     arrays = take_arrays(data, options)
-    how = choose_options(Training, how, options)
+    how = choose_options(Training, how, options, elsewhere=ELSEWHERE)
     refuse_missing_loggers((how.changes or {}).get("train.logger"))
->>>>>>> main
     with connect(how.devices, how.nodes, device=how.device) as processes:
         folder, shown = RunFolder(refuse_missing(out)), (progress if processes.is_first else None) or Silent()
         if processes.is_first:
