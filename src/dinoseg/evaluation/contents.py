@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from dinoseg.data.cases.files import shorten
+from dinoseg.data.cases.prints import Likeness as Sameness
 from dinoseg.evaluation.examples import Picture
 from dinoseg.evaluation.metrics import ClassScore
 from dinoseg.evaluation.strata import Strata
@@ -39,6 +41,7 @@ class Report:
         pictures: of the gallery, in order.
         failures: cases without scores; shown beside the means.
         strata: the cases by metadata and size.
+        trained_on: case -> "same" or "alike", where the model was trained on it or on one that looks so.
     """
 
     scores: Sequence[ClassScore]
@@ -51,6 +54,19 @@ class Report:
     pictures: Sequence[Picture] = ()
     failures: Sequence[Failure] = ()
     strata: Sequence[Strata] = ()
+    trained_on: Mapping[str, Sameness] = field(default_factory=dict)
+
+    @property
+    def leaks(self) -> str:
+        """One line about the cases that the model was trained on; "" where there is none."""
+        if not self.trained_on:
+            return ""
+        total = len({score.case for score in self.scores})
+        same = sum(found == "same" for found in self.trained_on.values())
+        return (
+            f"the model was trained on {same} of the {total} cases, and on cases that look the same as "
+            f"{len(self.trained_on) - same} more: {shorten(self.trained_on)}; the scores say too much of it"
+        )
 
     @property
     def failed(self) -> list[str]:

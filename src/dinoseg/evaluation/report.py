@@ -40,7 +40,7 @@ def write_report(report: Report, out: Path | str, *, overwrite: bool = False) ->
 
 def _write_files(report: Report, out: Path) -> None:
     comments = _list_comments(report)
-    write_csv(out / "cases.csv", _case_rows(report.scores), comments=comments)
+    write_csv(out / "cases.csv", _case_rows(report), comments=comments)
     write_csv(out / "summary.csv", _summary_rows(report.summaries), comments=comments)
     document = {
         "title": report.title,
@@ -51,6 +51,7 @@ def _write_files(report: Report, out: Path) -> None:
         "classes": [asdict(row) for row in report.summaries],
         "strata": [asdict(row) for row in report.strata],
         "failures": [asdict(failure) for failure in report.failures],
+        "trained_on": dict(report.trained_on),
     }
     write_json(out / "summary.json", document)
     write_text(out / "index.html", build_page(report))
@@ -59,6 +60,7 @@ def _write_files(report: Report, out: Path) -> None:
 def _list_comments(report: Report) -> list[str]:
     comments = [report.title, *(f"{key}: {value}" for key, value in report.facts.items()), *report.policy]
     comments += [f"Failed, not in the means: {line}" for line in report.failed]
+    comments += [f"Leak: {report.leaks}"] if report.leaks else []
     return [" ".join(line.split()) for line in comments]
 
 
@@ -68,10 +70,17 @@ def refuse_report(out: Path, *, overwrite: bool) -> Path:
     return out
 
 
-def _case_rows(scores: Sequence[ClassScore]) -> list[dict[str, Any]]:
-    rows = [{key: _shorten(value) for key, value in _list_values(score).items()} for score in scores]
+def _case_rows(report: Report) -> list[dict[str, Any]]:
+    rows = [{key: _shorten(value) for key, value in _list_values(score).items()} for score in report.scores]
     columns = max(rows, key=len, default={})  # an undecided case has no lesions
-    return [{key: row.get(key) for key in columns} for row in rows]
+    known = report.trained_on
+    return [
+        {
+            **{key: row.get(key) for key in columns},
+            **({"trained_on": known.get(row["case"], "")} if known else {}),
+        }
+        for row in rows
+    ]
 
 
 def _list_values(score: ClassScore) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from dinoseg.config.settings import PercentileIntensity
 from dinoseg.config.training import Training
 from dinoseg.data import CaseFiles, Dataset, open_dataset
 from dinoseg.data.cases.likeness import Profile
+from dinoseg.data.cases.prints import TrainingCases
 from dinoseg.data.cases.volumes import note_channels, note_doubts
 from dinoseg.data.layouts.joined import JoinedDataset, open_joined
 from dinoseg.data.splits.joined import resolve_joined, take_part
@@ -39,13 +40,13 @@ from dinoseg.model.settings import RunSettings
 from dinoseg.progress import Progress, Silent
 from dinoseg.streams import keeping_filters
 from dinoseg.training.features.bank import ViewBank
-from dinoseg.training.features.items import read_digests
+from dinoseg.training.features.items import Look, read_digests
 from dinoseg.training.features.jobs import compute_on
 from dinoseg.training.learning.checkpoints import read_checkpoint
 from dinoseg.training.learning.forecast import forecast
 from dinoseg.training.learning.guards import importing, interruptible, isolated
 from dinoseg.training.learning.learning_curve import draw_learning_curve
-from dinoseg.training.runs.beginning import begin_with, refuse_seen
+from dinoseg.training.runs.beginning import begin_with, find_prints_before, refuse_seen
 from dinoseg.training.runs.composition import compose_settings, describe_intensity
 from dinoseg.training.runs.locks import locked, refuse_locked
 from dinoseg.training.runs.run_folder import RunFolder
@@ -286,7 +287,10 @@ def _fit(
     for bank in banks:
         if bank is not None:
             bank.build(progress)
-    model.seen = _profile(settings, banks, progress)
+    looks = banks[0].find_looks()
+    model.seen = _profile(settings, looks, banks[1], progress)
+    before = find_prints_before(settings, progress)
+    model.trained_on = TrainingCases.of([*before, *(look.mark for look in looks)])
     with importing():  # it takes seconds, which a run that is refused need not wait for
         from dinoseg.training.learning.trainer import learn
     rows = learn(
@@ -370,12 +374,13 @@ def _create_banks(
     return train_bank, val_bank
 
 
-def _profile(settings: RunSettings, banks: tuple[ViewBank, ViewBank | None], progress: Progress) -> Profile:
+def _profile(
+    settings: RunSettings, looks: Sequence[Look], val_bank: ViewBank | None, progress: Progress
+) -> Profile:
     """What the training cases show; validation cases that are far from all of them are told."""
-    train_bank, val_bank = banks
     relative = isinstance(settings.model.preprocessing.intensity, PercentileIntensity)
-    seen = Profile.of(train_bank.find_facts(), relative=relative)
-    facts = val_bank.find_facts() if val_bank is not None else []
+    seen = Profile.of([look.facts for look in looks], relative=relative)
+    facts = [look.facts for look in val_bank.find_looks()] if val_bank is not None else []
     odd = [difference for difference in map(seen.find_differences, facts) if difference]
     if odd:
         progress.note(

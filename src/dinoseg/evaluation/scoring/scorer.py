@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from dinoseg.data.cases.prints import TrainingCases
 from dinoseg.data.images import read_image
 from dinoseg.errors import DataError
 from dinoseg.evaluation.contents import Failure, Report
@@ -26,6 +27,7 @@ from dinoseg.evaluation.scoring.masks import (
     pair_masks,
 )
 from dinoseg.evaluation.scoring.meanings import ClassValues, Meaning, find_meaning
+from dinoseg.evaluation.scoring.training_cases import find_trained_pairs, open_training_cases
 from dinoseg.evaluation.scoring.views import MaskView, read_view
 from dinoseg.progress import Progress, Silent
 
@@ -38,6 +40,7 @@ def score(
     tolerance: float | None = None,
     match_iou: float = DEFAULT_IOU,
     metadata: Path | str | None = None,
+    model: Path | str | None = None,
     out: Path | str | None = None,
     seed: int = 0,
     overwrite: bool = False,
@@ -52,8 +55,8 @@ def score(
             as dataset.yaml or dataset.json declares, else as the values allow.
         tolerance: of the NSD; default 1 mm where the spacing is known, else 2 px.
         match_iou: two lesions match where their IoU is above it.
-        metadata: a table with the column case or group, whose other columns are strata; default:
-            metadata.csv beside the labels, if it is there.
+        metadata: a table whose columns are strata; default: metadata.csv beside the labels.
+        model: run folder of the model that made the masks: cases that it was trained on are named.
         out: folder for a report; nothing is written without.
         seed: of the bootstrap.
         overwrite: replace an older report.
@@ -69,8 +72,11 @@ def score(
     place = None if out is None else refuse_report(Path(out), overwrite=overwrite)
     progress = progress or Silent()
     scoring = Scoring(tolerance, seed, match_iou=match_iou)
-    work = _prepare(Path(predictions), find_labels(Path(labels)), classes, progress)
+    files = find_labels(Path(labels))
+    trained = None if model is None else open_training_cases(Path(model), files)
+    work = _prepare(Path(predictions), files, classes, progress)
     found = _score(work, scoring, None if metadata is None else Path(metadata), progress)
+    found = found if trained is None else _with_leaks(work, found, trained, progress)
     return found if place is None else _with_report(work, found, place, seed=seed, overwrite=overwrite)
 
 
@@ -138,6 +144,11 @@ def _score_view(work: _Work, scoring: Scoring, view: MaskView) -> list[ClassScor
     )
 
 
+def _with_leaks(work: _Work, found: Evaluation, trained: TrainingCases, progress: Progress) -> Evaluation:
+    known = find_trained_pairs(trained, [case for _, case in work.found.pairs], progress)
+    return replace(found, trained_on=known)
+
+
 def _with_report(work: _Work, found: Evaluation, out: Path, *, seed: int, overwrite: bool) -> Evaluation:
     report = Report(
         scores=found.scores,
@@ -149,6 +160,7 @@ def _with_report(work: _Work, found: Evaluation, out: Path, *, seed: int, overwr
         pictures=_draw_pictures(work, found.scores),
         failures=found.failures,
         strata=found.strata,
+        trained_on=dict(found.trained_on),
     )
     return replace(found, report=write_report(report, out, overwrite=overwrite))
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -18,13 +18,12 @@ from dinoseg.backbones.features import Features
 from dinoseg.config import AugmentationSettings
 from dinoseg.data import CaseFiles, LabelMapping
 from dinoseg.data.case import Case
-from dinoseg.data.cases.likeness import Facts
 from dinoseg.data.tensors.augmentation import View, draw_view
 from dinoseg.data.tensors.transforms import PREPARATION
 from dinoseg.model.segmenter import Segmenter
 from dinoseg.progress import Progress
 from dinoseg.streams import map_ahead
-from dinoseg.training.features.items import list_items
+from dinoseg.training.features.items import Look, list_items
 from dinoseg.training.features.jobs import FeatureJob, FeatureWork, WantedView, label_of, to_entry
 from dinoseg.training.features.threads import one_image_per_thread
 
@@ -123,22 +122,28 @@ class ViewBank:
             owned.setdefault(subject, []).append(label)
         return torch.cat([self._find_foreground(subject, labels) for subject, labels in owned.items()])
 
-    def find_facts(self) -> list[Facts]:
+    def find_looks(self) -> list[Look]:
         """What each image or volume shows, measured when it was read for its features."""
-        firsts = (position for position in range(len(self)) if self._is_first(position))
-        found = (self._remember(self._facts_key(each), partial(self._measure, each)) for each in firsts)
-        return [Facts.from_array(values.numpy()) for values in found]
+        return [self._find_look(position) for position in range(len(self)) if self._is_first(position)]
+
+    def _find_look(self, position: int) -> Look:
+        key = self._facts_key(position)
+        entry = self._store.get(key)
+        if entry is None:
+            entry = self._measure(position).to_entry()
+            self._store.put(key, entry)
+        return Look.from_entry(entry)
+
+    def _measure(self, position: int) -> Look:
+        return self._items.describe(position, self._read(position))
 
     def _is_first(self, position: int) -> bool:
         """Whether it is an image, or the first slice of a volume."""
         subjects = self._items.subjects
         return position == 0 or subjects[position] != subjects[position - 1]
 
-    def _measure(self, position: int) -> Tensor:
-        return torch.from_numpy(self._items.describe(position, self._read(position)).to_array())
-
     def _facts_key(self, position: int) -> str:
-        return entry_key("facts", self._images[position])
+        return entry_key("facts and print", self._images[position])
 
     def _lacks_facts(self, position: int, listed: set[str]) -> str | None:
         """Key of the facts that are to be measured with an image, or the first slice of a volume."""

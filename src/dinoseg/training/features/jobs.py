@@ -138,8 +138,7 @@ class FeatureWork:
         case = self.items.read(job.position)
         entries: dict[str, Entry] = {}
         if job.facts:
-            shown = self.items.describe(job.position, case).to_array()
-            entries[job.facts] = to_entry(torch.from_numpy(shown))
+            entries[job.facts] = self.items.describe(job.position, case).to_entry()
         for wanted in job.views:
             if wanted.features or wanted.pixels:
                 pixels = self.render(wanted.view, case)
