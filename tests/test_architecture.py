@@ -59,7 +59,8 @@ NO_TORCH = {"config", "inference", "evaluation"}
 TORCH = {"torch", "lightning", "monai", "transformers", "torchmetrics"}
 SHARE_OF_SHORT_FUNCTIONS = 0.95
 #: Which room may import from which is no plan of ours, but that few do is.
-MOST_ARROWS = {"data": 50, "inference": 17, "training": 7}
+#: Of training the eighth is from the published tables to the one function that trains.
+MOST_ARROWS = {"data": 50, "inference": 17, "training": 8}
 
 Modules = Mapping[str, Module]
 Rule = Callable[[Modules], list[str]]
@@ -320,8 +321,8 @@ WRONG = [
     ),
     (
         rooms_know_few_others,
-        {f"training/r{n}/a.py": f"import dinoseg.training.r{n + 1}.a" for n in range(9)},
-        "training has 8 arrows",
+        {f"training/r{n}/a.py": f"import dinoseg.training.r{n + 1}.a" for n in range(10)},
+        "training has 9 arrows",
     ),
     (
         methods_are_known_by_their_card_only,
