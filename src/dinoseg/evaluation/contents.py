@@ -9,6 +9,7 @@ from dinoseg.data.cases.files import shorten
 from dinoseg.data.cases.prints import Likeness as Sameness
 from dinoseg.evaluation.examples import Picture
 from dinoseg.evaluation.metrics import ClassScore
+from dinoseg.evaluation.paper.study import Study
 from dinoseg.evaluation.strata import Strata
 from dinoseg.evaluation.summary import ClassSummary, Protocol
 
@@ -41,6 +42,7 @@ class Report:
         pictures: of the gallery, in order.
         failures: cases without scores; shown beside the means.
         strata: the cases by metadata and size.
+        study: what a paper tells of it; None for no method statement and no checklist.
         trained_on: case -> "same" or "alike", where the model was trained on it or on one that looks so.
     """
 
@@ -55,6 +57,7 @@ class Report:
     failures: Sequence[Failure] = ()
     strata: Sequence[Strata] = ()
     trained_on: Mapping[str, Sameness] = field(default_factory=dict)
+    study: Study | None = None
 
     @property
     def leaks(self) -> str:

@@ -13,6 +13,7 @@ from dinoseg.data.layouts.dataset import Dataset
 from dinoseg.evaluation.contents import Failure, Report
 from dinoseg.evaluation.examples import Picture, choose_examples, describe
 from dinoseg.evaluation.metrics import ClassScore, score_case
+from dinoseg.evaluation.paper.study import Study, read_training
 from dinoseg.evaluation.report import refuse_report, write_report
 from dinoseg.evaluation.results import Evaluation, Scoring, conclude
 from dinoseg.evaluation.selection import ALL
@@ -140,8 +141,28 @@ def _with_report(task: Task, found: Evaluation, out: Path, *, seed: int, overwri
         failures=found.failures,
         strata=found.strata,
         trained_on=dict(found.trained_on),
+        study=_describe_study(task, found, seed),
     )
     return replace(found, report=write_report(report, out, overwrite=overwrite))
+
+
+def _describe_study(task: Task, found: Evaluation, seed: int) -> Study:
+    row, settings = found.headline, task.model.settings
+    return Study(
+        data=task.dataset.root.resolve().name,
+        kind="volumes" if task.dataset.is_volumes else "images",
+        cases=row.cases,
+        groups=row.groups,
+        split=task.split,
+        classes=tuple(name for class_id, name in settings.classes.items() if class_id),
+        protocol=task.protocol,
+        tolerance=f"{found.tolerance:g} {found.unit}",
+        unscored=len(found.failures),
+        seed=seed,
+        model=settings,
+        applied=word_settings(describe_settings(task.how, task.model)),
+        training=read_training(task.model.run),
+    )
 
 
 def _list_facts(task: Task, seed: int) -> dict[str, str]:

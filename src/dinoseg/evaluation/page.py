@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from html import escape
 
 from dinoseg.evaluation.charts import DARK, LIGHT, draw_distribution
@@ -25,6 +26,7 @@ from dinoseg.evaluation.page_parts import (
     warning,
 )
 from dinoseg.evaluation.page_strata import strata_section
+from dinoseg.evaluation.paper.page import paper_sections
 from dinoseg.evaluation.strata import STRATA_TEXT
 from dinoseg.evaluation.summary import ClassSummary, MetricSummary, headline
 
@@ -45,6 +47,7 @@ def build_page(report: Report) -> str:
             _chart(report.scores, report.summaries),
             _gallery(report.pictures, report.classes),
             meanings([*report.policy, STRATA_TEXT] if report.strata else report.policy),
+            paper_sections(report.study and replace(report.study, leaks=report.leaks)),
         ],
     )
 

@@ -52,7 +52,7 @@ def scroll_table(id_: str, head: Sequence[str], rows: Iterable[str], *, caption:
     """A table that scrolls by itself on a narrow screen; `rows` are HTML, and `id_` names its heading."""
     cells = "".join(f'<th scope="col">{escape(name)}</th>' for name in head)
     return (
-        f'<div class="scroll" role="region" aria-labelledby="{id_}" tabindex="0"><table>'
+        f'<div class="scroll" role="group" aria-labelledby="{id_}" tabindex="0"><table>'
         f"<caption>{escape(caption)}</caption>"
         f"<thead><tr>{cells}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )

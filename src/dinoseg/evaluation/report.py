@@ -13,6 +13,7 @@ from dinoseg.evaluation.definitions import DISTANCES
 from dinoseg.evaluation.lesions import LesionScore
 from dinoseg.evaluation.metrics import ClassScore
 from dinoseg.evaluation.page import build_page
+from dinoseg.evaluation.paper.statement import write_statement
 from dinoseg.evaluation.summary import ClassSummary
 from dinoseg.outputs import atomic_files, claim, refuse_taken, write_csv, write_json, write_text
 
@@ -52,6 +53,7 @@ def _write_files(report: Report, out: Path) -> None:
         "strata": [asdict(row) for row in report.strata],
         "failures": [asdict(failure) for failure in report.failures],
         "trained_on": dict(report.trained_on),
+        "method": [] if report.study is None else list(write_statement(report.study)),
     }
     write_json(out / "summary.json", document)
     write_text(out / "index.html", build_page(report))

@@ -16,6 +16,7 @@ from dinoseg.evaluation.contents import Failure, Report
 from dinoseg.evaluation.examples import Picture, choose_examples, describe, draw_example
 from dinoseg.evaluation.lesions import DEFAULT_IOU
 from dinoseg.evaluation.metrics import ClassScore, score_case
+from dinoseg.evaluation.paper.study import Study
 from dinoseg.evaluation.report import refuse_report, write_report
 from dinoseg.evaluation.results import Evaluation, Scoring, conclude
 from dinoseg.evaluation.scoring.masks import (
@@ -161,8 +162,25 @@ def _with_report(work: _Work, found: Evaluation, out: Path, *, seed: int, overwr
         failures=found.failures,
         strata=found.strata,
         trained_on=dict(found.trained_on),
+        study=_describe_study(work, found, seed),
     )
     return replace(found, report=write_report(report, out, overwrite=overwrite))
+
+
+def _describe_study(work: _Work, found: Evaluation, seed: int) -> Study:
+    row = found.headline
+    return Study(
+        data=work.labels.root.resolve().name,
+        kind="volumes" if work.labels.is_volumes else "images",
+        cases=row.cases,
+        groups=row.groups,
+        split="",
+        classes=tuple(name for class_id, name in work.meaning.classes.items() if class_id),
+        protocol="native",
+        tolerance=f"{found.tolerance:g} {found.unit}",
+        unscored=len(found.failures),
+        seed=seed,
+    )
 
 
 def _list_facts(work: _Work, seed: int) -> dict[str, str]:
