@@ -2,8 +2,8 @@
 
     python benchmarks/compared.py [--methods linear guided] [--draws 3] [--shots 40]
 
-Every method trains on the same draws of 40 of the 800 training images (seeds 0 to 2, last epoch kept), with the
-`default` preset cut to 200 steps of four images at 160 px, as in few_labels.py; `guided` has 120 steps at
+Every method trains on the same draws of 40 of the 800 training images (seeds 0 to 2, last epoch kept), with
+the `default` preset cut to 200 steps of four images at 160 px, as in few_labels.py; `guided` has 120 steps at
 224 and 112 px. The features are those of vit-tiny-in1k (no DINO model: the figures compare methods, not
 papers). Scores of a case are averaged over the seeds; all pairs are compared as `dinoseg compare` does, case
 by case on the 120 test images, p by sign flips with Holm over the ten pairs. Rows go to

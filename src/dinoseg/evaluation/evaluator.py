@@ -10,6 +10,7 @@ from typing import Any
 from dinoseg.config import Inference
 from dinoseg.data.cases.prints import Likeness as Sameness
 from dinoseg.data.layouts.dataset import Dataset
+from dinoseg.data.layouts.remarks import SIZE
 from dinoseg.evaluation.contents import Failure, Report
 from dinoseg.evaluation.examples import Picture, choose_examples, describe
 from dinoseg.evaluation.metrics import ClassScore, score_case
@@ -167,6 +168,7 @@ def _describe_study(task: Task, found: Evaluation, seed: int) -> Study:
 
 def _list_facts(task: Task, seed: int) -> dict[str, str]:
     model = task.model.describe()
+    sizes = [remark.message for remark in task.dataset.remarks if remark.topic == SIZE]
     part = "every case, also any that the model was trained on" if task.split == ALL else task.split
     return {
         "Method": str(model["method"]),
@@ -174,6 +176,7 @@ def _list_facts(task: Task, seed: int) -> dict[str, str]:
         "Data": str(task.dataset.root),
         "Split": f"{part} ({len(task.files)} cases)",
         "Protocol": task.protocol,
+        **({"Size": sizes[0]} if sizes else {}),
         **word_settings(describe_settings(task.how, task.model)),
         "Seed of the intervals": str(seed),
     }

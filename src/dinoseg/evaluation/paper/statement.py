@@ -77,10 +77,11 @@ def _tell_input(settings: PreprocessingSettings) -> str:
 
 def _tell_training(training: Training) -> str:
     recipe, settings = training.settings.train, training.settings
+    loss = _LOSSES.get(recipe.loss, recipe.loss.replace("_", " "))
     return (
         f"Training. The decoder was trained with {_OPTIMISERS[recipe.optimizer]} (learning rate "
-        f"{recipe.lr:g}, weight decay {recipe.weight_decay:g}, {recipe.schedule} schedule), {_length(recipe)}, batches of "
-        f"{recipe.batch_size}, loss {_LOSSES.get(recipe.loss, recipe.loss.replace('_', ' '))}, "
+        f"{recipe.lr:g}, weight decay {recipe.weight_decay:g}, {recipe.schedule} schedule), "
+        f"{_length(recipe)}, batches of {recipe.batch_size}, loss {loss}, "
         f"{_tell_views(recipe.augmentation)}; the recipe is “{settings.preset}”, the seed {recipe.seed}. "
         f"The {recipe.keep} epoch was kept{' (highest validation Dice)' if recipe.keep == 'best' else ''}. "
         f"{_tell_beginning(settings.init is not None)}"
