@@ -39,6 +39,7 @@ from dinoseg.model.segmenter import Segmenter
 from dinoseg.model.settings import RunSettings
 from dinoseg.progress import Progress, Silent
 from dinoseg.streams import keeping_filters
+from dinoseg.training.features.alike import tell_alike
 from dinoseg.training.features.bank import ViewBank
 from dinoseg.training.features.items import Look, read_digests
 from dinoseg.training.features.jobs import compute_on
@@ -288,6 +289,7 @@ def _fit(
         if bank is not None:
             bank.build(progress)
     looks = banks[0].find_looks()
+    tell_alike(chosen.cases, chosen.splits, banks, progress)
     model.seen = _profile(settings, looks, banks[1], progress)
     before = find_prints_before(settings, progress)
     model.trained_on = TrainingCases.of([*before, *(look.mark for look in looks)])

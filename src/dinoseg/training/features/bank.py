@@ -137,6 +137,28 @@ class ViewBank:
     def _measure(self, position: int) -> Look:
         return self._items.describe(position, self._read(position))
 
+    def find_means(self) -> list[Tensor]:
+        """(C,) of each image as it is, the mean over its deepest map."""
+        return [self._mean(Sample(position, 0)) for position in range(len(self))]
+
+    def find_mirrored(self, most: int) -> list[float]:
+        """Cosines of the means of at most so many images with those of their mirror images."""
+        samples = (Sample(position, 0) for position in range(0, len(self), -(-len(self) // most)))
+        return [float(self._compare_with_mirrored(sample)) for sample in samples]
+
+    def _mean(self, sample: Sample) -> Tensor:
+        def average() -> Tensor:
+            return self._features([sample]).levels[-1][0].float().mean(dim=(1, 2))
+
+        return self._remember(entry_key("mean", self._feature_key(sample)), average)
+
+    def _compare_with_mirrored(self, sample: Sample) -> Tensor:
+        def compare() -> Tensor:
+            mirrored = self._cache.backbone(self._render(sample).flip(-1).unsqueeze(0)).levels[-1]
+            return torch.cosine_similarity(self._mean(sample), mirrored[0].float().mean(dim=(1, 2)), dim=0)
+
+        return self._remember(entry_key("mirrored", self._feature_key(sample)), compare)
+
     def _is_first(self, position: int) -> bool:
         """Whether it is an image, or the first slice of a volume."""
         subjects = self._items.subjects
