@@ -93,6 +93,7 @@ def evaluate(
         from dinoseg.evaluation import choose_postprocessing
         from dinoseg.evaluation import evaluate as run_evaluation
         from dinoseg.model.saved import SavedModel
+        from dinoseg.sharing import resolve
 
         limit_threads(threads)
         keep_freed_memory()
@@ -111,6 +112,7 @@ def evaluate(
             planes=parse_planes(planes),
             postprocess=not raw_masks,
         )
+        run = resolve(run, output.progress)
         model = SavedModel(run, backbone, accept_license, check_device(device), precision)
         shown = output.progress
         choice = (

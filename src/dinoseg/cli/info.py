@@ -94,7 +94,9 @@ def _tell_settings(output: Output) -> None:
 
 def _tell_run(output: Output, run: Path) -> None:
     from dinoseg.cli.runs import read_run
+    from dinoseg.sharing import resolve
 
+    run = resolve(run, output.progress)
     output.facts = facts = read_run(run)
     if facts["training"]:
         _tell_outcome(output, facts)

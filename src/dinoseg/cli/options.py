@@ -161,7 +161,9 @@ Init = Annotated[
         "--init", help="A run whose decoder this one begins with, instead of random weights.", metavar="RUN"
     ),
 ]
-RunFolder = Annotated[Path, typer.Argument(help="A run folder made by `dinoseg train`.", metavar="RUN")]
+RunFolder = Annotated[
+    Path, typer.Argument(help="A run folder made by `dinoseg train`, or hf://OWNER/NAME.", metavar="RUN")
+]
 DataFolders = Annotated[
     list[Path],
     typer.Argument(

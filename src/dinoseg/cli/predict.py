@@ -82,9 +82,11 @@ def predict(
         from dinoseg.config import Inference
         from dinoseg.inference import predict_files
         from dinoseg.model.saved import SavedModel
+        from dinoseg.sharing import resolve
 
         limit_threads(threads)
         keep_freed_memory()
+        run = resolve(run, output.progress)
         report = predict_files(
             SavedModel(run, backbone, accept_license, check_device(device), precision),
             sources,

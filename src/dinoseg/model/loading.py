@@ -22,6 +22,7 @@ from dinoseg.model.folder import (
 )
 from dinoseg.model.segmenter import Segmenter
 from dinoseg.progress import Progress, Silent
+from dinoseg.sharing import resolve
 from dinoseg.streams import keeping_filters
 
 
@@ -38,7 +39,7 @@ def load(
     """Load the model of a run folder (or of a `model/` folder itself), ready to predict.
 
     Args:
-        run: the run folder.
+        run: the run folder, or the address of a shared one: `hf://owner/name@revision`, `file:///folder`.
         backbone: another place of the same backbone, where the recorded one is gone.
         accept_license: accept the licence of the backbone's weights if they must be fetched.
         device: a torch device such as "cpu" or "cuda:0".
@@ -48,9 +49,10 @@ def load(
 
     Raises:
         RunError: the folder is no run, is damaged, or its decoder was trained on another backbone.
-        WeightsError: the backbone's weights are not there.
+        WeightsError: the backbone's weights are not there, or a shared model cannot be fetched.
     """
-    folder = find_model_folder(Path(run))
+    run = resolve(run, progress)
+    folder = find_model_folder(run)
     described = read_description(folder / "config.json")
     settings = described.settings
     if precision is not None:
@@ -78,7 +80,7 @@ def load(
     model.postprocessing = described.postprocessing
     model.seen = described.seen
     model.trained_on = read_training_cases(folder)
-    model.run = find_run_folder(Path(run))
+    model.run = find_run_folder(run)
     return model.to(device).eval()
 
 
