@@ -28,6 +28,7 @@ from dinoseg.evaluation.scoring.masks import (
     pair_masks,
 )
 from dinoseg.evaluation.scoring.meanings import ClassValues, Meaning, find_meaning
+from dinoseg.evaluation.scoring.segmentations import pair_segmentations
 from dinoseg.evaluation.scoring.training_cases import find_trained_pairs, open_training_cases
 from dinoseg.evaluation.scoring.views import MaskView, read_view
 from dinoseg.progress import Progress, Silent
@@ -50,7 +51,7 @@ def score(
     """Score masks that are there already: Dice, IoU, HD95, ASSD, NSD and lesions per class.
 
     Args:
-        predictions: folder of masks, images or volumes, named as the labels.
+        predictions: folder of masks, images or volumes, named as the labels; or of SEG or RTSTRUCT.
         labels: folder of masks, or a data set with images and masks.
         classes: name -> value or values in the files, e.g. {"liver": 1, "tumour": (2, 3)}; default:
             as dataset.yaml or dataset.json declares, else as the values allow.
@@ -92,7 +93,7 @@ class _Work:
 
 
 def _prepare(place: Path, labels: LabelFiles, classes: ClassValues | None, progress: Progress) -> _Work:
-    found = pair_masks(list_masks(place), labels, place=place)
+    found = pair_segmentations(place, labels) or pair_masks(list_masks(place), labels, place=place)
     meaning = find_meaning(
         [path for _, case in found.pairs for path in case.labels],
         [path for path, _ in found.pairs],
