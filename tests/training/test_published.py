@@ -70,7 +70,7 @@ def test_a_row_is_trained_scored_and_compared(place: Path, tmp_path: Path) -> No
     assert found.marks == (
         "stand-in backbone untrained-vitt16",
         "stand-in data drawn",
-        "shortened to 4 steps",
+        "4 steps, not the published number",
         "changed size=32",
     )
     assert found.paper is not None
@@ -79,6 +79,12 @@ def test_a_row_is_trained_scored_and_compared(place: Path, tmp_path: Path) -> No
     rows = list(csv.DictReader((tmp_path / "out" / "reproduce.csv").open()))
     assert rows[0]["marks"] == "; ".join(found.marks)
     assert rows[0]["flaws"] == "f"
+    other = replace(recipe, row=recipe.row.model_copy(update={"name": "row-3"}))
+    reproduce([other], place, tmp_path / "out", how=how, steps=4)
+    assert [row["row"] for row in csv.DictReader((tmp_path / "out" / "reproduce.csv").open())] == [
+        "row-2",
+        "row-3",
+    ]
     again = Notes()
     assert reproduce([recipe], place, tmp_path / "out", how=how, steps=4, progress=again) != ()
     assert again.notes == ["row-2 is there already"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -114,7 +115,7 @@ def reproduce(
             outcomes.append(_run_once(work, progress))
         except DinosegError as error:
             raise type(error)(f"{recipe.row.name}: {error}") from error
-        write_csv(out / TABLE, [_to_row(each) for each in outcomes], overwrite=True)
+        _write_table(out / TABLE, outcomes)
     return tuple(outcomes)
 
 
@@ -143,7 +144,7 @@ class _Work:
             for mark in (
                 f"stand-in backbone {backbone}" if backbone != self.recipe.table.backbone else "",
                 f"stand-in data {self.stand_in}" if self.stand_in else "",
-                f"shortened to {self.steps} steps" if self.steps is not None else "",
+                f"{self.steps} steps, not the published number" if self.steps is not None else "",
                 f"changed {shown}" if shown else "",
             )
             if mark
@@ -241,6 +242,16 @@ def _read(path: Path) -> dict[str, Any]:
         return {"of": stored["of"], "scores": {**stored["scores"]}}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{path} is damaged ({error}); move it away, and the row is scored again") from error
+
+
+def _write_table(path: Path, outcomes: Sequence[Outcome]) -> None:
+    """Write these rows, and keep those of earlier calls for others."""
+    rows = {outcome.name: _to_row(outcome) for outcome in outcomes}
+    earlier: list[dict[str, Any]] = []
+    if path.is_file():
+        with path.open(encoding="utf-8", newline="") as file:
+            earlier = [dict(row) for row in csv.DictReader(file) if row.get("row") not in rows]
+    write_csv(path, [*earlier, *rows.values()], overwrite=True)
 
 
 def _name_interval(name: str, found: Interval | None) -> dict[str, float | None]:
