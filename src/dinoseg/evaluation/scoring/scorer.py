@@ -53,8 +53,7 @@ def score(
     Args:
         predictions: folder of masks, images or volumes, named as the labels; or of SEG or RTSTRUCT.
         labels: folder of masks, or a data set with images and masks.
-        classes: name -> value or values in the files, e.g. {"liver": 1, "tumour": (2, 3)}; default:
-            as dataset.yaml or dataset.json declares, else as the values allow.
+        classes: name -> value or values in the files; default: as declared, else as the values allow.
         tolerance: of the NSD; default 1 mm where the spacing is known, else 2 px.
         match_iou: two lesions match where their IoU is above it.
         metadata: a table whose columns are strata; default: metadata.csv beside the labels.
