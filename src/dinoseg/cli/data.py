@@ -30,7 +30,7 @@ def check(
     data: DataFolder,
     size: Annotated[
         int, typer.Option(help="Side in px that training will resize images to.", min=1, metavar="N")
-    ] = 256,
+    ] = 320,
     splits: Splits = None,
     pictures: Annotated[
         Path | None,
@@ -88,6 +88,7 @@ def split(
     Example: dinoseg data split data/kvasir --fractions 0.7,0.1,0.2
     """
     with session(as_json=as_json, debug=debug, resume="run the same command again") as output:
+        output.begin(f"splitting {data}")
         from dinoseg.data import open_dataset
         from dinoseg.data.splits.splits import check_splits, make_splits, save_splits
         from dinoseg.outputs import claim, refuse_taken
@@ -126,6 +127,7 @@ def groups(
     Example: dinoseg data groups data/kvasir --suggest
     """
     with session(as_json=as_json, debug=debug, resume="run the same command again") as output:
+        output.begin(f"looking at the groups of {data}")
         from collections import Counter
 
         from dinoseg.data import open_dataset
@@ -164,6 +166,7 @@ def series(
     Example: dinoseg data series scans/ct
     """
     with session(as_json=as_json, debug=debug, resume="run the same command again") as output:
+        output.begin(f"looking for series in {place}")
         from dinoseg.data.dicom import survey_series
 
         survey = survey_series(place)

@@ -102,15 +102,23 @@ def _tell_run(output: Output, run: Path) -> None:
         _tell_outcome(output, facts)
     for report in facts["reports"]:
         output.line(_word_report(report))
+    tell_advice(output, facts["advice"])
     settings, backbone = facts["settings"], facts["backbone"]
     names = ", ".join(f"{index} {name}" for index, name in settings["classes"].items())
     output.line(f"{run}: {settings['decoder']['method']} on {backbone['name']}, dinoseg {facts['dinoseg']}")
     output.line(f"classes: {names}")
-    output.line(f"images are resized to {settings['preprocessing']['size']} px")
+    output.line(word_input(settings["preprocessing"]))
     output.line(f"backbone: {backbone['source']}, digest {backbone['digest'][:12]}")
     output.line(f"licence of the backbone: {backbone['license']}")
     if facts["training"]:
         _tell_training(output, facts["training"])
+
+
+def word_input(preprocessing: Mapping[str, Any]) -> str:
+    """How a model of these settings sees an image."""
+    if preprocessing.get("window") is None:  # models of older versions do not say
+        return f"images are resized to {preprocessing['size']} px"
+    return f"images are seen through windows of {preprocessing['window']} px, not resized"
 
 
 def _tell_outcome(output: Output, facts: Mapping[str, Any]) -> None:
@@ -128,14 +136,29 @@ def _tell_outcome(output: Output, facts: Mapping[str, Any]) -> None:
         output.line(f"no scores yet: dinoseg evaluate {run} {data} --out {report}")
 
 
+def tell_advice(output: Output, advice: Mapping[str, Any] | None) -> None:
+    """What would help a run next, where its training measured that."""
+    if advice is not None:
+        output.line("what would help next, measured on validation cases:")
+        for line in advice["lines"]:
+            output.line(f"  {line}")
+
+
 def _word_report(report: Mapping[str, Any]) -> str:
     """The split, the Dice of the row that stands for all (a mean, where there is one), and where it lies."""
     means = [row for row in report["classes"] if row["kind"] == "mean"]
     row = means[-1] if means else report["classes"][0]
-    (dice,) = [item["interval"] for item in row["metrics"] if item["metric"] == "dice"]
+    (item,) = [item for item in row["metrics"] if item["metric"] == "dice"]
+    dice = item["interval"]
     between = "" if dice["low"] is None else f", 95 % interval {dice['low']:.3f} to {dice['high']:.3f}"
+    shown = f"{dice['mean']:.3f} ({row['class_name']}{between}"
+    if row["both_empty"] + row["false_alarms"]:  # cases without the class, which say little where it matters
+        present = "unknown" if item["mean_with_target"] is None else f"{item['mean_with_target']:.3f}"
+        shown = (
+            f"{present} where the class is present ({row['class_name']}; over all {dice['mean']:.3f}{between}"
+        )
     return (
-        f"split {report['split']}: Dice {dice['mean']:.3f} ({row['class_name']}{between}; {row['missed']} of "
+        f"split {report['split']}: Dice {shown}; {row['missed']} of "
         f"{row['with_target']} missed, {row['false_alarms']} false alarms): {report['page']}"
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -33,17 +34,33 @@ def tell_alike(
     Args:
         cases: those of the banks, in their order.
         splits: that hold them.
-        banks: of training and of validation; slices of volumes are not compared.
+        banks: of training and of validation; slices of volumes and windows are not compared.
         progress: told.
     """
     train_bank, val_bank = banks
-    if val_bank is None or any(case.is_volume for case in cases):
+    if val_bank is None or train_bank.windows is not None or any(case.is_volume for case in cases):
         return
-    means = [*train_bank.find_means(), *val_bank.find_means()]
+    means = [_find_mean(bank, position) for bank in (train_bank, val_bank) for position in range(len(bank))]
     vectors = {case.id: mean.numpy() for case, mean in zip(cases, means, strict=True)}
-    found = find_alike(vectors, splits.find_split(), train_bank.find_mirrored(MIRRORED))
+    found = find_alike(vectors, splits.find_split(), _find_mirrored(train_bank))
     if line := found.describe():
         progress.note(line)
+
+
+def _find_mean(bank: ViewBank, position: int) -> Tensor:
+    """(C,), remembered."""
+    return bank.remember_of("mean", position, lambda: torch.from_numpy(average(bank.see(position))))
+
+
+def _find_mirrored(bank: ViewBank) -> list[float]:
+    """Cosines of some images with their mirror images, remembered."""
+
+    def compare(position: int) -> Tensor:
+        other = torch.from_numpy(average(bank.see(position, mirrored=True)))
+        return torch.cosine_similarity(_find_mean(bank, position), other, dim=0)
+
+    places = range(0, len(bank), -(-len(bank) // MIRRORED))
+    return [float(bank.remember_of("mirrored", place, partial(compare, place))) for place in places]
 
 
 def average(deepest: Tensor) -> NDArray[np.float32]:
