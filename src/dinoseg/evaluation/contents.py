@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from dinoseg.data.cases.files import shorten
 from dinoseg.data.cases.prints import Likeness as Sameness
 from dinoseg.evaluation.examples import Picture
 from dinoseg.evaluation.metrics import ClassScore
-from dinoseg.evaluation.paper.study import Study
 from dinoseg.evaluation.strata import Strata
 from dinoseg.evaluation.summary import ClassSummary, Protocol
+
+if TYPE_CHECKING:
+    from dinoseg.evaluation.paper.study import Study
 
 
 @dataclass(frozen=True)

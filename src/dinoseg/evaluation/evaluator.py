@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dinoseg.config import Inference
 from dinoseg.data.cases.prints import Likeness as Sameness
@@ -16,7 +16,6 @@ from dinoseg.data.sources.arrays import LAYOUT, Arrays, open_arrays, take_arrays
 from dinoseg.evaluation.contents import Failure, Report
 from dinoseg.evaluation.examples import Picture, choose_examples, describe
 from dinoseg.evaluation.metrics import ClassScore, score_case
-from dinoseg.evaluation.paper.study import Study, read_training
 from dinoseg.evaluation.report import refuse_report, write_report
 from dinoseg.evaluation.results import Evaluation, Scoring, conclude
 from dinoseg.evaluation.selection import ALL
@@ -34,6 +33,9 @@ from dinoseg.inference.results.report import describe_settings, word_settings
 from dinoseg.model.saved import Model, open_model
 from dinoseg.progress import Progress, Silent
 from dinoseg.streams import keeping_filters
+
+if TYPE_CHECKING:
+    from dinoseg.evaluation.paper.study import Study
 
 
 @keeping_filters()
@@ -55,8 +57,7 @@ def evaluate(
     """Score a model on the cases of a split: Dice, IoU, HD95, ASSD and NSD per class and region.
 
     What is scored is what `predict` writes with the same `how`; a volume is one case, in 3D. Of a model
-    with a run folder the run's own splits are used, and cases that it was trained on are refused. Copies
-    of them under other names are scored, named and counted: `Evaluation.trained_on`.
+    with a run folder the run's own splits are used, and its training cases refused; copies are named.
 
     Args:
         model: a run folder, or a loaded model.
@@ -165,6 +166,8 @@ def _with_report(task: Task, found: Evaluation, out: Path, *, seed: int, overwri
 
 
 def _describe_study(task: Task, found: Evaluation, seed: int) -> Study:
+    from dinoseg.evaluation.paper.study import Study, read_training
+
     row, settings = found.headline, task.model.settings
     return Study(
         data=task.dataset.root.resolve().name,

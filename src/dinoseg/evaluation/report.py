@@ -12,8 +12,6 @@ from dinoseg.evaluation.contents import Report
 from dinoseg.evaluation.definitions import DISTANCES
 from dinoseg.evaluation.lesions import LesionScore
 from dinoseg.evaluation.metrics import ClassScore
-from dinoseg.evaluation.page import build_page
-from dinoseg.evaluation.paper.statement import write_statement
 from dinoseg.evaluation.summary import ClassSummary
 from dinoseg.outputs import atomic_files, claim, refuse_taken, write_csv, write_json, write_text
 
@@ -40,6 +38,10 @@ def write_report(report: Report, out: Path | str, *, overwrite: bool = False) ->
 
 
 def _write_files(report: Report, out: Path) -> None:
+    # most evaluations write no page
+    from dinoseg.evaluation.page import build_page
+    from dinoseg.evaluation.paper.statement import write_statement
+
     comments = _list_comments(report)
     write_csv(out / "cases.csv", _case_rows(report), comments=comments)
     write_csv(out / "summary.csv", _summary_rows(report.summaries), comments=comments)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,6 @@ from dinoseg.evaluation.contents import Failure, Report
 from dinoseg.evaluation.examples import Picture, choose_examples, describe, draw_example
 from dinoseg.evaluation.lesions import DEFAULT_IOU
 from dinoseg.evaluation.metrics import ClassScore, score_case
-from dinoseg.evaluation.paper.study import Study
 from dinoseg.evaluation.report import refuse_report, write_report
 from dinoseg.evaluation.results import Evaluation, Scoring, conclude
 from dinoseg.evaluation.scoring.masks import (
@@ -29,9 +29,11 @@ from dinoseg.evaluation.scoring.masks import (
 )
 from dinoseg.evaluation.scoring.meanings import ClassValues, Meaning, find_meaning
 from dinoseg.evaluation.scoring.segmentations import pair_segmentations
-from dinoseg.evaluation.scoring.training_cases import find_trained_pairs, open_training_cases
 from dinoseg.evaluation.scoring.views import MaskView, read_view
 from dinoseg.progress import Progress, Silent
+
+if TYPE_CHECKING:
+    from dinoseg.evaluation.paper.study import Study
 
 
 def score(
@@ -74,7 +76,7 @@ def score(
     progress = progress or Silent()
     scoring = Scoring(tolerance, seed, match_iou=match_iou)
     files = find_labels(Path(labels))
-    trained = None if model is None else open_training_cases(Path(model), files)
+    trained = None if model is None else _open_training_cases(Path(model), files)
     work = _prepare(Path(predictions), files, classes, progress)
     found = _score(work, scoring, None if metadata is None else Path(metadata), progress)
     found = found if trained is None else _with_leaks(work, found, trained, progress)
@@ -145,7 +147,15 @@ def _score_view(work: _Work, scoring: Scoring, view: MaskView) -> list[ClassScor
     )
 
 
+def _open_training_cases(run: Path, files: LabelFiles) -> TrainingCases:
+    from dinoseg.evaluation.scoring.training_cases import open_training_cases  # needs what reads a run
+
+    return open_training_cases(run, files)
+
+
 def _with_leaks(work: _Work, found: Evaluation, trained: TrainingCases, progress: Progress) -> Evaluation:
+    from dinoseg.evaluation.scoring.training_cases import find_trained_pairs
+
     known = find_trained_pairs(trained, [case for _, case in work.found.pairs], progress)
     return replace(found, trained_on=known)
 
@@ -168,6 +178,8 @@ def _with_report(work: _Work, found: Evaluation, out: Path, *, seed: int, overwr
 
 
 def _describe_study(work: _Work, found: Evaluation, seed: int) -> Study:
+    from dinoseg.evaluation.paper.study import Study
+
     row = found.headline
     return Study(
         data=work.labels.root.resolve().name,
