@@ -61,6 +61,10 @@ def make_recipe(published: dict[str, float]) -> Recipe:
     return Recipe(row, table, data)
 
 
+def read_rows(folder: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((folder / "reproduce.csv").read_text(encoding="utf-8").splitlines()))
+
+
 @pytest.mark.usefixtures("quick")
 def test_a_row_is_trained_scored_and_compared(place: Path, tmp_path: Path) -> None:
     changes = {"model.preprocessing.size": 32, "cache.folder": str(tmp_path / "cache")}
@@ -76,12 +80,12 @@ def test_a_row_is_trained_scored_and_compared(place: Path, tmp_path: Path) -> No
     assert found.paper is not None
     assert found.difference == pytest.approx(found.paper.mean - 0.999)
     assert found.inside is None  # the test split is one group, which has no interval
-    rows = list(csv.DictReader((tmp_path / "out" / "reproduce.csv").open()))
+    rows = read_rows(tmp_path / "out")
     assert rows[0]["marks"] == "; ".join(found.marks)
     assert rows[0]["flaws"] == "f"
     other = replace(recipe, row=recipe.row.model_copy(update={"name": "row-3"}))
     reproduce([other], place, tmp_path / "out", how=how, steps=4)
-    assert [row["row"] for row in csv.DictReader((tmp_path / "out" / "reproduce.csv").open())] == [
+    assert [row["row"] for row in read_rows(tmp_path / "out")] == [
         "row-2",
         "row-3",
     ]
