@@ -18,10 +18,12 @@ from dinoseg.cli import (
     data,
     demo,
     doctor,
+    ensemble,
     evaluate,
     importing,
     info,
     predict,
+    reproduce,
     score,
     sharing,
     train,
@@ -48,9 +50,11 @@ app = typer.Typer(
 app.command("demo")(demo.demo)
 app.command("train")(train.train)
 app.command("curve")(curve.curve)
+app.command("ensemble")(ensemble.ensemble)
 app.command("evaluate")(evaluate.evaluate)
 app.command("score")(score.score)
 app.command("compare")(compare.compare)
+app.command("reproduce")(reproduce.reproduce)
 app.command("predict")(predict.predict)
 app.add_typer(data.app, name="data")
 app.command("convert")(convert.convert)
