@@ -26,7 +26,10 @@ class GuidedSettings(DecoderSettings):
         (8, 16, 32), description="channels of the image branch at strides 2, 4 and 8"
     )
     image_share: float = Field(
-        0.5, gt=0, le=1, description="share of a training batch that the image branch sees"
+        1.0,
+        gt=0,
+        le=1,
+        description="share of a training batch that the image branch sees; thin lines need all",
     )
 
 
