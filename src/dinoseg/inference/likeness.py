@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from dinoseg.data.case import Image
 from dinoseg.data.cases.likeness import Profile, describe_image, describe_volume
@@ -22,24 +21,22 @@ class Likeness:
 
     Attributes:
         model: that was trained.
-        found: source -> how it differs, of those that do.
     """
 
     model: Network
-    found: dict[Path, str] = field(default_factory=dict)
 
     def add_to(self, file: PredictedFile, image: Image | Volume) -> PredictedFile:
         """The file with one more warning where its image, as read, is not like the training cases."""
         difference = find_differences(self.model, image, file.confidence)
         if not difference:
             return file
-        self.found[file.source] = difference
-        return replace(file, warnings=(*file.warnings, difference))
+        return replace(file, warnings=(*file.warnings, difference), difference=difference)
 
-    def summarise(self, sources: Iterable[Path], total: int) -> Iterator[str]:
-        """Lines about them, in the order of `sources`, as `summarise_differences`."""
-        odd = [(str(source), self.found[source]) for source in sources if source in self.found]
-        return summarise_differences(odd, total)
+
+def summarise_files(files: Sequence[PredictedFile]) -> Iterator[str]:
+    """Lines about those that are not like the training cases, as `summarise_differences`."""
+    odd = [(str(file.source), file.difference) for file in files if file.difference]
+    return summarise_differences(odd, len(files))
 
 
 def find_differences(model: Network, image: Image | Volume, confidence: Confidence | None = None) -> str:

@@ -178,8 +178,8 @@ def _fits(path: Path, entry: _Entry) -> bool:
 
 
 def _grows(path: Path) -> bool:
-    """Whether it is a log of TensorBoard, whose writer appends to it whenever it likes."""
-    return ".tfevents." in path.name
+    """Whether it is a log of TensorBoard or a list of predictions: lines are added to it after it was noted."""
+    return ".tfevents." in path.name or path.suffix == ".jsonl"
 
 
 def _measure(path: Path, most: int | None = None) -> tuple[int, str]:

@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -21,8 +21,9 @@ from dinoseg.inference.files.earlier import Earlier, find_earlier, refuse_output
 from dinoseg.inference.files.plan import Job, Plan, VolumeFormat, plan_jobs
 from dinoseg.inference.files.record import Record
 from dinoseg.inference.files.review import refuse_review, write_review
+from dinoseg.inference.files.shard import Shard
 from dinoseg.inference.files.volume_pipeline import VolumePipeline, read_back
-from dinoseg.inference.likeness import Likeness
+from dinoseg.inference.likeness import Likeness, summarise_files
 from dinoseg.inference.results.report import Failure, PredictedFile, PredictionReport, describe_settings
 from dinoseg.inference.volumes import refuse_other_kind, refuse_probabilities, refuse_volume_options
 from dinoseg.model.network import Network
@@ -44,6 +45,8 @@ def predict_files(
     overwrite: bool = False,
     resume: bool = False,
     workers: int = 2,
+    shard: Shard = Shard(),
+    runner: Runner | None = None,
     progress: Progress | None = None,
     **options: Any,
 ) -> PredictionReport:
@@ -63,6 +66,9 @@ def predict_files(
         resume: leave alone what an earlier call with the same model and settings has finished of the same
             files; another file of the same name is an error.
         workers: threads that read, and as many that write; the results do not depend on it.
+        shard: only this share of the files; several calls with the same arguments and another share each
+            may work beside each other, and each keeps lists of its own.
+        runner: what computes; this process if not given.
         progress: counts files and is told each failure when it happens.
         options: fields of `Inference` by name.
 
@@ -74,10 +80,15 @@ def predict_files(
     """
     how, progress, out = Inference.choose(how, options), progress or Silent(), Path(out)
     replacing = _Replacing(overwrite, resume, workers)
-    plan = _plan(_list_paths(sources), out, how, replacing, overlays=overlays, volume_format=volume_format)
+    plan = _plan(
+        _list_paths(sources), out, how, replacing, shard, overlays=overlays, volume_format=volume_format
+    )
+    if review and plan.shard.count > 1:
+        raise UsageError("the page of what to look at first is of all files; leave it out of a share of them")
     if review:
         refuse_review(out, overlays=overlays, replacing=overwrite or resume)
-    report = _run_plan(open_model(model, progress), plan, out, how, replacing, progress)
+    network = open_model(model, progress)
+    report = _run_plan(network, plan, out, how, replacing, runner or Here(network, workers), progress)
     return replace(report, review=write_review(report)) if review else report
 
 
@@ -106,6 +117,7 @@ def _plan(
     out: Path,
     how: Inference,
     replacing: _Replacing,
+    shard: Shard,
     *,
     overlays: bool,
     volume_format: VolumeFormat | None,
@@ -117,7 +129,7 @@ def _plan(
         probabilities=how.probabilities,
         uncertainty=how.uncertainty,
         volume_format=volume_format,
-    )
+    ).take(shard)
     if any(job.is_volume for job in plan.jobs):
         refuse_probabilities(how)
     elif plan.jobs:
@@ -130,7 +142,13 @@ def _plan(
 
 
 def _run_plan(
-    model: Network, plan: Plan, out: Path, how: Inference, replacing: _Replacing, progress: Progress
+    model: Network,
+    plan: Plan,
+    out: Path,
+    how: Inference,
+    replacing: _Replacing,
+    runner: Runner,
+    progress: Progress,
 ) -> PredictionReport:
     for note in plan.notes:
         progress.note(note)
@@ -139,17 +157,13 @@ def _run_plan(
     origin = {"model": dict(model.describe()), "settings": describe_settings(how, model)}
     earlier = find_earlier(plan, out, origin, channels=channels) if replacing.resume else Earlier()
     started = time.monotonic()
-    likeness = Likeness(model)
-    images = _Pipeline(likeness, how, progress)
-    volumes = VolumePipeline(likeness, how, out, progress)
     # Written first: an interrupted call can be resumed, and a folder that is not writable shows at once.
     with Record(out, origin, plan, earlier.rows) as record:
-        outcomes = _run_jobs(images, volumes, plan, earlier, workers=replacing.workers)
+        outcomes = _run_jobs(model, plan, earlier, runner, how, out, progress, workers=replacing.workers)
         done = []
         for item in progress.track(outcomes, total=len(plan.jobs) + len(plan.failures), label="predict"):
             done.append(item)
-            if isinstance(item, PredictedFile):
-                record.add(item)
+            record.add(item)
         report = PredictionReport(
             out=out,
             files=_in_order(plan, done),
@@ -160,7 +174,7 @@ def _run_plan(
             seconds=time.monotonic() - started,
         )
         record.finish(report)
-    for line in likeness.summarise((file.source for file in report.files), len(report.files)):
+    for line in summarise_files(report.files):
         progress.note(line)
     return report
 
@@ -215,26 +229,61 @@ class _Pipeline:
                 yield item
 
 
+class Runner(Protocol):
+    """What computes jobs: this process, or others."""
+
+    def run(
+        self, jobs: Sequence[Job], how: Inference, out: Path, progress: Progress
+    ) -> Iterator[PredictedFile | Failure]:
+        """Yield what came of each job, in any order; outputs lie in their places then."""
+        ...
+
+
+@dataclass(frozen=True)
+class Here:
+    """Computes jobs in this process.
+
+    Attributes:
+        model: loaded.
+        workers: threads that read, and as many that write.
+    """
+
+    model: Network
+    workers: int
+
+    def run(
+        self, jobs: Sequence[Job], how: Inference, out: Path, progress: Progress
+    ) -> Iterator[PredictedFile | Failure]:
+        """Yield what came of each job: images, those that cannot be read, and volumes."""
+        likeness = Likeness(self.model)
+        images = _Pipeline(likeness, how, progress)
+        volumes = VolumePipeline(likeness, how, out, progress)
+        yield from images.run([job for job in jobs if not job.is_volume], self.workers)
+        yield from images.failures
+        yield from volumes.run([job for job in jobs if job.is_volume])
+
+
 def _run_jobs(
-    images: _Pipeline,
-    volumes: VolumePipeline,
+    model: Network,
     plan: Plan,
     earlier: Earlier,
+    runner: Runner,
+    how: Inference,
+    out: Path,
+    progress: Progress,
     *,
     workers: int,
 ) -> Iterator[PredictedFile | Failure]:
     for failure in plan.failures:
-        images.progress.note(failure.reason)
+        progress.note(failure.reason)
     yield from plan.failures
     skipped = [job for job in plan.jobs if job.source in earlier.finished]
-    for file in map_ahead(lambda job: _read_back(job, images.model), skipped, workers=workers, ahead=16):
+    for file in map_ahead(lambda job: _read_back(job, model), skipped, workers=workers, ahead=16):
         told = earlier.warnings[file.source] or file.warnings
         known = earlier.confidences.get(file.source)
         yield replace(file, sha256=earlier.finished[file.source], warnings=told, confidence=known)
     left = [job for job in plan.jobs if job.source not in earlier.finished]
-    yield from images.run([job for job in left if not job.is_volume], workers)
-    yield from images.failures
-    yield from volumes.run([job for job in left if job.is_volume])
+    yield from runner.run(left, how, out, progress)
 
 
 def _write(item: Segmented, job: Job, sha256: str) -> PredictedFile:

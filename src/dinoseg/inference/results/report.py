@@ -38,6 +38,7 @@ class PredictedFile:
         sha256: of the source, so that it is known again.
         uncertainty: the map, where asked for: 16-bit PNG (65535 is 1), or float32 NIfTI of a volume.
         confidence: how much the mask is to be trusted; None where the network does not tell.
+        difference: how it is not like what the model was trained on, where it was computed now and is not.
     """
 
     source: Path
@@ -53,6 +54,7 @@ class PredictedFile:
     sha256: str | None = None
     uncertainty: Path | None = None
     confidence: Confidence | None = None
+    difference: str = ""
 
 
 @dataclass(frozen=True)
