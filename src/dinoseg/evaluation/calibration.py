@@ -148,7 +148,7 @@ def fit_temperature(observations: Sequence[Observation]) -> float:
 
 
 def fit_isotonic(scores: Floats, values: Floats) -> tuple[list[float], list[float]]:
-    """The rising curve nearest to the values: scores and values of its corners, thirty at most.
+    """The rising curve nearest to the values, from (0, 0): scores and values of some thirty corners.
 
     Source: pool adjacent violators (Ayer et al. 1955); the means of the pools are joined by lines.
     """
@@ -165,6 +165,8 @@ def fit_isotonic(scores: Floats, values: Floats) -> tuple[list[float], list[floa
     points = sorted(corners.items())
     if len(points) > _KNOTS:
         points = [points[int(index)] for index in np.linspace(0, len(points) - 1, _KNOTS)]
+    if points and points[0][0] > 0:
+        points = [(0.0, 0.0), *points]  # of a lower score than any less is expected, not the same
     return [score for score, _ in points], [value for _, value in points]
 
 

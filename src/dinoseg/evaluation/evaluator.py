@@ -9,7 +9,7 @@ from typing import Any
 
 from dinoseg.config import Inference
 from dinoseg.data.layouts.dataset import Dataset
-from dinoseg.evaluation.calibration import Observation
+from dinoseg.evaluation.calibration import Observation, fit_confidence
 from dinoseg.evaluation.contents import Failure, Report
 from dinoseg.evaluation.examples import Picture, choose_examples, describe
 from dinoseg.evaluation.metrics import ClassScore, score_case
@@ -18,7 +18,7 @@ from dinoseg.evaluation.report import refuse_report, write_report
 from dinoseg.evaluation.results import Evaluation, Scoring, conclude
 from dinoseg.evaluation.selection import ALL
 from dinoseg.evaluation.summary import Protocol, refuse_mixed_units
-from dinoseg.evaluation.tasks import VALIDATION, Task, open_task
+from dinoseg.evaluation.tasks import VALIDATION, PooledTask, Task, open_task
 from dinoseg.evaluation.views import View
 from dinoseg.evaluation.volume_views import VolumeView
 from dinoseg.inference.likeness import find_differences, summarise_differences
@@ -96,6 +96,8 @@ def _score(task: Task, scoring: Scoring, progress: Progress) -> Evaluation:
     found = conclude(scores, failures, scoring, root=data.root, is_volumes=data.is_volumes, progress=progress)
     seen = tuple(observed.values())
     calibration, in_sample = calibration_of(task.model), task.split == VALIDATION
+    if calibration is None and isinstance(task, PooledTask):
+        calibration = fit_confidence(seen)  # as training is about to keep it
     reliability = assess(list(observed), seen, calibration, in_sample=in_sample)
     return replace(found, unlike=tuple(unlike), reliability=reliability, observations=seen)
 

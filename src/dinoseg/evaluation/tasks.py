@@ -152,6 +152,11 @@ def open_task(
     pools = [select_cases(dataset, split, runs=[run]) for run in runs]
     files = tuple(chain(*pools)) or select_cases(dataset, split, splits=given, runs=find_runs(model))
     network = open_model(model, progress)
+    if protocol == "paper" and network.settings.preprocessing.window is not None:
+        raise UsageError(
+            f"protocol paper scores whole images, and the model was trained on windows of "
+            f"{network.settings.preprocessing.window} px; score with native"
+        )
     refuse_other_kind(network, dataset, protocol=protocol, planes=how.planes)
     refuse_other_classes(network.settings.classes, dataset)
     if not pools:

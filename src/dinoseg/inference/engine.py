@@ -18,7 +18,7 @@ from dinoseg.inference.masks.postprocessing import clean_mask
 from dinoseg.inference.results.prediction import Prediction
 from dinoseg.inference.windows import slide
 from dinoseg.model.confidence import calibration_of, estimate, find_uncertainty
-from dinoseg.model.network import Answer, Answering, Array, Network, input_size
+from dinoseg.model.network import Answer, Answering, Array, Network, input_size, window_of
 from dinoseg.streams import batched
 
 
@@ -52,7 +52,8 @@ def prepare(model: Network, case: Case, how: Inference) -> Prepared:
     _check_image(case)
     pixels = []
     for network in list_groups(model):
-        size = case.image.size if how.window is not None else input_size(network.settings)
+        whole = window_of(network.settings, how) is None
+        size = input_size(network.settings) if whole else case.image.size
         pixels.append(prepare_pixels(case.image, size, mean=network.mean, std=network.std))
     return Prepared(case, tuple(pixels))
 
@@ -64,8 +65,9 @@ def segment(model: Network, prepared: Iterable[Prepared], how: Inference) -> Gen
         RunError: the model's output is not finite.
         DinosegError: the accelerator's memory is too small for the batch.
     """
+    window = window_of(model.settings, how)
     for batch in batched(prepared, how.batch_size):
-        answers = _answer_windows(model, batch, how) if how.window else answer_whole(model, batch, how)
+        answers = _answer_windows(model, batch, window, how) if window else answer_whole(model, batch, how)
         for item, answer in zip(batch, answers, strict=True):
             yield Segmented(item.case, _finish(model, item.case, answer, how))
 
@@ -132,8 +134,10 @@ def answer_whole(
     ]
 
 
-def _answer_windows(model: Network, batch: Sequence[Prepared], how: Inference) -> Iterable[Answer]:
-    return (_answer_by_windows(model, item, how.window or 0, how) for item in batch)
+def _answer_windows(
+    model: Network, batch: Sequence[Prepared], window: int, how: Inference
+) -> Iterable[Answer]:
+    return (_answer_by_windows(model, item, window, how) for item in batch)
 
 
 def _answer_by_windows(model: Network, item: Prepared, window: int, how: Inference) -> Answer:

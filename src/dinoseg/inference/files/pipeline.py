@@ -63,11 +63,9 @@ def predict_files(
         review: also write review.html, a page of these pictures, those to look at first on top.
         volume_format: of the masks of volumes; None for that of the input, or NIfTI where it holds none.
         overwrite: replace outputs of an earlier call that nobody changed; any other file stays an error.
-        resume: leave alone what an earlier call with the same model and settings has finished of the same
-            files; another file of the same name is an error.
+        resume: leave alone what an earlier call with the same model and settings has finished.
         workers: threads that read, and as many that write; the results do not depend on it.
-        shard: only this share of the files; several calls with the same arguments and another share each
-            may work beside each other, and each keeps lists of its own.
+        shard: only this share of the files, with lists of its own; the others may work at the same time.
         runner: what computes; this process if not given.
         progress: counts files and is told each failure when it happens.
         options: fields of `Inference` by name.
@@ -79,26 +77,23 @@ def predict_files(
         RunError: the run folder cannot be used.
     """
     how, progress, out = Inference.choose(how, options), progress or Silent(), Path(out)
-    replacing = _Replacing(overwrite, resume, workers)
-    plan = _plan(
-        _list_paths(sources), out, how, replacing, shard, overlays=overlays, volume_format=volume_format
-    )
-    if review and plan.shard.count > 1:
-        raise UsageError("the page of what to look at first is of all files; leave it out of a share of them")
-    if review:
-        refuse_review(out, overlays=overlays, replacing=overwrite or resume)
+    asked = _Asked(overwrite, resume, workers, shard)
+    refuse_review(out, wanted=review, whole=shard.count == 1, overlays=overlays, replacing=overwrite or resume)
+    plan = _plan(_list_paths(sources), out, how, asked, overlays=overlays, volume_format=volume_format)
     network = open_model(model, progress)
-    report = _run_plan(network, plan, out, how, replacing, runner or Here(network, workers), progress)
+    runner = runner or Here(network, workers)
+    report = _run_plan(network, plan, out, how, asked, runner, progress)
     return replace(report, review=write_review(report)) if review else report
 
 
 @dataclass(frozen=True)
-class _Replacing:
-    """What becomes of outputs that are there already, and how many threads write; checked when made."""
+class _Asked:
+    """What becomes of outputs that are there already, who writes, and which share; checked when made."""
 
     overwrite: bool
     resume: bool
     workers: int
+    shard: Shard
 
     def __post_init__(self) -> None:
         if self.overwrite and self.resume:
@@ -116,8 +111,7 @@ def _plan(
     sources: Sequence[Path],
     out: Path,
     how: Inference,
-    replacing: _Replacing,
-    shard: Shard,
+    asked: _Asked,
     *,
     overlays: bool,
     volume_format: VolumeFormat | None,
@@ -129,15 +123,15 @@ def _plan(
         probabilities=how.probabilities,
         uncertainty=how.uncertainty,
         volume_format=volume_format,
-    ).take(shard)
+    ).take(asked.shard)
     if any(job.is_volume for job in plan.jobs):
         refuse_probabilities(how)
     elif plan.jobs:
         refuse_volume_options(how)
         if volume_format is not None:
             raise UsageError("volume_format is for volumes, and no volume was given; leave it out")
-    if not replacing.resume:
-        refuse_outputs(plan, out, overwrite=replacing.overwrite)
+    if not asked.resume:
+        refuse_outputs(plan, out, overwrite=asked.overwrite)
     return plan
 
 
@@ -146,7 +140,7 @@ def _run_plan(
     plan: Plan,
     out: Path,
     how: Inference,
-    replacing: _Replacing,
+    asked: _Asked,
     runner: Runner,
     progress: Progress,
 ) -> PredictionReport:
@@ -155,11 +149,11 @@ def _run_plan(
     channels = model.settings.preprocessing.channels
     plan = plan.without_companions(channels)
     origin = {"model": dict(model.describe()), "settings": describe_settings(how, model)}
-    earlier = find_earlier(plan, out, origin, channels=channels) if replacing.resume else Earlier()
+    earlier = find_earlier(plan, out, origin, channels=channels) if asked.resume else Earlier()
     started = time.monotonic()
     # Written first: an interrupted call can be resumed, and a folder that is not writable shows at once.
     with Record(out, origin, plan, earlier.rows) as record:
-        outcomes = _run_jobs(model, plan, earlier, runner, how, out, progress, workers=replacing.workers)
+        outcomes = _run_jobs(model, plan, earlier, runner, how, out, progress, workers=asked.workers)
         done = []
         for item in progress.track(outcomes, total=len(plan.jobs) + len(plan.failures), label="predict"):
             done.append(item)

@@ -106,8 +106,7 @@ def plan_jobs(
     folder that all given files and folders have in common. A volume `ROOT/sub/ct.nrrd` becomes
     `out/masks/sub/ct.nrrd` with `ct.json` beside it, in its own format where that holds labels, else
     as .nii.gz. `out` itself is never searched, and a file given twice is done once. Files of a DICOM series
-    that are given one by one are one volume, named after their folder; where a folder has several series,
-    each is named after its first file.
+    given one by one are one volume, named after their folder, or of several series after their first files.
 
     Raises:
         LayoutError: nothing to do, or two files would get the same name; or a run, predictions or a report
@@ -134,9 +133,7 @@ def plan_jobs(
         else:
             jobs.append(_make_job(path, name, out, overlays=overlays, probabilities=probabilities))
     _refuse_same_names(jobs)
-    if uncertainty:
-        jobs = [replace(job, uncertainty=_name_uncertainty(job, out)) for job in jobs]
-    jobs = [replace(job, files=joined[job.source].files if job.source in joined else ()) for job in jobs]
+    jobs = [_complete(job, joined, out if uncertainty else None) for job in jobs]
     return Plan(tuple(jobs), tuple(failures), (*left_out, *_tell_joined(jobs)))
 
 
@@ -202,6 +199,12 @@ def _make_volume_job(
         probabilities=None,
         description=place / f"{stem}.json",
     )
+
+
+def _complete(job: Job, joined: Mapping[Path, GivenSeries], mapped: Path | None) -> Job:
+    """The job with the files of its series, and below `mapped` a map of uncertainty, where that is given."""
+    files = joined[job.source].files if job.source in joined else ()
+    return replace(job, files=files, uncertainty=None if mapped is None else _name_uncertainty(job, mapped))
 
 
 def _name_uncertainty(job: Job, out: Path) -> Path:

@@ -30,16 +30,18 @@ img { width: 100%; height: auto; border-radius: 4px; }
 """
 
 
-def refuse_review(out: Path, *, overlays: bool, replacing: bool) -> None:
-    """Raise where the page cannot be written.
+def refuse_review(out: Path, *, wanted: bool, whole: bool, overlays: bool, replacing: bool) -> None:
+    """Raise where the page is wanted and cannot be written.
 
     Raises:
-        UsageError: there will be no pictures to show.
+        UsageError: there will be no pictures to show, or only those of a share of all files.
         OutputError: there is a page that is not to be replaced.
     """
-    if not overlays:
+    if wanted and not overlays:
         raise UsageError("the page of what to look at first shows the overlays; leave --no-overlays out")
-    refuse_taken([out / PAGE], overwrite=replacing)
+    if wanted and not whole:
+        raise UsageError("the page of what to look at first is of all files, and this is a share; leave it out")
+    refuse_taken([out / PAGE] if wanted else [], overwrite=replacing)
 
 
 def write_review(report: PredictionReport) -> Path:

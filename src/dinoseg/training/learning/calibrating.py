@@ -37,6 +37,9 @@ def calibrate(
     train_bank, val_bank = banks
     if val_bank is None:
         return None
+    if val_bank.slides:
+        progress.note("confidence is not calibrated: of windows that is done for folds only (--folds)")
+        return None
     model.eval()
     subjects = len({val_bank.subject(position) for position in range(len(val_bank))})
     found = [] if subjects < FEWEST else list(_observe(model, val_bank, batch_size))

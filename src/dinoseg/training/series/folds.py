@@ -24,7 +24,8 @@ from dinoseg.model.ensemble import EnsembleDescription, Member, digest_file, rea
 from dinoseg.model.saved import SavedModel
 from dinoseg.outputs import to_plain, write_json
 from dinoseg.progress import Progress, Silent
-from dinoseg.training.fitting import digest_content, open_backbone
+from dinoseg.training.features.items import digest_content
+from dinoseg.training.fitting import open_backbone
 from dinoseg.training.runs.composition import compose_settings
 from dinoseg.training.runs.locks import locked, refuse_locked
 from dinoseg.training.runs.run_folder import RunFolder, anchor
