@@ -178,7 +178,7 @@ def _fits(path: Path, entry: _Entry) -> bool:
 
 
 def _grows(path: Path) -> bool:
-    """Whether it is a log of TensorBoard or a list of predictions: lines are added to it after it was noted."""
+    """Whether it is a log of TensorBoard or a list of predictions, to which lines are added afterwards."""
     return ".tfevents." in path.name or path.suffix == ".jsonl"
 
 

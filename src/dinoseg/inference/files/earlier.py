@@ -43,10 +43,9 @@ class Earlier:
 def refuse_outputs(plan: Plan, out: Path, *, overwrite: bool) -> None:
     """Raise `OutputError` if anything that would be written is there already and may not be replaced."""
     paths = [path for job in plan.jobs for path in job.outputs]
-    lists = [out / plan.shard.name_summary(), out / plan.shard.name_lines()]
-    if _says_nothing(lists[0]):
-        lists = []
-    refuse_taken([*lists, *paths], overwrite=overwrite, others=RESUME)
+    summary, lines = out / plan.shard.name_summary(), out / plan.shard.name_lines()
+    written = paths if _says_nothing(summary) else [summary, *paths, lines]
+    refuse_taken(written, overwrite=overwrite, others=RESUME)
 
 
 def find_earlier(plan: Plan, out: Path, origin: Mapping[str, Any], *, channels: int) -> Earlier:

@@ -21,7 +21,7 @@ from dinoseg.inference.files.earlier import Earlier, find_earlier, refuse_output
 from dinoseg.inference.files.plan import Job, Plan, VolumeFormat, plan_jobs
 from dinoseg.inference.files.record import Record
 from dinoseg.inference.files.review import refuse_review, write_review
-from dinoseg.inference.files.shard import Shard
+from dinoseg.inference.files.shard import ALL, Shard
 from dinoseg.inference.files.volume_pipeline import VolumePipeline, read_back
 from dinoseg.inference.likeness import Likeness, summarise_files
 from dinoseg.inference.results.report import Failure, PredictedFile, PredictionReport, describe_settings
@@ -45,7 +45,7 @@ def predict_files(
     overwrite: bool = False,
     resume: bool = False,
     workers: int = 2,
-    shard: Shard = Shard(),
+    shard: Shard = ALL,
     runner: Runner | None = None,
     progress: Progress | None = None,
     **options: Any,
@@ -78,7 +78,9 @@ def predict_files(
     """
     how, progress, out = Inference.choose(how, options), progress or Silent(), Path(out)
     asked = _Asked(overwrite, resume, workers, shard)
-    refuse_review(out, wanted=review, whole=shard.count == 1, overlays=overlays, replacing=overwrite or resume)
+    refuse_review(
+        out, wanted=review, whole=shard.count == 1, overlays=overlays, replacing=overwrite or resume
+    )
     plan = _plan(_list_paths(sources), out, how, asked, overlays=overlays, volume_format=volume_format)
     network = open_model(model, progress)
     runner = runner or Here(network, workers)

@@ -21,7 +21,7 @@ from dinoseg.data.sources.source import (
 )
 from dinoseg.data.volumes import LABEL_SUFFIXES, volume_stem, volume_suffix
 from dinoseg.errors import LayoutError, UsageError
-from dinoseg.inference.files.shard import Shard
+from dinoseg.inference.files.shard import ALL, Shard
 from dinoseg.inference.results.report import Failure
 
 VolumeFormat = Literal["nifti", "nrrd", "mha", "dicom-seg"]
@@ -77,7 +77,7 @@ class Plan:
     jobs: tuple[Job, ...]
     failures: tuple[Failure, ...]
     notes: tuple[str, ...] = ()
-    shard: Shard = Shard()
+    shard: Shard = ALL
 
     def take(self, shard: Shard) -> Plan:
         """The plan of a share of the files; what is unusable in the folders is told by the first."""

@@ -40,7 +40,9 @@ def refuse_review(out: Path, *, wanted: bool, whole: bool, overlays: bool, repla
     if wanted and not overlays:
         raise UsageError("the page of what to look at first shows the overlays; leave --no-overlays out")
     if wanted and not whole:
-        raise UsageError("the page of what to look at first is of all files, and this is a share; leave it out")
+        raise UsageError(
+            "the page of what to look at first is of all files, and this is a share; leave it out"
+        )
     refuse_taken([out / PAGE] if wanted else [], overwrite=replacing)
 
 

@@ -59,6 +59,9 @@ class Shard:
         return _STEM if self.count == 1 else f"{_STEM}-{self.index}-of-{self.count}"
 
 
+ALL = Shard()
+
+
 def list_summaries(out: Path) -> Iterator[Path]:
     """The summaries that lie in a folder: of all files, and of shares."""
     yield from sorted([*out.glob(f"{_STEM}.json"), *out.glob(f"{_STEM}-*-of-*.json")])
