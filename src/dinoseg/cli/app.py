@@ -23,6 +23,7 @@ from dinoseg.cli import (
     importing,
     info,
     predict,
+    reproduce,
     score,
     sharing,
     train,
@@ -53,6 +54,7 @@ app.command("ensemble")(ensemble.ensemble)
 app.command("evaluate")(evaluate.evaluate)
 app.command("score")(score.score)
 app.command("compare")(compare.compare)
+app.command("reproduce")(reproduce.reproduce)
 app.command("predict")(predict.predict)
 app.add_typer(data.app, name="data")
 app.command("convert")(convert.convert)

@@ -148,6 +148,7 @@ def describe_evaluation(evaluation: Evaluation) -> dict[str, Any]:
         "unit": evaluation.unit,
         "classes": evaluation.summaries,
         "strata": evaluation.strata,
+        "trained_on": dict(evaluation.trained_on),
         "failures": evaluation.failures,
         "confidence": None if evaluation.reliability is None else evaluation.reliability.describe(),
         "report": evaluation.report,

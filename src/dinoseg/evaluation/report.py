@@ -12,7 +12,6 @@ from dinoseg.evaluation.contents import Report
 from dinoseg.evaluation.definitions import DISTANCES
 from dinoseg.evaluation.lesions import LesionScore
 from dinoseg.evaluation.metrics import ClassScore
-from dinoseg.evaluation.page import build_page
 from dinoseg.evaluation.reliability import Reliability
 from dinoseg.evaluation.summary import ClassSummary
 from dinoseg.model.confidence import Confidence
@@ -41,8 +40,12 @@ def write_report(report: Report, out: Path | str, *, overwrite: bool = False) ->
 
 
 def _write_files(report: Report, out: Path) -> None:
+    # most evaluations write no page
+    from dinoseg.evaluation.page import build_page
+    from dinoseg.evaluation.paper.statement import write_statement
+
     comments = _list_comments(report)
-    write_csv(out / "cases.csv", _case_rows(report.scores, report.reliability), comments=comments)
+    write_csv(out / "cases.csv", _case_rows(report), comments=comments)
     write_csv(out / "summary.csv", _summary_rows(report.summaries), comments=comments)
     document = {
         "title": report.title,
@@ -54,6 +57,8 @@ def _write_files(report: Report, out: Path) -> None:
         "strata": [asdict(row) for row in report.strata],
         "failures": [asdict(failure) for failure in report.failures],
         "confidence": None if report.reliability is None else report.reliability.describe(),
+        "trained_on": dict(report.trained_on),
+        "method": [] if report.study is None else list(write_statement(report.study)),
     }
     write_json(out / "summary.json", document)
     write_text(out / "index.html", build_page(report))
@@ -62,6 +67,7 @@ def _write_files(report: Report, out: Path) -> None:
 def _list_comments(report: Report) -> list[str]:
     comments = [report.title, *(f"{key}: {value}" for key, value in report.facts.items()), *report.policy]
     comments += [f"Failed, not in the means: {line}" for line in report.failed]
+    comments += [f"Leak: {report.leaks}"] if report.leaks else []
     return [" ".join(line.split()) for line in comments]
 
 
@@ -71,22 +77,28 @@ def refuse_report(out: Path, *, overwrite: bool) -> Path:
     return out
 
 
-def _case_rows(scores: Sequence[ClassScore], reliability: Reliability | None) -> list[dict[str, Any]]:
-    stated = {} if reliability is None else {case.case: case.confidence for case in reliability.cases}
-    rows = [
-        {
-            key: _shorten(value)
-            for key, value in {**_list_values(score), **_list_confidence(score, stated)}.items()
-        }
-        for score in scores
-    ]
+def _case_rows(report: Report) -> list[dict[str, Any]]:
+    stated = _list_stated(report.reliability)
+    listed = [{**_list_values(score), **_list_confidence(score, stated)} for score in report.scores]
+    rows = [{key: _shorten(value) for key, value in values.items()} for values in listed]
     columns = max(rows, key=len, default={})  # an undecided case has no lesions
-    return [{key: row.get(key) for key in columns} for row in rows]
+    known = report.trained_on
+    return [
+        {
+            **{key: row.get(key) for key in columns},
+            **({"trained_on": known.get(row["case"], "")} if known else {}),
+        }
+        for row in rows
+    ]
 
 
 def _list_values(score: ClassScore) -> dict[str, Any]:
     values = {key: value for key, value in vars(score).items() if key != "lesions"}
     return values if score.lesions is None else {**values, **_list_lesions(score.lesions)}
+
+
+def _list_stated(reliability: Reliability | None) -> dict[str, Confidence]:
+    return {} if reliability is None else {case.case: case.confidence for case in reliability.cases}
 
 
 def _list_confidence(score: ClassScore, stated: Mapping[str, Confidence]) -> dict[str, Any]:

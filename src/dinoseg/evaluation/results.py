@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dinoseg.data.cases.files import shorten
+from dinoseg.data.cases.prints import Likeness as Sameness
 from dinoseg.errors import DataError
 from dinoseg.evaluation.calibration import Observation
 from dinoseg.evaluation.contents import Failure
@@ -39,6 +40,8 @@ class Evaluation:
         reliability: how the model's confidence agrees with the scores; None for masks, and where it says
             nothing.
         observations: what that is from, of the cases in order.
+        trained_on: cases that the model was trained on ("same"), or that look the same ("alike"), under
+            whatever name; not asked of the split train.
     """
 
     scores: tuple[ClassScore, ...]
@@ -53,6 +56,7 @@ class Evaluation:
     unlike: tuple[tuple[str, str], ...] = ()
     reliability: Reliability | None = None
     observations: tuple[Observation, ...] = field(default=(), repr=False, compare=False)
+    trained_on: tuple[tuple[str, Sameness], ...] = ()
 
     @property
     def headline(self) -> ClassSummary:

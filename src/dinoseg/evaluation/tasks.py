@@ -50,6 +50,10 @@ class Task:
         """What is scored, in words."""
         return "every case, also any that the model was trained on" if self.split == ALL else self.split
 
+    def find_model(self, case: str) -> Network:
+        """What answers for a case."""
+        return self.model
+
     def views(
         self,
         files: Iterable[CaseFiles],
@@ -114,6 +118,10 @@ class PooledTask(Task):
             member = self._take_member(fold)
             alone = Task(member, self.dataset, self.files, self.split, self.protocol, self.how)
             yield from alone.views(cases, failures=failures, progress=progress, raw=raw, observe=observe)
+
+    def find_model(self, case: str) -> Network:
+        """The member that left a case out."""
+        return self._take_member(next(index for index, ids in enumerate(self.folds) if case in ids))
 
     def _find_fold(self, case: CaseFiles) -> int:
         return next(index for index, ids in enumerate(self.folds) if case.id in ids)

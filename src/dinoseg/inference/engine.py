@@ -17,7 +17,7 @@ from dinoseg.inference.logits import answering, average, find_class, list_groups
 from dinoseg.inference.masks.postprocessing import clean_mask
 from dinoseg.inference.results.prediction import Prediction
 from dinoseg.inference.windows import slide
-from dinoseg.model.confidence import calibration_of, estimate, find_uncertainty
+from dinoseg.model.confidence import Tally, calibration_of, estimate, find_uncertainty
 from dinoseg.model.network import Answer, Answering, Array, Network, input_size, window_of
 from dinoseg.streams import batched
 
@@ -143,15 +143,18 @@ def _answer_windows(
 def _answer_by_windows(model: Network, item: Prepared, window: int, how: Inference) -> Answer:
     found = []
     for network, pixels in zip(list_groups(model), item.pixels, strict=True):
-        score = partial(_score_windows, answering(network), flips=how.flips)
+        tallies: list[Tally] = []
+        score = partial(_score_windows, answering(network), tallies, flips=how.flips)
         scores = slide(score, pixels, window=window, overlap=how.overlap, batch_size=how.batch_size)
-        found.append(Answer(find_class(scores), scores))
+        found.append(Answer(find_class(scores), scores, sum(tallies[1:], tallies[0]) if tallies else None))
     return average(model, found, probabilities=needs_probabilities(how))
 
 
-def _score_windows(network: Answering, windows: Array, *, flips: bool) -> list[Array]:
+def _score_windows(network: Answering, tallies: list[Tally], windows: Array, *, flips: bool) -> list[Array]:
+    """Probabilities of some windows; their tallies are added to the list."""
     sizes = [(windows.shape[-2], windows.shape[-1])] * len(windows)
     found = network.answer(windows, sizes, flips=flips, probabilities=True)
+    tallies += [answer.tally for answer in found if answer.tally is not None]
     return [answer.probabilities for answer in found if answer.probabilities is not None]
 
 

@@ -142,4 +142,14 @@ def average(model: Network, answers: Sequence[Answer], *, probabilities: bool) -
         scores += each * (weight / sum(weights))
     mask = find_class(scores) if len(found) > 1 else answers[0].mask
     kept = scores if probabilities else None
-    return Answer(mask, kept, Tally.of(scores), answers[0].embedding)
+    return Answer(mask, kept, _join_tallies(answers, weights), answers[0].embedding)
+
+
+def _join_tallies(answers: Sequence[Answer], weights: Sequence[int]) -> Tally | None:
+    """Those of all groups, each counting as its members, whatever the grid; None where one does not tell."""
+    shares = [
+        answer.tally.scale(weight / float(answer.tally.predicted.sum()))
+        for answer, weight in zip(answers, weights, strict=True)
+        if answer.tally is not None
+    ]
+    return sum(shares[1:], shares[0]) if len(shares) == len(answers) else None

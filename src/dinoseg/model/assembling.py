@@ -17,12 +17,18 @@ from dinoseg.model.ensemble import (
     list_members,
     refuse_unlike,
 )
-from dinoseg.model.folder import Description, find_model_folder, find_run_folder, read_description
+from dinoseg.model.folder import (
+    TRAINING_CASES,
+    Description,
+    find_model_folder,
+    find_run_folder,
+    read_description,
+)
 from dinoseg.outputs import atomic_path, claim, refuse_filled, remove_ours, write_json
 from dinoseg.progress import Progress, Silent
 
 MEMBERS = "members"
-_MODEL_FILES = ("decoder.safetensors", "config.json", "README.md")
+_MODEL_FILES = ("decoder.safetensors", "config.json", "README.md", TRAINING_CASES)
 _SPLITS = ("splits.json", "splits/*.json")  # what a run was trained on
 
 

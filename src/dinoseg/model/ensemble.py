@@ -12,6 +12,7 @@ from typing import Any, Literal
 from dinoseg import __version__
 from dinoseg.config import ConfidenceSettings, PostprocessingSettings, from_yaml, validate
 from dinoseg.data.cases.likeness import Profile
+from dinoseg.data.cases.prints import TrainingCases
 from dinoseg.errors import ConfigError, RunError, UsageError
 from dinoseg.model.network import Array, Network, input_size
 from dinoseg.model.settings import ModelSettings
@@ -145,6 +146,7 @@ class Ensemble:
         postprocessing: what predict and evaluate do to masks; None for nothing.
         seen: what the training cases of all members show; None where one does not know.
         calibration: what the averaged probabilities are worth; None where that was not fitted.
+        trained_on: what the training cases of all members are known again by; None where none knows.
     """
 
     def __init__(self, members: Sequence[Network], groups: Sequence[Network], *, kind: Kind = "runs") -> None:
@@ -161,6 +163,7 @@ class Ensemble:
         self.postprocessing: PostprocessingSettings | None = None
         self.seen = _join_profiles(members)
         self.calibration: ConfidenceSettings | None = None
+        self.trained_on = _join_training_cases(members)
 
     @property
     def settings(self) -> ModelSettings:
@@ -244,6 +247,12 @@ def _join_profiles(members: Sequence[Network]) -> Profile | None:
     known = [getattr(member, "seen", None) for member in members]
     profiles = [seen for seen in known if isinstance(seen, Profile)]
     return Profile.join(profiles) if len(profiles) == len(members) else None
+
+
+def _join_training_cases(members: Sequence[Network]) -> TrainingCases | None:
+    known = [getattr(member, "trained_on", None) for member in members]
+    cases = [each for each in known if isinstance(each, TrainingCases)]
+    return TrainingCases.of(found for each in cases for found in each.prints) if cases else None
 
 
 def _join(words: Sequence[str]) -> str:

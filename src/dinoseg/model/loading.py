@@ -22,6 +22,7 @@ from dinoseg.model.folder import (
     find_run_folder,
     locate_backbone,
     read_description,
+    read_training_cases,
 )
 from dinoseg.model.segmenter import Segmenter
 from dinoseg.model.shared import SharedBackbone
@@ -86,6 +87,7 @@ class _Opening:
         model.postprocessing = described.postprocessing
         model.seen = described.seen
         model.calibration = described.calibration
+        model.trained_on = read_training_cases(folder)
         model.run = find_run_folder(run)
         return model
 

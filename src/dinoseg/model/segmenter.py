@@ -19,11 +19,12 @@ from dinoseg.backbones.features import Features
 from dinoseg.config import ConfidenceSettings, PostprocessingSettings, to_yaml
 from dinoseg.data.case import Image
 from dinoseg.data.cases.likeness import Profile
+from dinoseg.data.cases.prints import TrainingCases
 from dinoseg.data.tensors.transforms import prepare_pixels
 from dinoseg.methods import METHODS, find_method
 from dinoseg.methods.assembly import create_decoder
 from dinoseg.methods.decoder import Decoder
-from dinoseg.model.folder import FORMAT
+from dinoseg.model.folder import FORMAT, TRAINING_CASES
 from dinoseg.model.network import input_size, reach_of
 from dinoseg.model.settings import ModelSettings
 from dinoseg.model.voting import Voting
@@ -42,6 +43,7 @@ class Segmenter(Voting):
         postprocessing: what predict and evaluate do to masks; None for nothing.
         seen: what the training cases show; None for models that nobody told.
         calibration: what its probabilities are worth; None where that was not fitted.
+        trained_on: what the training cases are known again by; None for models that nobody told.
         run: the run folder that it was loaded from, or written to; None for neither.
     """
 
@@ -53,6 +55,7 @@ class Segmenter(Voting):
         self.postprocessing: PostprocessingSettings | None = None
         self.seen: Profile | None = None
         self.calibration: ConfidenceSettings | None = None
+        self.trained_on: TrainingCases | None = None
         self.run: Path | None = None
 
     @property
@@ -140,7 +143,9 @@ class Segmenter(Voting):
         }
 
     def save(self, folder: Path | str, *, overwrite: bool = False) -> None:
-        """Write decoder.safetensors, config.json and README.md; the backbone stays where it is.
+        """Write decoder.safetensors, config.json, README.md and, of a trained model, training_cases.json.
+
+        The backbone stays where it is.
 
         Raises:
             OutputError: a file exists (without `overwrite`) or cannot be written.
@@ -152,6 +157,8 @@ class Segmenter(Voting):
             # because safetensors would hide that the disk is full.
             temporary.write_bytes(save(state, metadata={"format": "pt"}))
         write_json(folder / "config.json", self._describe_folder(), overwrite=overwrite)
+        if self.trained_on is not None:
+            write_json(folder / TRAINING_CASES, self.trained_on.describe(), overwrite=overwrite)
         write_text(folder / "README.md", self._model_card(), overwrite=overwrite)
 
     def _describe_folder(self) -> dict[str, Any]:

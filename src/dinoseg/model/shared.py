@@ -59,6 +59,11 @@ class SharedBackbone(Voting):
         """Where the parameters are."""
         return self.first.device
 
+    @property
+    def decoders(self) -> int:
+        """How many there are."""
+        return len(self.members)
+
     def look(self, pixels: Tensor) -> Features:
         """What the backbone makes of normalised pixels."""
         return self.first.look(pixels)

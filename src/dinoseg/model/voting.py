@@ -31,6 +31,11 @@ class Voting(nn.Module):
         """Where the parameters are."""
         raise NotImplementedError
 
+    @property
+    def decoders(self) -> int:
+        """How many there are."""
+        return 1
+
     def look(self, pixels: Tensor) -> Features:
         """Normalised pixels (B, 3, H, W) as the features that all decoders share."""
         raise NotImplementedError
@@ -127,6 +132,11 @@ class Voting(nn.Module):
         return Answer(mask[0].cpu().numpy(), kept, self._tally(votes), embedding)
 
     def _tally(self, votes: Sequence[Tensor]) -> Tally:
+        """Sum of what each decoder says by itself: confidence is calibrated on single ones, also of folds."""
+        each = [self._tally_one(votes[index :: self.decoders]) for index in range(self.decoders)]
+        return sum(each[1:], each[0])
+
+    def _tally_one(self, votes: Sequence[Tensor]) -> Tally:
         height, width = votes[0].shape[-2:]
         scores = self._average(votes, (height, width))[0].flatten(1)  # (K, pixels)
         best, ids = scores.max(dim=0)

@@ -7,6 +7,7 @@
     a CSV                                   columns image, mask and, if wanted, group, split
     imagesTr/ labelsTr/ dataset.json        nnU-Net raw and the Medical Segmentation Decathlon
     *.h5                                    volumes with `image` and `label` in one file
+    x.npz                                   MedSegBench's train_images, train_label, … (unpacked once)
 
 The files may be images or volumes, but not both; a volume is one case.
 
@@ -150,10 +151,15 @@ def make_dataset(survey: Survey, mapping: LabelMapping, histogram: LabelHistogra
     Raises:
         LabelError: fewer names are declared than the masks hold classes.
     """
-    mapping = replace(mapping, parts=find_parts(survey))
+    stored = survey.declaration.stored
+    mapping = replace(mapping, parts=find_parts(survey), stored=stored)
     masks = {mask.path: mask for mask in histogram.masks} if histogram else {}
     note = (Remark("label", mapping.note, matters=True),) if mapping.note else ()
-    doubts = note + find_covering(survey.cases, masks, mapping) + find_turned(survey.cases) if masks else note
+    doubts = (
+        note + find_covering(survey.cases, masks, mapping) + find_turned(survey.cases, stored=stored)
+        if masks
+        else note
+    )
     return Dataset(
         root=survey.root,
         cases=survey.cases,

@@ -23,7 +23,7 @@ from dinoseg.inference.files.record import Record
 from dinoseg.inference.files.review import refuse_review, write_review
 from dinoseg.inference.files.shard import ALL, Shard
 from dinoseg.inference.files.volume_pipeline import VolumePipeline, read_back
-from dinoseg.inference.likeness import Likeness, summarise_files
+from dinoseg.inference.likeness import Likeness
 from dinoseg.inference.results.report import Failure, PredictedFile, PredictionReport, describe_settings
 from dinoseg.inference.volumes import refuse_other_kind, refuse_probabilities, refuse_volume_options
 from dinoseg.model.network import Network
@@ -78,9 +78,7 @@ def predict_files(
     """
     how, progress, out = Inference.choose(how, options), progress or Silent(), Path(out)
     asked = _Asked(overwrite, resume, workers, shard)
-    refuse_review(
-        out, wanted=review, whole=shard.count == 1, overlays=overlays, replacing=overwrite or resume
-    )
+    refuse_review(out, wanted=review, whole=shard.count == 1, overlays=overlays)
     plan = _plan(_list_paths(sources), out, how, asked, overlays=overlays, volume_format=volume_format)
     network = open_model(model, progress)
     runner = runner or Here(network, workers)
@@ -153,6 +151,7 @@ def _run_plan(
     origin = {"model": dict(model.describe()), "settings": describe_settings(how, model)}
     earlier = find_earlier(plan, out, origin, channels=channels) if asked.resume else Earlier()
     started = time.monotonic()
+    likeness = Likeness(model)
     # Written first: an interrupted call can be resumed, and a folder that is not writable shows at once.
     with Record(out, origin, plan, earlier.rows) as record:
         outcomes = _run_jobs(model, plan, earlier, runner, how, out, progress, workers=asked.workers)
@@ -160,6 +159,8 @@ def _run_plan(
         for item in progress.track(outcomes, total=len(plan.jobs) + len(plan.failures), label="predict"):
             done.append(item)
             record.add(item)
+            if isinstance(item, PredictedFile):
+                likeness.keep(item)
         report = PredictionReport(
             out=out,
             files=_in_order(plan, done),
@@ -170,7 +171,7 @@ def _run_plan(
             seconds=time.monotonic() - started,
         )
         record.finish(report)
-    for line in summarise_files(report.files):
+    for line in likeness.summarise(len(report.files), [str(file.source) for file in report.files]):
         progress.note(line)
     return report
 
