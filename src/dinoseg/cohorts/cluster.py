@@ -7,6 +7,7 @@ each in one move, so that doing a file twice gives the same file.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -91,13 +92,13 @@ class OnRay:
     def _compute(
         self, ray: Any, jobs: dict[int, Job], how: Inference, out: Path, size: int
     ) -> Iterator[tuple[int, PredictedFile | Failure]]:
-        shared = ray.put(dict(jobs))
         rows = ray.data.from_items(
-            [{"index": index} for index in jobs], override_num_blocks=-(-len(jobs) // size)
+            [{"index": index, "job": job} for index, job in jobs.items()],
+            override_num_blocks=-(-len(jobs) // size),
         )
         done = rows.map_batches(
             Worker,
-            fn_constructor_args=(self.model, [shared], how, out.absolute(), self.threads),
+            fn_constructor_args=(self.model, how, out.absolute(), self.threads),
             batch_size=None,
             compute=ray.data.ActorPoolStrategy(size=min(self.workers, len(jobs))),
             num_cpus=self.threads,
@@ -111,23 +112,19 @@ class OnRay:
 class Worker:
     """Loads the model once, then computes the jobs that it is handed, one batch after another."""
 
-    def __init__(
-        self, model: SavedModel, shared: Sequence[Any], how: Inference, out: Path, threads: int
-    ) -> None:
-        import ray
+    def __init__(self, model: SavedModel, how: Inference, out: Path, threads: int) -> None:
         import torch
 
         torch.set_num_threads(threads)
-        self._jobs: dict[int, Job] = ray.get(shared[0])
         self._how = how
         self._out = out
         self._here = Here(model.open(), workers=1)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """The outcomes of the jobs whose numbers are in `batch`."""
-        jobs = {self._jobs[int(index)].source: int(index) for index in batch["index"]}
-        found = self._here.run([self._jobs[index] for index in jobs.values()], self._how, self._out, Silent())
-        outcomes = {jobs[outcome.source]: outcome for outcome in found}
+        """The outcomes of the jobs in `batch`, with their numbers."""
+        indices = {job.source: int(index) for index, job in zip(batch["index"], batch["job"], strict=True)}
+        found = self._here.run(list(batch["job"]), self._how, self._out, Silent())
+        outcomes = {indices[outcome.source]: outcome for outcome in found}
         values = np.empty(len(outcomes), dtype=object)
         values[:] = list(outcomes.values())
         return {"index": np.array(list(outcomes), dtype=np.int64), "outcome": values}
@@ -154,6 +151,9 @@ def _connected(cluster: str) -> Iterator[Any]:
         except (ConnectionError, RuntimeError, ValueError) as error:
             first = (str(error).splitlines() or [type(error).__name__])[0]
             raise RunError(f"no cluster of Ray could be reached at {cluster!r} ({first})") from error
+    logger = logging.getLogger("ray.data")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     before = context.enable_progress_bars, context.max_errored_blocks
     context.enable_progress_bars, context.max_errored_blocks = False, -1
@@ -161,5 +161,6 @@ def _connected(cluster: str) -> Iterator[Any]:
         yield ray
     finally:
         context.enable_progress_bars, context.max_errored_blocks = before
+        logger.setLevel(level)
         if own:
             ray.shutdown()

@@ -52,11 +52,9 @@ def predict_files(
 ) -> PredictionReport:
     """Segment files: masks, overlays, predictions.json, and what `how` asks for, each in a folder of `out`.
 
-    A file that cannot be read is reported and the others are done; three batches are in memory at once.
-
     Args:
         model: a loaded model, or a run folder; as in `predict`, like `how` and `options`.
-        sources: images, volumes, DICOM series (a folder or zip) and folders of them, with sub-folders.
+        sources: images, volumes, DICOM series (a folder or zip) and folders of them.
         out: folder of the outputs.
         how: `probabilities` of images (float16) and `uncertainty` are written.
         overlays: also write pictures of the masks on the images.
@@ -65,24 +63,20 @@ def predict_files(
         overwrite: replace outputs of an earlier call that nobody changed; any other file stays an error.
         resume: leave alone what an earlier call with the same model and settings has finished.
         workers: threads that read, and as many that write; the results do not depend on it.
-        shard: only this share of the files, with lists of its own; the others may work at the same time.
+        shard: only this share of the files, with lists of its own.
         runner: what computes; this process if not given.
-        progress: counts files and is told each failure when it happens.
+        progress: counts files, and is told each that cannot be read; the others are done.
         options: fields of `Inference` by name.
 
     Raises:
-        UsageError: an argument is not accepted.
         LayoutError: there is nothing to do, or two files would get the same name.
         OutputError: an output exists already or cannot be written; nothing is half written.
-        RunError: the run folder cannot be used.
     """
     how, progress, out = Inference.choose(how, options), progress or Silent(), Path(out)
     asked = _Asked(overwrite, resume, workers, shard)
     refuse_review(out, wanted=review, whole=shard.count == 1, overlays=overlays)
     plan = _plan(_list_paths(sources), out, how, asked, overlays=overlays, volume_format=volume_format)
-    network = open_model(model, progress)
-    runner = runner or Here(network, workers)
-    report = _run_plan(network, plan, out, how, asked, runner, progress)
+    report = _run_plan(open_model(model, progress), plan, out, how, asked, runner, progress)
     return replace(report, review=write_review(report)) if review else report
 
 
@@ -141,7 +135,7 @@ def _run_plan(
     out: Path,
     how: Inference,
     asked: _Asked,
-    runner: Runner,
+    runner: Runner | None,
     progress: Progress,
 ) -> PredictionReport:
     for note in plan.notes:
@@ -154,7 +148,8 @@ def _run_plan(
     likeness = Likeness(model)
     # Written first: an interrupted call can be resumed, and a folder that is not writable shows at once.
     with Record(out, origin, plan, earlier.rows) as record:
-        outcomes = _run_jobs(model, plan, earlier, runner, how, out, progress, workers=asked.workers)
+        here = runner or Here(model, asked.workers)
+        outcomes = _run_jobs(model, plan, earlier, here, how, out, progress, workers=asked.workers)
         done = []
         for item in progress.track(outcomes, total=len(plan.jobs) + len(plan.failures), label="predict"):
             done.append(item)
