@@ -66,8 +66,8 @@ def gather(run: Path) -> Contents:
     names = sorted(name for member in members for name in _list(run, member))
     if (run / ENSEMBLE).is_file():
         names.append(ENSEMBLE)
-    local = any([_hide_paths(described) for described in configs.values()])
-    return Contents(run, tuple(names), configs, local)
+    hidden = [_hide_paths(described) for described in configs.values()]
+    return Contents(run, tuple(names), configs, any(hidden))
 
 
 def prepare(contents: Contents, folder: Path) -> None:
