@@ -19,6 +19,7 @@ from dinoseg.cli import (
     demo,
     doctor,
     evaluate,
+    exporting,
     importing,
     info,
     predict,
@@ -55,6 +56,7 @@ app.command("convert")(convert.convert)
 app.add_typer(weights.app, name="weights")
 app.command("info")(info.info)
 app.command("doctor")(doctor.doctor)
+app.command("export")(exporting.export)
 app.command("import")(importing.import_)
 
 

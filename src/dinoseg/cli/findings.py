@@ -15,14 +15,12 @@ from pathlib import Path
 from typing import Literal
 
 from dinoseg.backbones.weights_settings import WeightsSettings, read_settings
+from dinoseg.extras import EXTRAS
 
 PACKAGES = (
     *("torch", "lightning", "numpy", "scipy", "pillow", "tifffile", "nibabel"),
     *("h5py", "safetensors", "huggingface_hub", "pydantic", "typer", "rich", "matplotlib", "tensorboard"),
 )
-EXTRAS = {
-    "dicom": ("pydicom", "highdicom"),
-}
 LITTLE_SPACE = 5e9  # bytes; features of some thousand images, and a backbone
 SECONDS_FOR_AN_IMPORT = 60
 SECONDS_FOR_THE_HUB = 5

@@ -33,11 +33,18 @@ Precision = Annotated[
     PrecisionName | None,
     typer.Option(
         help="What the backbone computes in; bfloat16 is faster where the processor has it. "
-        "If not given, as trained."
+        "If not given, as trained, or float32 for a bundle, whose bfloat16 needs --engine openvino."
     ),
 ]
 Threads = Annotated[
     int | None, typer.Option(help="Cores to compute on; all if not given.", min=1, metavar="N")
+]
+EngineName = Literal["onnxruntime", "openvino"]
+Engine = Annotated[
+    EngineName | None,
+    typer.Option(
+        help="Of a bundle: what computes it; onnxruntime if not given. openvino needs the extra of that name."
+    ),
 ]
 TrainPrecision = Annotated[
     PrecisionName | None,
@@ -162,6 +169,12 @@ Init = Annotated[
     ),
 ]
 RunFolder = Annotated[Path, typer.Argument(help="A run folder made by `dinoseg train`.", metavar="RUN")]
+RunOrBundle = Annotated[
+    Path,
+    typer.Argument(
+        help="A run folder made by `dinoseg train`, or a bundle made by `dinoseg export`.", metavar="RUN"
+    ),
+]
 DataFolders = Annotated[
     list[Path],
     typer.Argument(

@@ -13,6 +13,7 @@ from dinoseg.cli.options import (
     BatchSize,
     Debug,
     Device,
+    Engine,
     Flips,
     Json,
     Overlap,
@@ -20,7 +21,7 @@ from dinoseg.cli.options import (
     Planes,
     Precision,
     RawMasks,
-    RunFolder,
+    RunOrBundle,
     Threads,
     Window,
     parse_planes,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 
 def predict(
-    run: RunFolder,
+    run: RunOrBundle,
     sources: Annotated[
         list[Path],
         typer.Argument(help="Images, volumes, DICOM series, or folders of them.", metavar="INPUT..."),
@@ -63,6 +64,7 @@ def predict(
     backbone: BackbonePlace = None,
     device: Device = "cpu",
     precision: Precision = None,
+    engine: Engine = None,
     threads: Threads = None,
     accept_license: AcceptLicense = False,
     as_json: Json = False,
@@ -78,15 +80,21 @@ def predict(
         as_json=as_json, debug=debug, resume="run the same command with --resume to go on"
     ) as output:
         output.begin(f"predicting with {run} -> {out}")
-        from dinoseg.cli.devices import check_device, keep_freed_memory, limit_threads
+        from dinoseg.cli.devices import keep_freed_memory, name_model
         from dinoseg.config import Inference
         from dinoseg.inference import predict_files
-        from dinoseg.model.saved import SavedModel
 
-        limit_threads(threads)
         keep_freed_memory()
         report = predict_files(
-            SavedModel(run, backbone, accept_license, check_device(device), precision),
+            name_model(
+                run,
+                backbone=backbone,
+                accept_license=accept_license,
+                device=device,
+                precision=precision,
+                engine=engine,
+                threads=threads,
+            ),
             sources,
             out,
             how=Inference(

@@ -1,4 +1,4 @@
-"""`load`: the model of a run folder, ready to predict."""
+"""`load_run`: the model of a run folder, in torch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dinoseg.streams import keeping_filters
 
 
 @keeping_filters()
-def load(
+def load_run(
     run: Path | str,
     *,
     backbone: str | Path | None = None,

@@ -1,14 +1,18 @@
-"""`SavedModel`: a run folder and how its model is loaded, once it is needed; needs no torch until then."""
+"""`SavedModel`: a run folder or a bundle and how it is loaded, once it is needed; no torch until then."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
+from dinoseg.model.bundles import is_bundle
 from dinoseg.model.folder import find_run_folder
 from dinoseg.model.network import Network
 from dinoseg.progress import Progress
+
+if TYPE_CHECKING:
+    from dinoseg.engines import Engine
 
 
 @dataclass(frozen=True)
@@ -16,11 +20,13 @@ class SavedModel:
     """A model that is not loaded yet: what can be refused without it is refused first.
 
     Attributes:
-        folder: a run folder, or its `model/`.
+        folder: a run folder, or its `model/`; or a bundle.
         backbone: as for `load`, like the others.
         accept_license: of the backbone's weights.
         device: to load to.
         precision: of the backbone.
+        engine: of a bundle.
+        threads: of the engine.
     """
 
     folder: Path
@@ -28,20 +34,22 @@ class SavedModel:
     accept_license: bool = False
     device: str = "cpu"
     precision: Literal["float32", "bfloat16"] | None = None
+    engine: Engine | None = None
+    threads: int | None = None
 
     @property
-    def run(self) -> Path:
-        """The run folder."""
-        return find_run_folder(self.folder)
+    def run(self) -> Path | None:
+        """The run folder; None for a bundle, which does not name the cases that it was trained on."""
+        return None if is_bundle(self.folder) else find_run_folder(self.folder)
 
     def open(self, progress: Progress | None = None) -> Network:
-        """Load it; this is where torch comes in.
+        """Load it; this is where torch comes in, for a run folder.
 
         Raises:
             RunError: the folder is no run, is damaged, or its decoder was trained on another backbone.
             WeightsError: the backbone's weights are not there.
         """
-        from dinoseg.model.loading import load
+        from dinoseg.model.opening import load
 
         return load(
             self.folder,
@@ -49,6 +57,8 @@ class SavedModel:
             accept_license=self.accept_license,
             device=self.device,
             precision=self.precision,
+            engine=self.engine,
+            threads=self.threads,
             progress=progress,
         )
 
