@@ -22,18 +22,19 @@ def install_line(extra: str) -> str:
     return f"pip install 'dinoseg[{extra}]'"
 
 
-def require(library: str, purpose: str) -> None:
+def require(library: str, purpose: str, *, extra: str | None = None) -> None:
     """Raise unless a library of an extra is installed; it is not imported.
 
     Args:
         library: its name when imported.
         purpose: what needs it, the beginning of the sentence.
+        extra: the extra to name; the one that brings the library if not given.
 
     Raises:
         DinosegError: it is missing; the command that installs it is named.
     """
     if find_spec(library) is None:
-        raise DinosegError(f"{purpose} needs {library}, which is not installed; {_fix(library)}")
+        raise DinosegError(f"{purpose} needs {library}, which is not installed; {_fix(library, extra)}")
 
 
 def explain_missing(error: ImportError) -> str:
@@ -48,5 +49,5 @@ def _find_extra(library: str) -> str:
     return next((extra for extra, brought in EXTRAS.items() if library in brought), "")
 
 
-def _fix(library: str) -> str:
-    return f"run {install_line(_find_extra(library))}"
+def _fix(library: str, extra: str | None = None) -> str:
+    return f"run {install_line(extra or _find_extra(library))}"

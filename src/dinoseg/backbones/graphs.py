@@ -18,6 +18,7 @@ OPSET = 20
 """Version of the standard operators; 20 is the first with GELU and a GridSample that trains."""
 
 BATCH = 4096  # images at once, at most
+BATCH_NAME = "batch"
 IMAGE = "image"  # name of the input
 LEVEL = "level_{}"  # of the maps, counted from 0
 _LARGE = 2**31 - 2**24  # bytes of weights that one file of ONNX cannot hold: they get a file beside it
@@ -76,7 +77,7 @@ def write_graph(
         DinosegError: the libraries of the extra `export` are not installed.
     """
     for library in ("onnx", "onnxscript"):
-        require(library, "exporting")
+        require(library, "a graph of ONNX")
     batch = torch.export.Dim("batch", min=1, max=BATCH)
     with ignoring_warnings():  # of torch about itself
         recorded = torch.export.export(
@@ -110,6 +111,7 @@ class _Positional(nn.Module):
 def _save(program: torch.onnx.ONNXProgram | None, path: Path) -> None:
     if program is None:
         raise RuntimeError("torch.onnx.export gave no program")
+    _name_batch(program)
     held = (value.const_value for value in program.model.graph.initializers.values())
     if sum(value.nbytes for value in held if value is not None) > _LARGE:
         program.save(path, external_data=True)
@@ -117,3 +119,10 @@ def _save(program: torch.onnx.ONNXProgram | None, path: Path) -> None:
     with atomic_path(path, overwrite=True) as temporary:
         # As bytes, because a library of its own would hide that the disk is full.
         temporary.write_bytes(program.model_proto.SerializeToString())
+
+
+def _name_batch(program: torch.onnx.ONNXProgram) -> None:
+    """Call the one size that may change `batch`, where torch numbers it."""
+    for value in (*program.model.graph.inputs, *program.model.graph.outputs):
+        if value.shape is not None and not isinstance(value.shape[0], int):
+            value.shape[0] = BATCH_NAME

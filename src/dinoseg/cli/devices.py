@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from dinoseg.errors import UsageError
+from dinoseg.extras import require
 
 if TYPE_CHECKING:
     from dinoseg.engines import Engine
@@ -37,6 +38,7 @@ def name_model(
 
     if is_bundle(folder):
         return SavedModel(folder, backbone, accept_license, device, precision, engine, threads)
+    require("torch", f"the run folder {folder}, unlike a bundle,")
     limit_threads(threads)
     return SavedModel(folder, backbone, accept_license, check_device(device), precision, engine)
 

@@ -59,6 +59,10 @@ def export(
     """
     with session(as_json=as_json, debug=debug) as output:
         output.begin(f"exporting {run} -> {out}")
+        from dinoseg.extras import require
+
+        for library in ("torch", "onnx", "onnxscript", "onnxruntime"):
+            require(library, "exporting", extra="export")
         from dinoseg.export import export as run_export
 
         found = run_export(

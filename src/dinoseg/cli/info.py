@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from dinoseg.cli.bundles import tell_bundle
 from dinoseg.cli.options import Debug, Json
 from dinoseg.cli.output import Output, session, suggest_folder
 from dinoseg.progress import show_duration
@@ -17,12 +18,12 @@ from dinoseg.progress import show_duration
 def info(
     topic: Annotated[
         str | None,
-        typer.Argument(help="methods, backbones, settings, or a run folder.", metavar="[TOPIC]"),
+        typer.Argument(help="methods, backbones, settings, a run folder or a bundle.", metavar="[TOPIC]"),
     ] = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """List methods, backbones or settings, or describe a run folder.
+    """List methods, backbones or settings, or describe a run folder or a bundle.
 
     Example: dinoseg info backbones
     """
@@ -33,7 +34,7 @@ def info(
         elif topic in topics:
             topics[topic](output)
         else:
-            _tell_run(output, Path(topic))
+            _tell_folder(output, Path(topic))
 
 
 def _tell_overview(output: Output) -> None:
@@ -48,7 +49,7 @@ def _tell_overview(output: Output) -> None:
     output.line("dinoseg info methods      what can be trained")
     output.line(f"dinoseg info backbones    the {len(BACKBONES)} backbones known by name")
     output.line("dinoseg info settings     what --set accepts")
-    output.line("dinoseg info RUN          what a run folder holds")
+    output.line("dinoseg info RUN          what a run folder or a bundle holds")
     output.line("dinoseg demo              train, evaluate and predict offline, on drawn pictures")
 
 
@@ -90,6 +91,15 @@ def _tell_settings(output: Output) -> None:
     output.line("change one with --set, for example: dinoseg train ... --set train.lr=5e-4")
     output.line("settings of a decoder hold for its method only")
     output.line("defaults of train.* are those of --preset default")
+
+
+def _tell_folder(output: Output, folder: Path) -> None:
+    from dinoseg.model.bundles import is_bundle
+
+    if is_bundle(folder):
+        tell_bundle(output, folder)
+    else:
+        _tell_run(output, folder)
 
 
 def _tell_run(output: Output, run: Path) -> None:

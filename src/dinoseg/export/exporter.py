@@ -15,14 +15,13 @@ from dinoseg.backbones.weights_settings import read_settings
 from dinoseg.config import override
 from dinoseg.engines import check_engine
 from dinoseg.errors import UsageError
-from dinoseg.export.card import write_card
 from dinoseg.export.cases import Examples, draw_examples, read_examples
 from dinoseg.export.comparison import compare, refuse_different
 from dinoseg.export.graphs import write_decoder
 from dinoseg.export.licences import find_license
 from dinoseg.export.quantisation import quantise, store_in_half
+from dinoseg.export.readme import write_card
 from dinoseg.export.steps import describe_steps
-from dinoseg.extras import require
 from dinoseg.model.bundles import (
     BACKBONE,
     CARD,
@@ -147,8 +146,6 @@ def _check_request(precision: str, size: int | None, examples: Sequence[object])
         raise UsageError("int8 is calibrated on images like those to come; name some with --examples")
     if size is not None and size < 1:
         raise UsageError(f"size is a side in pixels, at least 1; given {size}")
-    for library in ("torch", "onnx", "onnxscript"):
-        require(library, "exporting")
     check_engine("onnxruntime")
 
 

@@ -49,7 +49,7 @@ def load(
     """
     if not is_bundle(run):
         _refuse(run, engine=engine, threads=threads)
-        require("torch", f"the run folder {run}")
+        require("torch", f"the run folder {run}, unlike a bundle,")
         from dinoseg.model.loading import load_run
 
         return load_run(
