@@ -36,7 +36,7 @@ LAYERS = """
     evaluation | export | releases
     inference
     model
-    methods | data
+    methods | data | sharing
     backbones
     config | engines | outputs | progress | streams
     extras

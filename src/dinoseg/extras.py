@@ -9,7 +9,8 @@ from dinoseg.errors import DinosegError
 
 #: Extra -> the libraries that it brings and that something here cannot do without.
 EXTRAS: Mapping[str, tuple[str, ...]] = {
-    "train": ("torch", "lightning", "tensorboard", "safetensors", "huggingface_hub"),
+    "train": ("torch", "lightning", "tensorboard", "safetensors"),
+    "hub": ("huggingface_hub",),
     "runtime": ("onnxruntime",),
     "openvino": ("openvino",),
     "export": ("onnx", "onnxscript"),

@@ -31,6 +31,8 @@ class Inputs:
         checkpoint: of a released program, and a backbone beside it.
         backbone: that it belongs to.
         features: where a training keeps its features.
+        reports: of two evaluations.
+        pushed: a folder that the model was pushed to.
     """
 
     data: Path
@@ -39,6 +41,7 @@ class Inputs:
     backbone: Path
     features: Path
     reports: tuple[Path, ...] = ()
+    pushed: Path = Path()
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,8 @@ VERBS = (
         (),
     ),
     Verb("compare", lambda inputs, out: ["compare", *inputs.reports, "--out", out], ()),
+    Verb("push", lambda inputs, out: ["push", inputs.run, out], ("--overwrite",)),
+    Verb("pull", lambda inputs, out: ["pull", inputs.pushed, "--out", out], ("--overwrite",)),
     Verb("import", _import, ("--overwrite",)),
     Verb("split", lambda inputs, out: ["data", "split", inputs.data, "--out", out / "splits.json"], ()),
     Verb(
@@ -122,8 +127,10 @@ def make_inputs(root: Path, run: Callable[..., object]) -> Inputs:
         backbone=Path(release.save_other_backbone(root / "vit")),
         features=root / "features",
         reports=(root / "report-a", root / "report-b"),
+        pushed=root / "pushed",
     )
     run("train", *_train(made, made.run))
+    run("push", made.run, made.pushed)
     for report in made.reports:
         run("score", made.data / "masks", made.data, "--out", report)
     return made

@@ -1,4 +1,4 @@
-"""Fetching one file from the Hugging Face hub: resumed after a break, checked against the hub's sha256.
+"""Fetching files from the Hugging Face hub: resumed after a break, checked against the hub's sha256.
 
 The hub's own downloader starts again after a killed process, does not hash what it wrote, and retries for
 about half a minute when there is no network. So only its connection is used, and the protocol spoken here.
@@ -11,10 +11,11 @@ import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 from dinoseg import __version__
 from dinoseg.errors import WeightsError
@@ -25,7 +26,9 @@ PIECE = 2**18  # bytes per progress step
 ATTEMPTS = 4  # breaks in a row without a new byte before giving up
 PAUSE = 0.5  # seconds before asking again
 TIMEOUT = (5.0, 20.0, 20.0, 5.0)  # seconds: connect, read, write, wait for a free connection
+MOST_SMALL = 2**24  # bytes
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,15 @@ class RemoteFile:
     url: str
     size: int
     sha256: str
+    filename: str = FILENAME
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The contents of a small file, and the commit that it was read from."""
+
+    content: bytes
+    commit: str
 
 
 @dataclass(frozen=True)
@@ -47,7 +59,7 @@ class Refusal:
     reason: str
 
 
-_REASONS: Mapping[int, str] = {
+REASONS: Mapping[int, str] = {
     401: "asks for a token (401): request access on its page, then set HF_TOKEN",
     403: "has not granted access to this token (403): request access on its page and wait for it",
     404: "has no such file (404)",
@@ -71,9 +83,60 @@ def locate(repo: str, *, endpoint: str, token: str | None) -> RemoteFile | Refus
     except _transport_errors() as error:
         raise WeightsError(f"{endpoint} cannot be reached ({_first_line(error)})") from error
     if response.status_code >= 400:
-        default = f"answered with status {response.status_code}"
-        return Refusal(repo, response.status_code, _REASONS.get(response.status_code, default))
+        return _refuse(repo, response.status_code)
     return _describe(repo, endpoint, response.headers)
+
+
+def read_small(
+    repo: str, filename: str, *, revision: str, endpoint: str, token: str | None
+) -> Answer | Refusal:
+    """Read a file of at most 16 MiB as a whole: of its contents no sha256 is stated.
+
+    Args:
+        repo: `owner/name`.
+        filename: in the repository.
+        revision: a branch, a tag or a commit.
+        endpoint: address of the hub.
+        token: sent with the request if given.
+
+    Raises:
+        WeightsError: the hub cannot be reached, the file is larger, or the answer lacks the commit.
+    """
+    from huggingface_hub import get_session
+
+    url = name_url(repo, filename, revision=revision, endpoint=endpoint)
+    try:
+        with get_session().stream(
+            "GET", url, headers=_headers(token), timeout=TIMEOUT, follow_redirects=True
+        ) as response:
+            if response.status_code >= 400:
+                return _refuse(repo, response.status_code)
+            answers = [*response.history, response]
+            commits = [found for answer in answers if (found := answer.headers.get("x-repo-commit"))]
+            content = _read_at_most(response.iter_bytes(), MOST_SMALL, url)
+    except _transport_errors() as error:
+        raise WeightsError(f"{endpoint} cannot be reached ({_first_line(error)})") from error
+    if not commits or not COMMIT.fullmatch(commits[0]):
+        raise WeightsError(f"{endpoint} does not state the commit of {repo}/{filename}")
+    return Answer(content, commits[0])
+
+
+def name_url(repo: str, filename: str, *, revision: str, endpoint: str) -> str:
+    """Where the hub has a file of a repository."""
+    return f"{endpoint}/{repo}/resolve/{quote(revision, safe='')}/{quote(filename)}"
+
+
+def _read_at_most(chunks: Iterator[bytes], most: int, url: str) -> bytes:
+    content = b""
+    for chunk in chunks:
+        content += chunk
+        if len(content) > most:
+            raise WeightsError(f"{url} is larger than {most / 2**20:.0f} MiB, and no such file of dinoseg's")
+    return content
+
+
+def _refuse(repo: str, status: int) -> Refusal:
+    return Refusal(repo, status, REASONS.get(status, f"answered with status {status}"))
 
 
 def _head(url: str, token: str | None) -> Any:
@@ -121,15 +184,30 @@ def download(remote: RemoteFile, part: Path, *, token: str | None, progress: Pro
     _check_space(part, remote.size - _size(part))
     steps = -(-max(remote.size - _size(part), 0) // PIECE)
     pieces = _in_steps(_receive(remote, part, token=token))
-    for _ in progress.track(pieces, total=steps, label=f"{remote.repo} ({remote.size / 1e6:.0f} MB)"):
+    for _ in progress.track(pieces, total=steps, label=f"{remote.repo} ({_word_size(remote.size)})"):
         pass
     found = hash_file(part)
     if found != remote.sha256:
         part.unlink()
         raise WeightsError(
-            f"{remote.repo}/{FILENAME} arrived damaged (sha256 {found[:12]}…, stated {remote.sha256[:12]}…) "
-            f"and was deleted"
+            f"{remote.repo}/{remote.filename} arrived damaged "
+            f"(sha256 {found[:12]}…, stated {remote.sha256[:12]}…) and was deleted"
         )
+
+
+@contextmanager
+def lock_folder(folder: Path, what: str, progress: Progress) -> Iterator[None]:
+    """Wait until no other process fetches into `folder`; `what` says in a note what is waited for."""
+    from filelock import FileLock
+
+    lock = folder / ".lock"
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(FileLock(lock, timeout=1))
+        except TimeoutError:
+            progress.note(f"{what}: another process is fetching the same; waiting for it")
+            stack.enter_context(FileLock(lock))
+        yield
 
 
 def hash_file(path: Path) -> str:
@@ -180,8 +258,7 @@ def _check_answer(remote: RemoteFile, status: int) -> None:
         return
     if status in (408, 429) or status >= 500:
         raise ConnectionError(f"status {status}")
-    reason = _REASONS.get(status, f"answered with status {status}")
-    raise WeightsError(f"{remote.repo} {reason}")
+    raise WeightsError(f"{remote.repo} {_refuse(remote.repo, status).reason}")
 
 
 def _in_steps(lengths: Iterator[int]) -> Iterator[int]:
@@ -216,6 +293,10 @@ def _transport_errors() -> tuple[type[Exception], ...]:
 
     library_error = HfHubHTTPError.__bases__[0]
     return (library_error, ConnectionError, TimeoutError)
+
+
+def _word_size(size: int) -> str:
+    return f"{size / 1e6:.0f} MB" if size >= 5e5 else f"{size / 1e3:.0f} kB"
 
 
 def _size(path: Path) -> int:

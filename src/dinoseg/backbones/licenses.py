@@ -64,17 +64,36 @@ def require_license(
     Raises:
         LicenseError: the licence is not accepted; the message names `--accept-license`.
     """
-    if not needs_acceptance(spec) or is_accepted(spec.license, home=home):
-        return
+    if needs_acceptance(spec) and not is_accepted(spec.license, home=home):
+        _ask(spec.license, f"{spec.name} needs", accept=accept, progress=progress, home=home)
+
+
+def require_license_to_pass_on(
+    license_name: str, *, accept: bool, progress: Progress | None = None, home: Path | None = None
+) -> None:
+    """Go on only if the licence of weights that are passed on needs no acceptance, or is accepted now.
+
+    It is asked for each time: who uses the weights is not always who passes them on.
+
+    Raises:
+        LicenseError: the licence is not accepted; the message names `--accept-license`.
+    """
+    if license_name in _NOTICES:
+        _ask(license_name, "passing on these weights needs", accept=accept, progress=progress, home=home)
+
+
+def _ask(
+    license_name: str, subject: str, *, accept: bool, progress: Progress | None, home: Path | None
+) -> None:
     shown = progress if progress is not None else Silent()
-    for line in _NOTICES[spec.license]:
+    for line in _NOTICES[license_name]:
         shown.note(line)
     if not accept:
         raise LicenseError(
-            f"{spec.name} needs the DINOv3 License to be accepted once; read {DINOV3_LICENSE_URL} "
+            f"{subject} the DINOv3 License to be accepted once; read {DINOV3_LICENSE_URL} "
             f"and repeat the command with --accept-license"
         )
-    _remember(spec.license, _file(home))
+    _remember(license_name, _file(home))
 
 
 def _file(home: Path | None) -> Path:

@@ -8,12 +8,12 @@ names the other ways.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from dinoseg.backbones.catalog import BACKBONES, BackboneSpec, find_spec
-from dinoseg.backbones.hub import FILENAME, Refusal, RemoteFile, download, locate
+from dinoseg.backbones.hub import FILENAME, Refusal, RemoteFile, download, locate, lock_folder
 from dinoseg.backbones.licenses import is_accepted, needs_acceptance, require_license
 from dinoseg.backbones.weights_local import Candidate, list_candidates, name_routes, verify
 from dinoseg.backbones.weights_records import WeightsFile, describe_file, keep_record, read_record
@@ -182,7 +182,7 @@ def _store(
     folder = settings.weights / spec.name
     folder.mkdir(parents=True, exist_ok=True)
     final = folder / FILENAME
-    with _locked(folder, progress):
+    with lock_folder(folder, spec.name, progress):
         if not final.is_file():
             # Named by its checksum: a newer version never goes on from an older one's half.
             part = folder / f"{remote.sha256}.part"
@@ -191,20 +191,6 @@ def _store(
             found = describe_file(final, name=spec.name, origin=remote.repo, sha256=remote.sha256)
             keep_record(folder, found)
     return verify(spec, Candidate(final, remote.repo), settings)
-
-
-@contextmanager
-def _locked(folder: Path, progress: Progress) -> Iterator[None]:
-    from filelock import FileLock
-
-    lock = folder / ".lock"
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(FileLock(lock, timeout=1))
-        except TimeoutError:
-            progress.note(f"{folder.name}: another process is fetching the same weights; waiting for it")
-            stack.enter_context(FileLock(lock))
-        yield
 
 
 def _check(spec: BackboneSpec, candidate: Candidate, settings: WeightsSettings) -> WeightsCheck:

@@ -24,6 +24,7 @@ from dinoseg.cli import (
     info,
     predict,
     score,
+    sharing,
     train,
     weights,
 )
@@ -54,6 +55,8 @@ app.command("predict")(predict.predict)
 app.add_typer(data.app, name="data")
 app.command("convert")(convert.convert)
 app.add_typer(weights.app, name="weights")
+app.command("push")(sharing.push)
+app.command("pull")(sharing.pull)
 app.command("info")(info.info)
 app.command("doctor")(doctor.doctor)
 app.command("export")(exporting.export)

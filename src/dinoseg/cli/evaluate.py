@@ -94,6 +94,7 @@ def evaluate(
         from dinoseg.config import Inference
         from dinoseg.evaluation import choose_postprocessing
         from dinoseg.evaluation import evaluate as run_evaluation
+        from dinoseg.sharing import resolve
 
         keep_freed_memory()
         if choose and raw_masks:
@@ -111,6 +112,7 @@ def evaluate(
             planes=parse_planes(planes),
             postprocess=not raw_masks,
         )
+        run = resolve(run, output.progress)
         model = name_model(
             run,
             backbone=backbone,

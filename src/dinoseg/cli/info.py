@@ -95,7 +95,9 @@ def _tell_settings(output: Output) -> None:
 
 def _tell_folder(output: Output, folder: Path) -> None:
     from dinoseg.model.bundles import is_bundle
+    from dinoseg.sharing import resolve
 
+    folder = resolve(folder, output.progress)
     if is_bundle(folder):
         tell_bundle(output, folder)
     else:

@@ -168,11 +168,14 @@ Init = Annotated[
         "--init", help="A run whose decoder this one begins with, instead of random weights.", metavar="RUN"
     ),
 ]
-RunFolder = Annotated[Path, typer.Argument(help="A run folder made by `dinoseg train`.", metavar="RUN")]
+RunFolder = Annotated[
+    Path, typer.Argument(help="A run folder made by `dinoseg train`, or hf://OWNER/NAME.", metavar="RUN")
+]
 RunOrBundle = Annotated[
     Path,
     typer.Argument(
-        help="A run folder made by `dinoseg train`, or a bundle made by `dinoseg export`.", metavar="RUN"
+        help="A run folder made by `dinoseg train`, a bundle made by `dinoseg export`, or hf://OWNER/NAME.",
+        metavar="RUN",
     ),
 ]
 DataFolders = Annotated[

@@ -83,8 +83,10 @@ def predict(
         from dinoseg.cli.devices import keep_freed_memory, name_model
         from dinoseg.config import Inference
         from dinoseg.inference import predict_files
+        from dinoseg.sharing import resolve
 
         keep_freed_memory()
+        run = resolve(run, output.progress)
         report = predict_files(
             name_model(
                 run,

@@ -43,6 +43,7 @@ from dinoseg.model.runtime import open_graphs
 from dinoseg.model.segmenter import Segmenter
 from dinoseg.outputs import atomic_files, claim, refuse_filled, remove_ours, write_json, write_text
 from dinoseg.progress import Progress, Silent
+from dinoseg.sharing import resolve
 from dinoseg.streams import keeping_filters
 
 STEPS = 4  # of the progress
@@ -86,7 +87,7 @@ def export(
     """Write the model of a run, backbone and decoder and all that is around them, as a bundle without torch.
 
     Args:
-        run: the run folder.
+        run: the run folder, or the address of a shared one.
         out: the folder of the bundle.
         size: side of the images, or windows, that the graphs take, in pixels; the model's if not given.
         precision: "float32"; "float16": the same at half the space; "int8": the backbone's products in 8
@@ -109,11 +110,12 @@ def export(
     out, shown = Path(out), progress or Silent()
     _check_request(precision, size, examples)
     refuse_filled(out, overwrite=overwrite)
+    run = resolve(run, shown)
     model = load_run(
         run, backbone=backbone, accept_license=accept_license, precision="float32", progress=shown
     )
     side = size or model.size[0]
-    text = find_license(model.backbone, _find_weights(model, Path(run)), _path(license_file))
+    text = find_license(model.backbone, _find_weights(model, run), _path(license_file))
     cases = (
         read_examples(model, [Path(each) for each in examples], size=side)
         if examples

@@ -9,6 +9,7 @@ from dinoseg.errors import UsageError
 from dinoseg.extras import require
 from dinoseg.model.bundles import is_bundle
 from dinoseg.progress import Progress
+from dinoseg.sharing import resolve
 
 if TYPE_CHECKING:
     from dinoseg.engines import Engine
@@ -30,7 +31,8 @@ def load(
     """Load the model of a run folder (or of a `model/` folder itself) or of a bundle, ready to predict.
 
     Args:
-        run: the run folder, which torch computes, or a bundle, which an engine computes without torch.
+        run: the run folder, which torch computes, or a bundle, which an engine computes without torch; or the
+            address of a shared one: `hf://owner/name@revision`, `file:///folder`.
         backbone: of a run folder: another place of the same backbone, where the recorded one is gone.
         accept_license: accept the licence of the backbone's weights, if they must be fetched or are in the
             bundle.
@@ -43,10 +45,12 @@ def load(
 
     Raises:
         RunError: the folder is neither, is damaged, or its decoder was trained on another backbone.
-        WeightsError: the backbone's weights are not there, or their licence is not accepted.
+        WeightsError: the backbone's weights are not there, their licence is not accepted, or a shared model
+            cannot be fetched.
         UsageError: an argument is for the other kind.
         DinosegError: torch, or the engine, is not installed.
     """
+    run = resolve(run, progress)
     if not is_bundle(run):
         _refuse(run, engine=engine, threads=threads)
         require("torch", f"the run folder {run}, unlike a bundle,")
@@ -64,7 +68,7 @@ def load(
     from dinoseg.model.runtime import open_bundle
 
     return open_bundle(
-        Path(run),
+        run,
         accept_license=accept_license,
         engine=engine,
         precision=precision,

@@ -10,6 +10,7 @@ from dinoseg.model.bundles import is_bundle
 from dinoseg.model.folder import find_run_folder
 from dinoseg.model.network import Network
 from dinoseg.progress import Progress
+from dinoseg.sharing import resolve
 
 if TYPE_CHECKING:
     from dinoseg.engines import Engine
@@ -67,8 +68,8 @@ Model = Network | SavedModel | Path | str
 
 
 def as_model(model: Model) -> Network | SavedModel:
-    """A path as the model that is saved there; anything else as it is."""
-    return SavedModel(Path(model)) if isinstance(model, Path | str) else model
+    """A path, or the address of a shared model, as the model that is saved there; anything else as it is."""
+    return SavedModel(resolve(model)) if isinstance(model, Path | str) else model
 
 
 def open_model(model: Model, progress: Progress | None = None) -> Network:

@@ -23,6 +23,7 @@ from dinoseg.methods import find_method
 from dinoseg.methods.presets import preset as find_preset
 from dinoseg.methods.presets import preset_preprocessing, preset_scales
 from dinoseg.model.settings import ModelSettings, RunSettings
+from dinoseg.sharing import resolve
 from dinoseg.training.runs.run_folder import anchor, anchor_backbone, anchor_data
 
 ARGUMENTS = (
@@ -55,7 +56,7 @@ def compose_settings(dataset: Dataset, folders: Sequence[Path | str], how: Train
             "shots": how.shots,
             "shots_from": how.shots_from,
             "shot_unit": how.shot_unit,
-            "init": anchor(Path(how.init)) if how.init else None,
+            "init": anchor(resolve(how.init)) if how.init else None,
         },
     )
     settings = override(arguments, how.changes or {})
