@@ -84,7 +84,7 @@ def test_the_verbs_of_the_core_need_no_extra(tmp_path: Path) -> None:
         command = [str(python), "-m", "dinoseg", *words]
         return subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
 
-    draw = "from dinoseg.data.phantoms.phantoms import write_phantoms as w; w('data', kind='ultrasound', count=8)"
+    draw = "from dinoseg.data.phantoms.phantoms import *; write_phantoms('data', kind='ultrasound', count=8)"
     subprocess.run([str(python), "-c", draw], check=True, cwd=tmp_path)
     for words in (
         ("data", "check", "data"),

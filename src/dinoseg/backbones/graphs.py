@@ -37,20 +37,20 @@ class Maps(nn.Module):
         return features.levels
 
 
-def write_backbone(backbone: Backbone, path: Path, *, size: int) -> None:
-    """Write a backbone as a graph: `image` (B, 3, S, S), normalised, to `level_0`, `level_1`, ...
+def write_backbone(backbone: Backbone, path: Path, *, size: tuple[int, int]) -> None:
+    """Write a backbone as a graph: `image` (B, 3, H, W), normalised, to `level_0`, `level_1`, ...
 
     Args:
         backbone: frozen, on the processor, in float32.
         path: the .onnx file.
-        size: S, side of the images in pixels.
+        size: (H, W) of the images in pixels.
 
     Raises:
         OutputError: the file cannot be written.
         DinosegError: the libraries of the extra `export` are not installed.
     """
     outputs = [LEVEL.format(index) for index in range(len(backbone.channels))]
-    image = torch.zeros(2, 3, size, size)
+    image = torch.zeros(2, 3, *size)
     write_graph(Maps(backbone), [image], path, inputs=[IMAGE], outputs=outputs)
 
 

@@ -11,7 +11,7 @@ from dinoseg.errors import UsageError
 from dinoseg.extras import require
 
 if TYPE_CHECKING:
-    from dinoseg.engines import Engine
+    from dinoseg.config import BackboneEngine
     from dinoseg.model.saved import SavedModel
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
@@ -25,7 +25,7 @@ def name_model(
     accept_license: bool,
     device: str,
     precision: Literal["float32", "bfloat16"] | None,
-    engine: Engine | None,
+    engine: BackboneEngine | None,
     threads: int | None,
 ) -> SavedModel:
     """A run folder or a bundle that is loaded later, with `threads` cores to compute on.

@@ -39,11 +39,20 @@ Precision = Annotated[
 Threads = Annotated[
     int | None, typer.Option(help="Cores to compute on; all if not given.", min=1, metavar="N")
 ]
-EngineName = Literal["onnxruntime", "openvino"]
+EngineName = Literal["torch", "onnxruntime", "openvino"]
 Engine = Annotated[
     EngineName | None,
     typer.Option(
-        help="Of a bundle: what computes it; onnxruntime if not given. openvino needs the extra of that name."
+        help="What computes a bundle (onnxruntime if not given), or the backbone of a run (as trained if not "
+        "given); openvino needs the extra of that name."
+    ),
+]
+TrainEngine = Annotated[
+    EngineName | None,
+    typer.Option(
+        "--engine",
+        help="What computes the backbone; torch if neither given nor set with --set. The others need the "
+        "extra export.",
     ),
 ]
 TrainPrecision = Annotated[

@@ -33,6 +33,7 @@ from dinoseg.cli.options import (
     Threads,
     TrainBatchSize,
     TrainDevice,
+    TrainEngine,
     TrainPrecision,
 )
 from dinoseg.cli.output import Output, session, suggest_folder
@@ -63,6 +64,7 @@ def train(
     assignments: Assignments = None,
     device: TrainDevice = "cpu",
     precision: TrainPrecision = None,
+    engine: TrainEngine = None,
     batch_size: TrainBatchSize = None,
     threads: Threads = None,
     draws: Draws = None,

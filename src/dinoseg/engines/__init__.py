@@ -22,18 +22,20 @@ __all__ = [
 DEFAULT_ENGINE: Engine = "onnxruntime"
 
 
-def check_engine(engine: str, precision: EnginePrecision = "float32") -> None:
-    """Raise unless there is such an engine, it is installed, and it computes in that precision.
+def check_engine(engine: str, precision: EnginePrecision = "float32") -> Engine:
+    """Return the engine if there is one of that name, it is installed, and it computes in that precision.
 
     Raises:
         UsageError: there is none of that name, or it has no such precision.
         DinosegError: it is not installed.
     """
-    if engine not in ENGINES:
+    found = next((known for known in ENGINES if known == engine), None)
+    if found is None:
         raise UsageError(f"engine {engine!r} is unknown; accepted are {', '.join(ENGINES)}")
     if precision == "bfloat16" and engine != "openvino":
         raise UsageError(f"{engine} computes in float32; precision bfloat16 needs --engine openvino")
     require(engine, f"engine {engine}")
+    return found
 
 
 def open_graph(

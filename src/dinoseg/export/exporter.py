@@ -112,7 +112,12 @@ def export(
     refuse_filled(out, overwrite=overwrite)
     run = resolve(run, shown)
     model = load_run(
-        run, backbone=backbone, accept_license=accept_license, precision="float32", progress=shown
+        run,
+        backbone=backbone,
+        accept_license=accept_license,
+        precision="float32",
+        engine="torch",
+        progress=shown,
     )
     side = size or model.size[0]
     text = find_license(model.backbone, _find_weights(model, run), _path(license_file))
@@ -159,7 +164,7 @@ def _write(request: _Request, *, overwrite: bool, shown: Progress) -> Export:
     claim(out)
     with atomic_files([out / name for name in names]) as folder:
         shown.note(f"writing the graphs of {model.backbone.name} and {model.settings.decoder.method}")
-        write_backbone(model.backbone, folder / BACKBONE, size=request.size)
+        write_backbone(model.backbone, folder / BACKBONE, size=(request.size, request.size))
         write_decoder(model, folder / DECODER, size=request.size)
         _shrink(folder, request)
         pipeline = _describe(request)

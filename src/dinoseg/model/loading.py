@@ -9,8 +9,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from dinoseg.backbones import create_backbone
+from dinoseg.backbones.engines import computed_by, in_torch
 from dinoseg.backbones.extractors import Precision
-from dinoseg.config import override
+from dinoseg.config import BackboneEngine, override
 from dinoseg.errors import RunError
 from dinoseg.methods.decoder import Decoder
 from dinoseg.model.folder import find_model_folder, find_run_folder, locate_backbone, read_description
@@ -27,6 +28,7 @@ def load_run(
     accept_license: bool = False,
     device: str = "cpu",
     precision: Precision | None = None,
+    engine: BackboneEngine | None = None,
     progress: Progress | None = None,
 ) -> Segmenter:
     """Load the model of a run folder (or of a `model/` folder itself), ready to predict.
@@ -38,6 +40,7 @@ def load_run(
         device: a torch device such as "cpu" or "cuda:0".
         precision: what the backbone computes in; what it was trained in if not given. The masks of
             the two hardly differ.
+        engine: what computes the backbone; as it was trained if not given.
         progress: told where the weights come from.
 
     Raises:
@@ -49,14 +52,17 @@ def load_run(
     settings = described.settings
     if precision is not None:
         settings = override(settings, {"backbone.precision": precision})
-    frozen = create_backbone(
+    if engine is not None:
+        settings = override(settings, {"backbone.engine": engine})
+    made = create_backbone(
         str(backbone) if backbone else locate_backbone(settings.backbone.name, folder.parent),
         layers=settings.backbone.layers,
         accept_license=accept_license,
-        precision=settings.backbone.precision,
+        precision=in_torch(settings.backbone),
         scales=settings.backbone.scales,
         progress=progress or Silent(),
     )
+    frozen = computed_by(settings.backbone, made)
     if frozen.identity != described.identity:
         raise RunError(
             f"{folder} was trained on a {settings.backbone.name} with digest {described.identity[:12]}, "

@@ -12,7 +12,7 @@ from dinoseg.progress import Progress
 from dinoseg.sharing import resolve
 
 if TYPE_CHECKING:
-    from dinoseg.engines import Engine
+    from dinoseg.config import BackboneEngine
     from dinoseg.model.runtime import Runtime
     from dinoseg.model.segmenter import Segmenter
 
@@ -24,7 +24,7 @@ def load(
     accept_license: bool = False,
     device: str = "cpu",
     precision: Literal["float32", "bfloat16"] | None = None,
-    engine: Engine | None = None,
+    engine: BackboneEngine | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Segmenter | Runtime:
@@ -39,7 +39,8 @@ def load(
         device: of a run folder: a torch device such as "cpu" or "cuda:0".
         precision: what the backbone computes in. If not given, what it was trained in, or float32 for a
             bundle; the masks of the two hardly differ.
-        engine: of a bundle: "onnxruntime" (if not given) or "openvino".
+        engine: of a bundle, "onnxruntime" (if not given) or "openvino"; of a run folder what computes its
+            backbone, "torch" or one of those, as trained if not given.
         threads: of a bundle: cores that the engine computes on; all of them if not given.
         progress: told where the weights come from.
 
@@ -52,7 +53,7 @@ def load(
     """
     run = resolve(run, progress)
     if not is_bundle(run):
-        _refuse(run, engine=engine, threads=threads)
+        _refuse_threads(run, threads)
         require("torch", f"the run folder {run}, unlike a bundle,")
         from dinoseg.model.loading import load_run
 
@@ -62,6 +63,7 @@ def load(
             accept_license=accept_license,
             device=device,
             precision=precision,
+            engine=engine,
             progress=progress,
         )
     _refuse_other_place(run, backbone, device)
@@ -77,12 +79,9 @@ def load(
     )
 
 
-def _refuse(run: Path | str, *, engine: object, threads: object) -> None:
-    for name, value in (("engine", engine), ("threads", threads)):
-        if value is not None:
-            raise UsageError(
-                f"{name} is for bundles, and {run} is none; make one with `dinoseg export {run} --out BUNDLE`"
-            )
+def _refuse_threads(run: Path | str, threads: int | None) -> None:
+    if threads is not None:
+        raise UsageError(f"threads is for bundles, and {run} is none; call torch.set_num_threads({threads})")
 
 
 def _refuse_other_place(run: Path | str, backbone: object, device: str) -> None:

@@ -125,7 +125,7 @@ def open_bundle(
     folder: Path,
     *,
     accept_license: bool = False,
-    engine: Engine | None = None,
+    engine: str | None = None,
     precision: EnginePrecision | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
@@ -135,7 +135,7 @@ def open_bundle(
     Args:
         folder: the bundle.
         accept_license: accept the licence of the backbone in it.
-        engine: what computes it; ONNX Runtime if not given.
+        engine: "onnxruntime" (if not given) or "openvino".
         precision: what the engine computes in; float32 if not given.
         threads: cores; all of them if not given.
         progress: where the licence's notice is shown, the first time only.
@@ -146,8 +146,8 @@ def open_bundle(
         UsageError: the engine is unknown, or has no such precision.
         DinosegError: the engine is not installed.
     """
-    chosen, computed = engine or DEFAULT_ENGINE, precision or "float32"
-    check_engine(chosen, computed)
+    computed: EnginePrecision = precision or "float32"
+    chosen = check_engine(engine or DEFAULT_ENGINE, computed)
     pipeline = read_pipeline(folder)
     require_license(pipeline.backbone, accept=accept_license, progress=progress or Silent())
     return open_graphs(folder, pipeline, engine=chosen, precision=computed, threads=threads)

@@ -13,7 +13,7 @@ from dinoseg.progress import Progress
 from dinoseg.sharing import resolve
 
 if TYPE_CHECKING:
-    from dinoseg.engines import Engine
+    from dinoseg.config import BackboneEngine
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class SavedModel:
         accept_license: of the backbone's weights.
         device: to load to.
         precision: of the backbone.
-        engine: of a bundle.
-        threads: of the engine.
+        engine: what computes a bundle, or the backbone of a run.
+        threads: of the engine of a bundle.
     """
 
     folder: Path
@@ -35,7 +35,7 @@ class SavedModel:
     accept_license: bool = False
     device: str = "cpu"
     precision: Literal["float32", "bfloat16"] | None = None
-    engine: Engine | None = None
+    engine: BackboneEngine | None = None
     threads: int | None = None
 
     @property
