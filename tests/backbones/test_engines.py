@@ -27,7 +27,9 @@ def test_an_engine_gives_the_features_of_torch(torch_backbone, home: Path) -> No
     assert (found.size, found.padded, found.strides) == (expected.size, expected.padded, expected.strides)
     for one, other in zip(found.levels, expected.levels, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
-    grey = EngineBackbone(torch_backbone, "onnxruntime", "float32")(image[:1, :1])  # from the graph that is kept
+    grey = EngineBackbone(torch_backbone, "onnxruntime", "float32")(
+        image[:1, :1]
+    )  # from the graph that is kept
     torch.testing.assert_close(grey.levels[0], torch_backbone(image[:1, :1]).levels[0], rtol=0, atol=1e-5)
     kept = [path.name for path in (home / "dinoseg" / "graphs").iterdir()]
     assert kept == [f"{torch_backbone.identity[:32]}-30x33-opset20.onnx"]

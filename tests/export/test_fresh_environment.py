@@ -21,7 +21,7 @@ from tests.export.runs import BINARY, FOUR, make_run
 
 pytestmark = pytest.mark.slow
 
-KINDS = ("dinov3_vit", "dinov3_convnext", "dinov2", "dinov2_registers")
+KINDS = ("dinov3_vit", "dinov3_convnext", "dinov2")
 SCALES = {"guided": (1.0, 0.5)}
 CASES = [*itertools.product(METHODS.ours, KINDS, (BINARY, FOUR))]
 
