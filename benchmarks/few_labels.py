@@ -64,6 +64,7 @@ CHANGES = {
     "train.warmup_epochs": 1,
     "model.preprocessing.size": SIZE,
 }
+VIEWS = {"train.views": 8}  # what `default` had for the published ones
 OF_METHOD: dict[str, dict[str, Any]] = {
     "segdino-v2": {"segdino-v2:model.decoder.width": 128},
     "dino-augseg": {"dino-augseg:train.feature_augmentation": "wavelet"},
@@ -140,6 +141,7 @@ def run(setting: Setting, method: str, out: Path, draws: int, size: int) -> dict
 
 def train_ours(setting: Setting, method: str, data: Path, out: Path, draws: int, size: int) -> Repeats:
     changes = {**CHANGES, "model.preprocessing.size": size, **OF_METHOD.get(method, {})}
+    changes |= {} if method == "guided" else VIEWS
     curve = learn_curve(
         data,
         methods=[method],

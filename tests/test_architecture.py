@@ -38,7 +38,7 @@ LAYERS = """
     model
     methods | data | sharing
     backbones
-    config | engines | outputs | progress | streams
+    config | engines | outputs | processes | progress | streams
     extras
     errors
 """
@@ -59,8 +59,9 @@ MAX_STRICT_LINES = 45
 NO_TORCH = {"config", "engines", "extras", "inference", "evaluation"}
 TORCH = {"torch", "lightning", "monai", "transformers", "torchmetrics"}
 SHARE_OF_SHORT_FUNCTIONS = 0.95
-#: Which room may import from which is no plan of ours, but that few do is.
-MOST_ARROWS = {"data": 50, "inference": 17, "training": 7}
+#: Which room may import from which is no plan of ours, but that few do is. Two of training's are those of
+#: its advice, which reads the bank of features and is asked for by the fitting.
+MOST_ARROWS = {"data": 50, "inference": 17, "training": 9}
 
 Modules = Mapping[str, Module]
 Rule = Callable[[Modules], list[str]]
@@ -321,8 +322,8 @@ WRONG = [
     ),
     (
         rooms_know_few_others,
-        {f"training/r{n}/a.py": f"import dinoseg.training.r{n + 1}.a" for n in range(9)},
-        "training has 8 arrows",
+        {f"training/r{n}/a.py": f"import dinoseg.training.r{n + 1}.a" for n in range(11)},
+        "training has 10 arrows",
     ),
     (
         methods_are_known_by_their_card_only,

@@ -109,7 +109,7 @@ def test_recipe_of_dino_augseg() -> None:
 def test_paper_has_the_published_size_and_default_has_one(method: str) -> None:
     assert preset_preprocessing("paper", method).size == METHODS[method].size
     card = METHODS[method]
-    assert preset_preprocessing("default", method).size == (256 if card.published else card.size)
+    assert preset_preprocessing("default", method).size == (320 if card.published else card.size)
 
 
 def test_what_was_never_published_has_one_recipe_in_both_presets() -> None:

@@ -12,7 +12,7 @@ pytest.importorskip("pydicom")
 pytest.importorskip("highdicom")
 
 from dinoseg.data import open_dataset
-from dinoseg.data.cases.volumes import count_slices, read_volume_case
+from dinoseg.data.cases.volumes import measure_slices, read_volume_case
 from dinoseg.data.checks.dataset import check_dataset
 from dinoseg.data.conversion.conversion import convert
 from dinoseg.data.layouts.surveys import survey_data
@@ -52,7 +52,7 @@ def test_series_and_labels_are_paired_by_their_references(root: Path) -> None:
         assert case.label is not None
         np.testing.assert_array_equal(case.image.array[0], draw_values(seed))
         np.testing.assert_array_equal(case.label.array, draw_ids(seed))
-        assert count_slices(files, "axial") == SHAPE[0]
+        assert measure_slices(files, "axial") == SHAPE
 
 
 @pytest.mark.parametrize("kind", ["SEG", "RTSTRUCT"])

@@ -10,6 +10,8 @@ import pytest
 
 from dinoseg.data.checks.dataset import check_dataset
 from dinoseg.data.checks.regions import measure_regions
+from dinoseg.data.checks.resolution import note_resolution
+from dinoseg.data.layouts.dataset import open_dataset
 from tests.data.samples import picture, save
 
 LARGE = (256, 320)
@@ -73,14 +75,14 @@ def test_thin_structures_are_advised_by_width_and_not_as_tiny_lesions(tmp_path: 
         "class 1 foreground is thin: 3.0 px wide in the images (median along its length)"
     )
     assert "1.3 px at 128×128" in message
-    assert message.endswith("at 192×192 they are 2 px")
+    advice = "; or learn from windows of full resolution: --set train.window=128"
+    assert message.endswith(f"at 192×192 they are 2 px{advice}")
     summary = report.classes[1]
     assert (summary.small_lesions, summary.width) == (0, pytest.approx(3, abs=0.01))
     assert summary.trained_width == pytest.approx(3 * 128 / np.sqrt(256 * 320), abs=0.01)
-    assert report.proposed_size == 192
-    assert (
-        "size: 192 is proposed instead of 128: from there up thin structures are 2 px wide" in report.lines()
-    )
+    assert (report.proposed_size, report.proposed_window) == (192, 128)
+    line = "size: 192 is proposed instead of 128: from there up thin structures are 2 px wide; --size 192"
+    assert f"{line}{advice}" in report.lines()
     assert _found(tmp_path, "thin", size=192) == []
 
 
@@ -89,13 +91,36 @@ def test_the_proposed_size_lets_lesions_cover_a_patch(tmp_path: Path) -> None:
     mask[100:116, 100:116] = 255  # covers a patch where the image keeps its size: 286 px
     _dataset(tmp_path, [mask, mask])
     report = check_dataset(tmp_path, size=128)
-    assert report.proposed_size == 288
+    assert (report.proposed_size, report.proposed_window) == (288, None)  # the images have less themselves
+    assert "train.window" not in "\n".join(report.lines())
     assert "size: 288 is proposed instead of 128 (which enlarges the images)" in "\n".join(report.lines())
     assert check_dataset(tmp_path, size=288).classes[1].small_lesions == 0
     assert check_dataset(tmp_path, size=256).classes[1].small_lesions == 2
-    assert "size: 512×512 is enough; from 288×288 up 95% of" in "\n".join(
+    assert "size: 512×512 is enough; from 288×288 up 90% of" in "\n".join(
         check_dataset(tmp_path, size=512).lines()
     )
+
+
+def test_windows_are_proposed_where_the_images_have_the_resolution(tmp_path: Path) -> None:
+    mask = np.zeros((640, 640), np.uint8)
+    mask[300:317, 400:417] = 255
+    _dataset(tmp_path, [mask, mask])
+    report = check_dataset(tmp_path, size=256)
+    assert (report.proposed_size, report.proposed_window) == (608, 256)
+    advice = "; or learn from windows of full resolution: --set train.window=256"
+    assert _found(tmp_path, "small", size=256)[0].endswith(advice)
+    assert report.proposal.endswith(f"90% of the regions cover a 16×16 patch; --size 608{advice}")
+    assert report.to_dict()["proposed_window"] == 256
+
+
+def test_a_few_cases_are_looked_at_before_a_training(tmp_path: Path) -> None:
+    """The warnings of `data check`, and none where the size is enough."""
+    _dataset(tmp_path, [_vessels(3)] * 10)
+    dataset = open_dataset(tmp_path)
+    (line,) = note_resolution(dataset.cases, dataset.labels, size=128, names=dataset.classes)
+    assert line == f"{_found(tmp_path, 'thin', size=128)[0]} (8 of 10 cases were looked at)"
+    assert line.endswith("--set train.window=128 (8 of 10 cases were looked at)")
+    assert note_resolution(dataset.cases, dataset.labels, size=192, names=dataset.classes) == ()
 
 
 def test_few_small_lesions_do_not_decide_the_size(tmp_path: Path) -> None:

@@ -49,6 +49,22 @@ def test_a_good_data_set(tmp_path: Path) -> None:
     assert json.loads(json.dumps(report.to_dict()))["volumes"]["kinds"] == {".nii.gz int16": 3}
 
 
+def test_a_size_is_proposed_for_slices(tmp_path: Path) -> None:
+    report = check_dataset(make_raw(tmp_path, 3), size=64)
+    areas = [
+        plane.sum() / plane.size * 64**2 / 16**2  # in patches; the drawn organs are boxes, one in a slice
+        for number in (1, 2, 3)
+        for class_id in (1, 2)
+        for plane in draw_label(number) == class_id
+        if plane.any()
+    ]
+    enough = 64 * float(np.quantile(areas, 0.1, method="lower")) ** -0.5
+    assert report.proposed_size == 32 * int(np.ceil(enough / 32))
+    assert report.proposal.endswith(f"; --size {report.proposed_size}")
+    assert report.to_dict()["proposal"] == report.proposal
+    assert report.proposal in report.lines()
+
+
 def test_acdc(tmp_path: Path) -> None:
     report = check_dataset(make_acdc(tmp_path))
     assert report.exit_code == 0

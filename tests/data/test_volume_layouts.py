@@ -12,7 +12,7 @@ import pytest
 from dinoseg.config import PreprocessingSettings, WindowIntensity
 from dinoseg.data import open_dataset, read_case
 from dinoseg.data.case import IGNORE_ID
-from dinoseg.data.cases.volumes import VolumeSlices, count_slices, note_channels, read_volume_case
+from dinoseg.data.cases.volumes import VolumeSlices, measure_slices, note_channels, read_volume_case
 from dinoseg.data.splits.shots import draw_shots
 from dinoseg.data.splits.splits import check_splits, load_splits, make_splits, resolve_splits
 from dinoseg.data.volumes import Plane
@@ -460,8 +460,9 @@ def test_planes_are_those_of_the_patient(tmp_path: Path, plane: Plane, count: in
     dataset = open_dataset(make_raw(tmp_path, 1, affine=RAS[[2, 0, 1, 3]]))
     case = read_volume_case(dataset.cases[0], dataset.labels).canonical()
     settings = PreprocessingSettings(intensity=WindowIntensity(), plane=plane)
-    assert len(VolumeSlices(case.image, settings)) == count
-    assert count_slices(dataset.cases[0], plane) == count
+    slices = VolumeSlices(case.image, settings)
+    assert len(slices) == count
+    assert measure_slices(dataset.cases[0], plane) == (count, *slices.size)
 
 
 def test_neighbours_are_the_channels(tmp_path: Path) -> None:

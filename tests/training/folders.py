@@ -21,6 +21,7 @@ SMALL: dict[str, Any] = {
     "train.views": 2,
     "train.min_bank": 0,
     "train.min_epoch_samples": 0,
+    "train.advice": False,
 }
 
 #: Decoder settings where the size of a decoder is no question.

@@ -30,7 +30,8 @@ from dinoseg.methods import decoder_settings
 from dinoseg.model.segmenter import Segmenter
 from dinoseg.model.settings import ModelSettings
 from dinoseg.progress import Silent
-from dinoseg.training.features.bank import Batches, Sample, ViewBank, draw_epoch
+from dinoseg.training.features.bank import Sample, ViewBank
+from dinoseg.training.features.epochs import Batches, draw_epoch
 from dinoseg.training.features.items import read_digests
 from tests.backbones.tiny import Notes
 from tests.training.folders import NARROW, make_data

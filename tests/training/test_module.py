@@ -15,7 +15,9 @@ from tests.inference.models import BINARY, THREE, make_glass
 
 
 def make_module(label: Tensor, classes: dict[int, str]) -> DecoderTraining:
-    bank: Any = SimpleNamespace(native_label=lambda position: label, ignores=False)
+    bank: Any = SimpleNamespace(
+        native_label=lambda position: label, ignores=False, subject=lambda position: position
+    )
     return DecoderTraining(make_glass(classes), TrainSettings(), bank, bank)
 
 

@@ -59,6 +59,7 @@ EFFECTS: dict[str, tuple[Any, str]] = {
     "train.augmentation": (None, ENTRIES),
     "train.feature_augmentation": ("wavelet", MODEL),
     "train.validate_every": (2, TABLE),
+    "train.window": (48, MODEL),
     "model.preprocessing.size": (32, BYTES),
     "model.backbone.layers": ([1, 2, 3, 4], MODEL),
     "model.backbone.precision": ("bfloat16", MODEL),
@@ -67,12 +68,15 @@ EFFECTS: dict[str, tuple[Any, str]] = {
     "cache.limit_gb": (1e-6, ENTRIES),
 }
 ELSEWHERE = {
+    "train.advice": "test_advice.py: test_it_can_be_left_out_and_changes_no_model",
     "train.seed": "an argument of its own; test_train.py: test_another_seed_gives_another_model",
     "train.momentum": "test_optimisation.py: test_sgd_steps_by_hand",
     "train.wavelet_probability": "test_feature_augmentation.py: test_its_settings_are_those_of_wt_aug",
     "train.wavelet_drop": "test_feature_augmentation.py: test_its_settings_are_those_of_wt_aug",
     "train.keep": "test_train.py: test_the_best_or_the_last_epoch_is_kept",
     "train.patience": "test_train.py: test_patience_counts_epochs",
+    "train.window_foreground": "test_windows.py: test_features_of_windows_are_remembered_by_seed",
+    "model.preprocessing.window": "that of train.window; test_windows.py",
     "train.foreground_share": "test_volumes.py: test_slices_with_a_class_come_more_often",
     "model.preprocessing.intensity": "test_volumes.py: test_each_setting_of_volumes_changes_the_bank",
     "model.preprocessing.context": "test_volumes.py: test_each_setting_of_volumes_changes_the_bank",

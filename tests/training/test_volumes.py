@@ -37,7 +37,8 @@ from dinoseg.model.opening import load
 from dinoseg.model.segmenter import Segmenter
 from dinoseg.model.settings import ModelSettings
 from dinoseg.progress import Silent
-from dinoseg.training.features.bank import Sample, ViewBank, draw_epoch
+from dinoseg.training.features.bank import Sample, ViewBank
+from dinoseg.training.features.epochs import draw_epoch
 from dinoseg.training.features.items import KEPT_VOLUMES, read_digests
 from dinoseg.training.learning.history import History
 from dinoseg.training.learning.module import DecoderTraining

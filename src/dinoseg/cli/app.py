@@ -29,6 +29,7 @@ from dinoseg.cli import (
     weights,
 )
 from dinoseg.cli.output import one_line, report_error
+from dinoseg.cli.processes import WORDS
 
 # A flag of typer's own that was not given is None, which typer turns into a bool by importing pydantic, which
 # takes longer than all the rest of a help. A False is left alone.
@@ -77,6 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # program wants a core a training step takes ten times as long (measured on two cores).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     _never_fail_on_a_letter()
+    WORDS.set(words)
     try:
         result = app(words, prog_name="dinoseg", standalone_mode=False)
     except _usage_error() as error:

@@ -30,7 +30,7 @@ def check(
     data: DataFolder,
     size: Annotated[
         int, typer.Option(help="Side in px that training will resize images to.", min=1, metavar="N")
-    ] = 256,
+    ] = 320,
     splits: Splits = None,
     pictures: Annotated[
         Path | None,

@@ -112,15 +112,23 @@ def _tell_run(output: Output, run: Path) -> None:
         _tell_outcome(output, facts)
     for report in facts["reports"]:
         output.line(_word_report(report))
+    tell_advice(output, facts["advice"])
     settings, backbone = facts["settings"], facts["backbone"]
     names = ", ".join(f"{index} {name}" for index, name in settings["classes"].items())
     output.line(f"{run}: {settings['decoder']['method']} on {backbone['name']}, dinoseg {facts['dinoseg']}")
     output.line(f"classes: {names}")
-    output.line(f"images are resized to {settings['preprocessing']['size']} px")
+    output.line(word_input(settings["preprocessing"]))
     output.line(f"backbone: {backbone['source']}, digest {backbone['digest'][:12]}")
     output.line(f"licence of the backbone: {backbone['license']}")
     if facts["training"]:
         _tell_training(output, facts["training"])
+
+
+def word_input(preprocessing: Mapping[str, Any]) -> str:
+    """How a model of these settings sees an image."""
+    if preprocessing.get("window") is None:  # models of older versions do not say
+        return f"images are resized to {preprocessing['size']} px"
+    return f"images are seen through windows of {preprocessing['window']} px, not resized"
 
 
 def _tell_outcome(output: Output, facts: Mapping[str, Any]) -> None:
@@ -136,6 +144,14 @@ def _tell_outcome(output: Output, facts: Mapping[str, Any]) -> None:
         places = (facts["run"], training["data"], suggest_folder(facts["run"] / "report"))
         run, data, report = (shlex.quote(str(place)) for place in places)
         output.line(f"no scores yet: dinoseg evaluate {run} {data} --out {report}")
+
+
+def tell_advice(output: Output, advice: Mapping[str, Any] | None) -> None:
+    """What would help a run next, where its training measured that."""
+    if advice is not None:
+        output.line("what would help next, measured on validation cases:")
+        for line in advice["lines"]:
+            output.line(f"  {line}")
 
 
 def _word_report(report: Mapping[str, Any]) -> str:

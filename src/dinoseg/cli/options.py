@@ -23,6 +23,19 @@ Device = Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1, 
 TrainDevice = Annotated[
     str, typer.Option("--device", help="Where to compute: cpu, cuda, cuda:1.", metavar="DEVICE")
 ]
+Devices = Annotated[
+    int | None,
+    typer.Option(
+        help="Processes that train together on this machine, each on a device of its own; the result is "
+        "that of one.",
+        min=1,
+        metavar="N",
+    ),
+]
+Nodes = Annotated[
+    int | None,
+    typer.Option(help="Machines that train together, started with torchrun or srun.", min=1, metavar="N"),
+]
 # As in dinoseg.config, which takes too long to import for --help; a test compares them.
 PrecisionName = Literal["float32", "bfloat16"]
 PresetName = Literal["default", "paper"]
@@ -151,7 +164,11 @@ BackbonePlace = Annotated[
 ]
 Window = Annotated[
     int | None,
-    typer.Option(help="Slide a window of this side in px; the image is not resized.", min=1, metavar="N"),
+    typer.Option(
+        help="Slide a window of this side in px; the image is not resized. If not given, as trained.",
+        min=1,
+        metavar="N",
+    ),
 ]
 Overlap = Annotated[float, typer.Option(help="Share of a window that the next one covers again.")]
 Flips = Annotated[bool, typer.Option("--flips", help="Average over mirrored copies as well.")]

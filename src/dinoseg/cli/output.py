@@ -22,6 +22,7 @@ from dinoseg.outputs import to_plain
 
 FAILED = 1
 INTERRUPTED = 130
+OF_TRAINING = ("learning_curve.png", "advice.json")  # in the report folder of a run
 
 
 class Output:
@@ -114,7 +115,7 @@ def session(*, as_json: bool, debug: bool, resume: str = "run the same command a
 def suggest_folder(folder: Path) -> Path:
     """`folder`, or the first of folder-2, folder-3, … that is free: what a hint names shall work.
 
-    A learning curve takes no place from a report, which lies beside it.
+    What a training writes there takes no place from a report, which lies beside it.
     """
     numbered = (folder.with_name(f"{folder.name}-{number}") for number in itertools.count(2))
     return next(place for place in itertools.chain([folder], numbered) if _is_free(place))
@@ -123,7 +124,7 @@ def suggest_folder(folder: Path) -> Path:
 def _is_free(folder: Path) -> bool:
     if not folder.is_dir():
         return not folder.exists()
-    return all(path.name == "learning_curve.png" or path.name.startswith(".") for path in folder.iterdir())
+    return all(path.name in OF_TRAINING or path.name.startswith(".") for path in folder.iterdir())
 
 
 def report_error(message: str, exit_code: int, *, as_json: bool) -> None:

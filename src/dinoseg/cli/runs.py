@@ -30,7 +30,8 @@ def read_run(run: Path) -> dict[str, Any]:
     described = _read_model(folder / "config.json")
     training = _read_training(run / "config.yaml")
     outcome = read_outcome(run, training) if training else {}
-    return {"run": run, **described, "training": training, **outcome, "reports": list_reports(run)}
+    found = {"reports": list_reports(run), "advice": read_advice(run)}
+    return {"run": run, **described, "training": training, **outcome, **found}
 
 
 def _read_model(path: Path) -> dict[str, Any]:
@@ -93,6 +94,25 @@ def list_reports(run: Path) -> list[dict[str, Any]]:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise RunError(f"{path} is damaged ({error}); evaluate again with --overwrite") from error
     return found
+
+
+def read_advice(run: Path) -> dict[str, Any] | None:
+    """What would help a run next, as its training measured it (`lines`, and the numbers); None if nothing.
+
+    Raises:
+        RunError: the file is damaged.
+    """
+    path = run / "report" / "advice.json"
+    if not path.is_file():
+        return None
+    try:
+        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if all(isinstance(line, str) for line in document["lines"]):
+            return document
+        reason = "its lines are no text"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = repr(error)
+    raise RunError(f"{path} is damaged ({reason}); delete it, the model does not need it")
 
 
 def _may_be_best(run: Path) -> bool:

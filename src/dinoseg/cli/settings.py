@@ -18,6 +18,7 @@ from dinoseg.model.settings import RunSettings
 NOT_SETTABLE = frozenset(
     {"data", "preset", "splits", "shots", "shots_from", "shot_unit", "init", "train.seed"}
     | {"model.backbone.name", "model.decoder.method", "model.classes", "model.preprocessing.channels"}
+    | {"model.preprocessing.window"}  # that of train.window
 )
 
 

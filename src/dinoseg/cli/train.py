@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dinoseg.cli.info import tell_advice
 from dinoseg.cli.options import (
     AcceptLicense,
     Assignments,
     Backbone,
     DataFolders,
     Debug,
+    Devices,
     Draws,
     DrawsSplit,
     Epochs,
@@ -21,6 +23,7 @@ from dinoseg.cli.options import (
     Json,
     LearningRate,
     Method,
+    Nodes,
     Overwrite,
     Preset,
     Resume,
@@ -37,6 +40,7 @@ from dinoseg.cli.options import (
     TrainPrecision,
 )
 from dinoseg.cli.output import Output, session, suggest_folder
+from dinoseg.cli.processes import find_launch, start
 from dinoseg.cli.spreads import tell_draws
 from dinoseg.cli.training import GO_ON, choose_training
 from dinoseg.errors import UsageError
@@ -63,6 +67,8 @@ def train(
     init: Init = None,
     assignments: Assignments = None,
     device: TrainDevice = "cpu",
+    devices: Devices = None,
+    nodes: Nodes = None,
     precision: TrainPrecision = None,
     engine: TrainEngine = None,
     batch_size: TrainBatchSize = None,
@@ -81,6 +87,10 @@ def train(
     """
     given = locals()  # the options are named as the fields of Training
     with session(as_json=as_json, debug=debug, resume=GO_ON) as output:
+        launch = find_launch(devices, nodes)
+        if launch.starts:
+            raise typer.Exit(start(launch.devices, threads=threads, as_json=as_json))
+        given |= {"devices": launch.devices, "nodes": launch.nodes}
         output.begin(f"training on {', '.join(map(str, data))} -> {out}")
         how = choose_training(given, output.progress)
         _refuse_lone_options(shots, draws, split)
@@ -101,7 +111,9 @@ def _train_once(output: Output, data: list[Path], out: Path, how: Training) -> N
     from dinoseg.training import train
 
     model = train(data, out, how=how, progress=output.progress)
-    output.facts = {"run": out, **describe_model(model)}
+    from dinoseg.cli.runs import read_advice
+
+    output.facts = {"run": out, **describe_model(model), "advice": read_advice(out)}
     _tell(output, data[0], out)
 
 
@@ -129,6 +141,7 @@ def describe_model(model: Segmenter) -> dict[str, Any]:
         "backbone_license": model.backbone.license,
         "classes": model.classes,
         "size": model.size[0],
+        "window": model.settings.preprocessing.window,
         "trained_parameters": sum(parameter.numel() for parameter in model.decoder.parameters()),
     }
 
@@ -138,5 +151,6 @@ def _tell(output: Output, data: Path, out: Path) -> None:
     trained = f"{facts['trained_parameters']:,} trained parameters"
     output.line(f"{facts['method']} on {facts['backbone']}, {trained} -> {out}")
     output.line(f"learning curve: {out / 'report' / 'learning_curve.png'}")
+    tell_advice(output, facts["advice"])
     run, folder, report = (shlex.quote(str(path)) for path in (out, data, suggest_folder(out / "report")))
     output.line(f"next: dinoseg evaluate {run} {folder} --split test --out {report}")

@@ -14,7 +14,7 @@ from dinoseg.config.settings import Settings
 from dinoseg.errors import ConfigError
 
 EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")  # YAML 1.1 reads 1e-4 as text
-_TAGS = {"window", "percentiles", "range"}
+_TAGGED, _TAGS = "intensity", {"window", "percentiles", "range"}
 S = TypeVar("S", bound=Settings)
 
 
@@ -106,8 +106,11 @@ def _parse_value(text: str) -> Any:
 
 
 def _describe(item: Any, known: Sequence[str]) -> str:
-    # Names of methods and kinds of intensities are no part of the key that a person writes.
-    parts = [str(part) for part in item["loc"] if part not in _TAGS]
+    # Kinds of intensities are no part of the key that a person writes.
+    loc = [str(part) for part in item["loc"]]
+    parts = [
+        part for before, part in zip(["", *loc], loc, strict=False) if before != _TAGGED or part not in _TAGS
+    ]
     where = ".".join(parts) or "settings"
     if item["type"] == "extra_forbidden":
         return _describe_unknown(where, known)

@@ -30,9 +30,9 @@ class Inference:
     """How a model is applied; checked when made.
 
     Attributes:
-        window: None resizes the whole image to the model's size; an integer slides a square window
-            of that side over the image at native resolution, in pixels, with Gaussian blending;
-            smaller images are padded.
+        window: side in pixels of a square window that slides over the image at native resolution, with
+            Gaussian blending; smaller images are padded. None for the window that the model was trained
+            on (`train.window`); one that was trained on whole images sees them resized to its size.
         overlap: share of a window's side that neighbouring windows have in common, 0 <= overlap < 1.
         flips: average class probabilities over the image and its three mirror images; 4 x the time.
         batch_size: images, slices or windows of one image that the model sees at once.

@@ -13,6 +13,7 @@ Preset = Literal["paper", "default"]
 LossName = Literal["cross_entropy", "dice_cross_entropy", "half_dice_half_cross_entropy", "focal"]
 Probability = Annotated[float, Field(ge=0, le=1)]
 BackboneEngine = Literal["torch", "onnxruntime", "openvino"]
+LARGEST_WINDOW = 4096  # px: 65,536 patches, beyond what attention takes
 Scale = Annotated[float, Field(gt=0, le=4)]
 
 
@@ -99,7 +100,10 @@ IntensitySettings = Annotated[
 class PreprocessingSettings(Settings):
     """How an image, or a slice of a volume, becomes the input of the backbone."""
 
-    size: int = Field(256, ge=1, le=8192, description="side of the square that images are resized to, px")
+    size: int = Field(320, ge=1, le=8192, description="side of the square that images are resized to, px")
+    window: int | None = Field(
+        None, ge=1, le=LARGEST_WINDOW, description="images are seen through windows of this side, as trained"
+    )
     intensity: IntensitySettings | None = Field(
         None,
         description="of volumes: {kind: window, windows: [[40, 400]]}, {kind: percentiles, low: 0.5, "
@@ -112,6 +116,12 @@ class PreprocessingSettings(Settings):
         "axial", description="of volumes: how they are cut"
     )
     channels: int = Field(1, ge=1, description="of volumes: how many each has; read from the data")
+
+    @model_validator(mode="after")
+    def _require_size_of_window(self) -> PreprocessingSettings:
+        if self.window is not None and self.window != self.size:
+            raise ValueError(f"a window is seen at its own size, so size is {self.window} as well")
+        return self
 
     @model_validator(mode="after")
     def _require_three_channels(self) -> PreprocessingSettings:
@@ -169,6 +179,15 @@ class TrainSettings(Settings):
     )
     schedule: Literal["constant", "cosine", "poly"] = "cosine"
     warmup_epochs: int = Field(0, ge=0)
+    window: int | None = Field(
+        None,
+        ge=1,
+        le=LARGEST_WINDOW,
+        description="side in px of random windows at native resolution; null: whole images, resized",
+    )
+    window_foreground: Probability = Field(
+        0.5, description="share of the windows that are centred on a class, where the image shows one"
+    )
     foreground_share: Probability = Field(
         0.5, description="of volumes: at least so much of an epoch's slices shows a class"
     )
@@ -194,6 +213,9 @@ class TrainSettings(Settings):
         None, ge=1, description="stop after so many epochs without a better validation Dice"
     )
     validate_every: int = Field(1, ge=1, description="epochs between validations")
+    advice: bool = Field(
+        True, description="measure what would help next, after a single run: labels, epochs, input size"
+    )
     seed: int = Field(0, ge=0, lt=2**32)
 
     @model_validator(mode="after")

@@ -40,6 +40,10 @@ class Training:
         changes: dotted settings to change, such as {"train.lr": 1e-4}.
         seed: of initial weights, order, views, shots and drawn splits.
         device: "cpu", "cuda" or "cuda:1".
+        devices: processes on each machine that train together, each on a device of its own; they share every
+            batch, so that the result is that of one. `dinoseg train` starts them; a program is started
+            with torchrun, or by SLURM.
+        nodes: machines, which see the run folder under one path.
         accept_license: accept the licence of the backbone's weights.
         resume: continue what was interrupted; the result equals an uninterrupted one.
         overwrite: delete what an older call wrote first, where nobody added or changed a file.
@@ -60,6 +64,8 @@ class Training:
     changes: Mapping[str, Any] | None = None
     seed: int = 0
     device: str = "cpu"
+    devices: int = 1
+    nodes: int = 1
     accept_license: bool = False
     resume: bool = False
     overwrite: bool = False
@@ -69,6 +75,12 @@ class Training:
             given = getattr(self, name)
             if given not in accepted:
                 raise ConfigError(f"{name!r} takes {' or '.join(accepted)}, given {given!r}")
+        if self.devices < 1 or self.nodes < 1:
+            raise UsageError(f"devices and nodes are at least 1, given {self.devices} and {self.nodes}")
+        if self.devices * self.nodes > 1 and ":" in self.device:
+            raise UsageError(
+                f"{self.devices * self.nodes} processes take a device each, given {self.device!r}; say 'cuda'"
+            )
         if self.device.partition(":")[0] not in DEVICES:
             kinds = " or ".join(DEVICES)
             raise UsageError(f"training runs on {kinds}, given {self.device!r}; `dinoseg predict` takes more")

@@ -85,6 +85,11 @@ def open_task(
     dataset = data if isinstance(data, Dataset) else open_dataset(data, progress=progress)
     files = select_cases(dataset, split, splits=Path(splits) if splits else None, run=find_run(model))
     network = open_model(model, progress)
+    if protocol == "paper" and network.settings.preprocessing.window is not None:
+        raise UsageError(
+            f"protocol paper scores whole images, and the model was trained on windows of "
+            f"{network.settings.preprocessing.window} px; score with native"
+        )
     refuse_other_kind(network, dataset, protocol=protocol, planes=how.planes)
     refuse_other_classes(network.settings.classes, dataset)
     return Task(network, dataset, files, split, protocol, how)

@@ -6,6 +6,7 @@ from typing import Any
 
 from dinoseg.config import Inference
 from dinoseg.inference.windows import DEVIATION, SMALLEST
+from dinoseg.model.network import window_of
 from dinoseg.model.settings import ModelSettings
 
 
@@ -23,7 +24,7 @@ def describe_steps(settings: ModelSettings) -> dict[str, Any]:
         "normalise": "(pixels - mean) / std",
         "around": "zeros where the volume ends",
         "window": {
-            "size": usual.window,
+            "size": window_of(settings, usual),
             "overlap": usual.overlap,
             "blending": {"kind": "gaussian", "deviation": DEVIATION, "smallest": SMALLEST},
             "padding": "zeros after normalising, evenly",

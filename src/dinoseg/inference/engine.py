@@ -16,7 +16,7 @@ from dinoseg.inference.logits import answering, find_class
 from dinoseg.inference.masks.postprocessing import clean_mask
 from dinoseg.inference.results.prediction import Prediction
 from dinoseg.inference.windows import slide
-from dinoseg.model.network import Answer, Array, Network, input_size
+from dinoseg.model.network import Answer, Array, Network, input_size, window_of
 from dinoseg.streams import batched
 
 
@@ -43,7 +43,8 @@ def prepare(model: Network, case: Case, how: Inference) -> Prepared:
         UsageError: the image is not (1 or 3, H, W), is empty, or holds NaN or infinity.
     """
     _check_image(case)
-    size = case.image.size if how.window is not None else input_size(model.settings)
+    whole = window_of(model.settings, how) is None
+    size = input_size(model.settings) if whole else case.image.size
     return Prepared(case, prepare_pixels(case.image, size, mean=model.mean, std=model.std))
 
 
@@ -54,8 +55,9 @@ def segment(model: Network, prepared: Iterable[Prepared], how: Inference) -> Gen
         RunError: the model's output is not finite.
         DinosegError: the accelerator's memory is too small for the batch.
     """
+    window = window_of(model.settings, how)
     for batch in batched(prepared, how.batch_size):
-        answers = _answer_windows(model, batch, how) if how.window else answer_whole(model, batch, how)
+        answers = _answer_windows(model, batch, window, how) if window else answer_whole(model, batch, how)
         for item, answer in zip(batch, answers, strict=True):
             yield Segmented(item.case, _finish(model, item.case, answer, how))
 
@@ -111,8 +113,10 @@ def answer_whole(
     )
 
 
-def _answer_windows(model: Network, batch: Sequence[Prepared], how: Inference) -> Iterable[Answer]:
-    return (_answer_by_windows(model, item.pixels, how.window or 0, how) for item in batch)
+def _answer_windows(
+    model: Network, batch: Sequence[Prepared], window: int, how: Inference
+) -> Iterable[Answer]:
+    return (_answer_by_windows(model, item.pixels, window, how) for item in batch)
 
 
 def _answer_by_windows(model: Network, pixels: Array, window: int, how: Inference) -> Answer:

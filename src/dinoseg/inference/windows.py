@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import product
 
 import numpy as np
 
+from dinoseg.data.tensors.windows import Corner, find_margins, list_corners
 from dinoseg.errors import UsageError
 from dinoseg.model.network import Array
 from dinoseg.streams import batched
@@ -30,28 +30,41 @@ def slide(
     Returns:
         (C, H, W); the Gaussian's deviation is an eighth of the side.
     """
-    margins = [_margins(length, window) for length in pixels.shape[1:]]
-    padded = np.pad(pixels, [(0, 0), *margins])
-    blend = _Blend(padded.shape[1:], window)
-    corners = product(*(_starts(length, window, overlap) for length in padded.shape[1:]))
-    for batch in batched(corners, batch_size):
+    size = (pixels.shape[1], pixels.shape[2])
+    blend = Blend(size, window=window, overlap=overlap)
+    padded = np.pad(pixels, [(0, 0), *(find_margins(length, window) for length in size)])
+    for batch in batched(blend.corners, batch_size):
         windows = np.stack([padded[:, top : top + window, left : left + window] for top, left in batch])
         for corner, found in zip(batch, score(windows), strict=True):
             blend.add(corner, found)
-    (above, _), (before, _) = margins
-    return blend.finish()[:, above:, before:][:, : pixels.shape[1], : pixels.shape[2]]
+    return blend.finish()
 
 
-class _Blend:
-    """The weighted mean of windows (C, window, window) on a grid (H, W)."""
+class Blend:
+    """The weighted mean of what is found in the windows of one image.
 
-    def __init__(self, size: tuple[int, ...], window: int) -> None:
+    Args:
+        size: (H, W) of the image.
+        window: side in pixels.
+        overlap: 0 <= overlap < 1.
+
+    Attributes:
+        corners: of all windows, in order; one that overhangs a smaller image begins at 0.
+    """
+
+    def __init__(self, size: tuple[int, int], *, window: int, overlap: float) -> None:
+        self.corners = list_corners(size, side=window, overlap=overlap)
         self._window = window
+        self._shown = tuple(
+            slice(before, before + length)
+            for length, (before, _) in ((length, find_margins(length, window)) for length in size)
+        )
         self._weight = _gaussian(window)
-        self._weights = np.zeros(size, np.float32)
+        self._weights = np.zeros([max(length, window) for length in size], np.float32)
         self._total: Array | None = None
 
-    def add(self, corner: tuple[int, ...], found: Array) -> None:
+    def add(self, corner: Corner, found: Array) -> None:
+        """Add what is found in the window at a corner, (C, window, window)."""
         if self._total is None:
             self._total = np.zeros((len(found), *self._weights.shape), np.float32)
         rows, columns = (slice(start, start + self._window) for start in corner)
@@ -59,23 +72,12 @@ class _Blend:
         self._weights[rows, columns] += self._weight
 
     def finish(self) -> Array:
+        """The mean (C, H, W), once every window was added."""
         if self._total is None:
             raise UsageError("no window was added; an image has at least one pixel")
         self._total /= self._weights
-        return self._total
-
-
-def _margins(length: int, window: int) -> tuple[int, int]:
-    """Cells to add before and after, for a window to fit."""
-    missing = max(window - length, 0)
-    return missing // 2, missing - missing // 2
-
-
-def _starts(length: int, window: int, overlap: float) -> list[int]:
-    """First cells of the windows along one axis; the last one is moved back to end with the image."""
-    step = max(1, int(window * (1 - overlap)))
-    count = 1 + max(0, -(-(length - window) // step))
-    return [min(index * step, length - window) for index in range(count)]
+        rows, columns = self._shown
+        return self._total[:, rows, columns]
 
 
 def _gaussian(window: int) -> Array:

@@ -15,7 +15,7 @@ DEFAULT = TrainSettings(
     loss="dice_cross_entropy",
     schedule="cosine",
     warmup_epochs=2,
-    views=8,
+    views=2,
     min_bank=400,
     min_epoch_samples=200,
     augmentation=AugmentationSettings(zoom=0.2, zoom_probability=0.5),
@@ -33,7 +33,7 @@ def preset(name: str, method: str) -> TrainSettings:
 
 
 def preset_preprocessing(name: str, method: str) -> PreprocessingSettings:
-    """The input of a preset: `paper` at the published size, `default` at 256 px, or at our method's own.
+    """The input of a preset: `paper` at the published size, `default` at 320 px, or at our method's own.
 
     Raises:
         ConfigError: the preset or the method is unknown.

@@ -30,7 +30,8 @@ def refuse_size(model: Segmenter) -> None:
         return
     larger = (size * 2**step for step in range(1, 10))
     accepted = next((each for each in larger if each <= LARGEST and not _find_reason(model, each)), None)
-    advice = f"--set model.preprocessing.size={accepted} is accepted" if accepted else "nor of larger ones"
+    key = "model.preprocessing.size" if model.settings.preprocessing.window is None else "train.window"
+    advice = f"--set {key}={accepted} is accepted" if accepted else "nor of larger ones"
     raise ConfigError(f"method {method!r} takes no batch of one image of {size} px ({reason}); {advice}")
 
 

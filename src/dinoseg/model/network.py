@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from dinoseg.config import PostprocessingSettings
+from dinoseg.config import Inference, PostprocessingSettings
 from dinoseg.model.settings import ModelSettings
 
 Array = NDArray[np.float32]
@@ -101,6 +101,11 @@ def reach_of(settings: ModelSettings) -> int:
     return reach
 
 
+def window_of(settings: ModelSettings, how: Inference) -> int | None:
+    """Side in px of the windows that a model looks through: as asked for, else as trained; None for none."""
+    return settings.preprocessing.window if how.window is None else how.window
+
+
 def input_size(settings: ModelSettings) -> Size:
-    """Height and width in pixels that images are resized to."""
+    """Height and width in pixels that images are resized to, or of the windows that are trained on."""
     return (settings.preprocessing.size, settings.preprocessing.size)

@@ -43,7 +43,7 @@ class Segmenter(nn.Module):
         backbone: frozen.
         decoder: the only part with trainable parameters.
         classes: id -> name, 0 is background.
-        size: (S, S), what images are resized to.
+        size: (S, S), what images are resized to, or a window's where it was trained on windows.
         postprocessing: what predict and evaluate do to masks; None for nothing.
         seen: what the training cases show; None for models that nobody told.
         run: the run folder that it was loaded from, or written to; None for neither.
@@ -65,7 +65,7 @@ class Segmenter(nn.Module):
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width in pixels that images are resized to."""
+        """Height and width in pixels that images are resized to, or of the windows that are trained on."""
         return input_size(self.settings)
 
     @property
@@ -216,11 +216,15 @@ class Segmenter(nn.Module):
         return (
             f"# {self.settings.decoder.method} on {self.backbone.name}\n\n"
             f"{method.title} ({method.source}), {trainable:,} trained parameters, made with dinoseg "
-            f"{__version__}. Classes: {names}. Input: {self.size[0]}×{self.size[1]} px.\n\n"
+            f"{__version__}. Classes: {names}. Input: {self._word_input()}.\n\n"
             f"This folder holds the decoder only. The backbone is frozen and not included; its licence is "
             f"`{self.backbone.license}`. Not a medical device.\n\n"
             "```yaml\n" + to_yaml(self.settings) + "```\n"
         )
+
+    def _word_input(self) -> str:
+        size = f"{self.size[0]}×{self.size[1]} px"
+        return size if self.settings.preprocessing.window is None else f"windows of {size}, not resized"
 
     def _vote(self, pixels: Tensor, *, flips: bool) -> list[Tensor]:
         """Logits (B, K, H, W) of the pixels as they are, then of each flip, turned back."""

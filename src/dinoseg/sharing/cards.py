@@ -52,7 +52,7 @@ def write_card(contents: Contents, *, name: str, license_name: str | None, note:
     metadata = _write_metadata(contents, scores, name=name, license_name=license_name)
     return (
         f"---\n{metadata}\n---\n\n# {name}\n\n"
-        f"Segmentation model of [dinoseg](https://pypi.org/project/dinoseg/): `{method}` on `{backbone}`. "
+        f"Segmentation model of dinoseg: `{method}` on `{backbone}`. "
         "Not a medical device.\n\n"
         f"{_tell_use(name)}\n## Classes and input\n\n{_tell_input(described)}\n"
         f"## Scores\n\n{_tell_scores(scores)}\n"
@@ -135,10 +135,13 @@ def _tell_use(name: str) -> str:
 def _tell_input(described: Mapping[str, Any]) -> str:
     settings, seen = described["settings"], described.get("seen")
     names = ", ".join(f"{index} {name}" for index, name in settings["classes"].items())
-    size = settings["preprocessing"]["size"]
+    size, window = (settings["preprocessing"].get(name) for name in ("size", "window"))
+    seen_as = (
+        f"resized to {size} px" if window is None else f"seen through windows of {window} px, not resized"
+    )
     lines = [
         f"- classes: {names}",
-        f"- images are resized to {size} px; masks come back at the image's own size",
+        f"- images are {seen_as}; masks come back at the image's own size",
     ]
     if seen:
         (low, high) = seen["sizes"]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property, partial
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -12,10 +13,8 @@ from typing import Any
 import torch
 
 from dinoseg.backbones import create_backbone
-from dinoseg.backbones.cache import EntryStore, FeatureCache, entry_key
 from dinoseg.backbones.engines import computed_by, in_torch
 from dinoseg.backbones.extractors import Backbone
-from dinoseg.backbones.weights_settings import read_settings
 from dinoseg.config import TrainSettings
 from dinoseg.config.options import choose_options
 from dinoseg.config.settings import PercentileIntensity
@@ -23,6 +22,7 @@ from dinoseg.config.training import Training
 from dinoseg.data import CaseFiles, Dataset, open_dataset
 from dinoseg.data.cases.likeness import Profile
 from dinoseg.data.cases.volumes import note_channels, note_doubts
+from dinoseg.data.checks.resolution import note_resolution
 from dinoseg.data.layouts.joined import JoinedDataset, open_joined
 from dinoseg.data.splits.joined import resolve_joined, take_part
 from dinoseg.data.splits.shots import (
@@ -37,11 +37,12 @@ from dinoseg.errors import SplitError, UsageError
 from dinoseg.model.acceptance import refuse_size
 from dinoseg.model.segmenter import Segmenter
 from dinoseg.model.settings import RunSettings
+from dinoseg.processes import ALONE, Processes, connect
 from dinoseg.progress import Progress, Silent
 from dinoseg.streams import keeping_filters
-from dinoseg.training.features.bank import ViewBank
-from dinoseg.training.features.items import read_digests
-from dinoseg.training.features.jobs import compute_on
+from dinoseg.training.advice.advice import advise, write_advice
+from dinoseg.training.features.banks import BankMaker, Banks, check_window
+from dinoseg.training.features.items import digest_content, read_digests
 from dinoseg.training.learning.checkpoints import read_checkpoint
 from dinoseg.training.learning.forecast import forecast
 from dinoseg.training.learning.guards import importing, interruptible, isolated
@@ -84,15 +85,33 @@ def train(
         WeightsError: the backbone's weights are missing.
     """
     how = choose_options(Training, how, options)
-    folder = RunFolder(Path(out))
-    refuse_locked(folder.root)
-    folder.refuse_older(resume=how.resume, overwrite=how.overwrite)
-    progress = progress or Silent()
-    folders = [data] if isinstance(data, Path | str) else list(data)
-    dataset = _open_data(folders, how, progress)
-    settings = compose_settings(dataset, folders, how)
-    splits = find_splits(dataset, settings)
-    return train_run(dataset, settings, splits, Path(out), how=how, progress=progress, foretell=True)
+    with connect(how.devices, how.nodes, device=how.device) as processes:
+        folder, shown = RunFolder(Path(out)), (progress if processes.is_first else None) or Silent()
+        if processes.is_first:
+            refuse_locked(folder.root)
+            folder.refuse_older(resume=how.resume, overwrite=how.overwrite)
+        processes.wait()
+        folders = [data] if isinstance(data, Path | str) else list(data)
+        dataset = _open_data(folders, how, shown)
+        settings = compose_settings(dataset, folders, how)
+        splits = find_splits(dataset, settings)
+        return train_run(
+            dataset,
+            settings,
+            splits,
+            Path(out),
+            how=_take_device(how, processes),
+            progress=shown,
+            alone=True,
+            processes=processes,
+        )
+
+
+def _take_device(how: Training, processes: Processes) -> Training:
+    """The options of one of several processes: the accelerator that is its own."""
+    if processes.count == 1 or not how.device.startswith("cuda"):
+        return how
+    return replace(how, device=f"cuda:{processes.local}")
 
 
 def train_run(
@@ -103,16 +122,20 @@ def train_run(
     *,
     how: Training,
     progress: Progress,
-    foretell: bool = False,
+    alone: bool = False,
+    processes: Processes = ALONE,
 ) -> Segmenter:
     """Train as `train` does, on data that were read and splits that were checked.
 
     Many runs on the same data need not read and check them each time. Of `how` only device, licence,
-    resume and overwrite are asked for: all else is in the settings. `foretell` says how long it will take,
-    which one of many need not measure again.
+    resume and overwrite are asked for: all else is in the settings. A run `alone` says how long it will take
+    and what would help next, which many runs on the same data show themselves. Of several
+    `processes` the first writes.
     """
     folder = RunFolder(out)
-    folder.refuse_older(resume=how.resume, overwrite=how.overwrite)
+    if processes.is_first:
+        folder.refuse_older(resume=how.resume, overwrite=how.overwrite)
+    resumed = processes.tell(how.resume and folder.last.is_file())
     chosen = _choose_cases(dataset, splits, settings)
     tell_absent_classes(dataset, chosen.splits.train, progress)
     choosing = bool(chosen.val) and tell_empty_validation(dataset, chosen.splits.val, progress)
@@ -120,21 +143,31 @@ def train_run(
     frozen = open_backbone(settings, accept_license=how.accept_license, progress=progress)
     model = _fresh_model(settings, frozen, how.device)
     refuse_size(model)
-    if settings.init is not None and not (how.resume and folder.last.is_file()):
+    check_window(chosen.train, settings, progress)
+    if settings.init is not None and not resumed:
         refuse_seen(settings, dataset, chosen.splits)
         begin_with(model, settings.init, progress)
-    with locked(folder.root), isolated(how.device), interruptible():
-        planned = folder.open(settings, resume=how.resume, overwrite=how.overwrite)
-        _tell_longer(planned, settings.train, progress)
-        folder.record_splits(chosen.splits)
-        if isinstance(dataset, JoinedDataset):
-            folder.record_parts({part.name: take_part(chosen.splits, part) for part in dataset.parts})
-        folder.record_environment(frozen, how.device, digest_content(chosen.cases, chosen.digests))
-        _fit(folder, settings, chosen, model, how, progress, choosing=choosing, foretell=foretell)
-        model = model.to(how.device).eval()
-        model.save(folder.model, overwrite=True)
+    one = locked(folder.root) if processes.is_first else nullcontext()
+    with one, isolated(how.device), interruptible():
+        if processes.is_first:
+            planned = folder.open(settings, resume=how.resume, overwrite=how.overwrite)
+            _tell_longer(planned, settings.train, progress)
+            _record(folder, chosen, frozen, how)
+        processes.wait()  # until the folder is there
+        asked = _Asked(resumed=resumed, choosing=choosing, alone=alone)
+        _fit(folder, settings, chosen, model, how.device, progress, asked, processes)
+        processes.wait()
     model.run = folder.root
     return model
+
+
+def _record(folder: RunFolder, chosen: _Chosen, frozen: Backbone, how: Training) -> None:
+    """What the run is made of."""
+    dataset = chosen.dataset
+    folder.record_splits(chosen.splits)
+    if isinstance(dataset, JoinedDataset):
+        folder.record_parts({part.name: take_part(chosen.splits, part) for part in dataset.parts})
+    folder.record_environment(frozen, how.device, digest_content(chosen.cases, chosen.digests))
 
 
 def _open_data(folders: Sequence[Path | str], how: Training, progress: Progress) -> Dataset:
@@ -242,6 +275,16 @@ def _tell_volumes(dataset: Dataset, settings: RunSettings, chosen: _Chosen, prog
         progress.note(line)
 
 
+def _tell_unresolved(settings: RunSettings, chosen: _Chosen, progress: Progress) -> None:
+    """Say what whole images at the training size do not show."""
+    preprocessing = settings.model.preprocessing
+    if preprocessing.for_volumes or preprocessing.window is not None:
+        return
+    labels, names = chosen.dataset.labels, settings.model.classes
+    for line in note_resolution(chosen.train, labels, size=preprocessing.size, names=names):
+        progress.note(line)
+
+
 def _tell_longer(planned: int, recipe: TrainSettings, progress: Progress) -> None:
     """Say what more epochs than a run was started with mean for its rates."""
     if recipe.epochs == planned:
@@ -252,22 +295,19 @@ def _tell_longer(planned: int, recipe: TrainSettings, progress: Progress) -> Non
     progress.note(f"{recipe.epochs} epochs in place of {planned}: {rates}")
 
 
-def digest_content(cases: Sequence[CaseFiles], digests: Mapping[Path, str] | None = None) -> str:
-    """Hash of all images, masks and groups of some cases.
-
-    Args:
-        cases: image and mask files.
-        digests: of all these files where they are known already, from `read_digests`.
-    """
-    known = read_digests(cases) if digests is None else digests
-    paths = [path for case in cases for path in (*case.images, *case.labels)]
-    return entry_key(*(case.group for case in cases), *(known[path] for path in paths))
-
-
 def _fresh_model(settings: RunSettings, backbone: Backbone, device: str) -> Segmenter:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.train.seed)
         return Segmenter(settings.model, backbone).to(device)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What is special about a run: it goes on, validation can choose an epoch, it is no one of many."""
+
+    resumed: bool
+    choosing: bool
+    alone: bool
 
 
 def _fit(
@@ -275,20 +315,20 @@ def _fit(
     settings: RunSettings,
     chosen: _Chosen,
     model: Segmenter,
-    how: Training,
+    device: str,
     progress: Progress,
-    *,
-    choosing: bool,
-    foretell: bool,
+    asked: _Asked,
+    processes: Processes,
 ) -> None:
-    """Train the decoder and load the epoch that is kept: the best one where validation can tell."""
-    resumed = how.resume and folder.last.is_file()
-    banks = _create_banks(settings, chosen, model, progress)
-    if foretell and not resumed:
-        _tell_forecast(settings, chosen, model, banks, progress)
+    """Train the decoder and save the epoch that is kept: the best one where validation can tell."""
+    maker = BankMaker(settings, model, chosen.dataset.labels, chosen.digests)
+    banks = maker.make(chosen.train, chosen.val, progress)
+    if asked.alone and not asked.resumed and processes.is_first:
+        _tell_unresolved(settings, chosen, progress)
+        _tell_forecast(settings, chosen, maker, banks, progress)
     for bank in banks:
         if bank is not None:
-            bank.build(progress)
+            bank.build(progress, processes)
     model.seen = _profile(settings, banks, progress)
     with importing():  # it takes seconds, which a run that is refused need not wait for
         from dinoseg.training.learning.trainer import learn
@@ -298,82 +338,43 @@ def _fit(
         banks,
         metrics=folder.metrics,
         checkpoints=folder.checkpoints,
-        device=how.device,
-        resume_from=folder.last if resumed else None,
+        device=device,
+        resume_from=folder.last if asked.resumed else None,
         progress=progress,
-        choosing=choosing,
+        choosing=asked.choosing,
+        processes=processes,
     )
     if len(rows) < settings.train.epochs:
         progress.note(
             f"train.patience={settings.train.patience} stopped the run after epoch {len(rows)}; "
             "more epochs do not start it again"
         )
-    _restore(model, folder, keep_best=choosing and settings.train.keep == "best")
-    draw_learning_curve(rows, folder.curve, title=f"{settings.model.decoder.method} on {model.backbone.name}")
+    if processes.is_first:
+        _restore(model, folder, keep_best=asked.choosing and settings.train.keep == "best")
+        title = f"{settings.model.decoder.method} on {model.backbone.name}"
+        draw_learning_curve(rows, folder.curve, title=title)
+        model.to(device).eval()
+        model.save(folder.model, overwrite=True)
+        if asked.alone and settings.train.advice:
+            found = advise(model, settings, banks, chosen.train, rows, choosing=asked.choosing)
+            write_advice(found, folder.advice)
+    if processes.count > 1:
+        model.decoder.load_state_dict(processes.tell(model.decoder.state_dict()))
+        model.to(device).eval()
 
 
 def _tell_forecast(
-    settings: RunSettings,
-    chosen: _Chosen,
-    model: Segmenter,
-    banks: tuple[ViewBank, ViewBank | None],
-    progress: Progress,
+    settings: RunSettings, chosen: _Chosen, maker: BankMaker, banks: Banks, progress: Progress
 ) -> None:
     if not any(job for bank in banks if bank is not None for job in bank.list_jobs()):
         return  # all features are there: the first epoch tells how long the rest takes
     progress.note("measuring how long this will take")
     with TemporaryDirectory() as place:
-        trial = ViewBank(
-            chosen.train[:1],
-            chosen.dataset.labels,
-            model,
-            _open_cache(Path(place), settings, model),
-            digests=chosen.digests,
-            augmentation=None,
-            views=1,
-            seed=settings.train.seed,
-        )
-        found = forecast(model, settings.train, banks, trial)
+        found = forecast(maker.model, settings.train, banks, maker.make_trial(chosen.train[0], Path(place)))
     progress.note(found.word(method=settings.model.decoder.method, bank_views=banks[0].views))
 
 
-def _open_cache(place: Path, settings: RunSettings, model: Segmenter) -> FeatureCache:
-    store = EntryStore(place, limit_gb=settings.cache.limit_gb)
-    network = compute_on(model.device, model.backbone)
-    return FeatureCache(network, model.backbone.digest, store, dtype=settings.cache.dtype)
-
-
-def _create_banks(
-    settings: RunSettings, chosen: _Chosen, model: Segmenter, progress: Progress
-) -> tuple[ViewBank, ViewBank | None]:
-    recipe = settings.train
-    place = settings.cache.folder or read_settings().home / "features"
-    cache = _open_cache(place, settings, model)
-    create = partial(ViewBank, digests=chosen.digests, seed=recipe.seed)
-    labels = chosen.dataset.labels
-    train_bank = create(
-        chosen.train,
-        labels,
-        model,
-        cache,
-        augmentation=recipe.augmentation,
-        views=recipe.views if recipe.augmentation else 1,
-        min_bank=recipe.min_bank if recipe.augmentation else 0,
-    )
-    if recipe.augmentation and recipe.min_bank > 1 and train_bank.views == 1:
-        progress.note(
-            f"no view is augmented: train.views is 1, and the bank holds {len(train_bank)} without more "
-            f"(train.min_bank={recipe.min_bank})"
-        )
-    if not chosen.val:
-        progress.note("no validation cases: the last epoch is kept and nothing can stop early")
-        return train_bank, None
-    val_bank = create(chosen.val, labels, model, cache, augmentation=None, views=1)
-    val_bank.claim()  # before room is made for the first bank
-    return train_bank, val_bank
-
-
-def _profile(settings: RunSettings, banks: tuple[ViewBank, ViewBank | None], progress: Progress) -> Profile:
+def _profile(settings: RunSettings, banks: Banks, progress: Progress) -> Profile:
     """What the training cases show; validation cases that are far from all of them are told."""
     train_bank, val_bank = banks
     relative = isinstance(settings.model.preprocessing.intensity, PercentileIntensity)

@@ -26,6 +26,15 @@ def read_case(files: CaseFiles, mapping: LabelMapping) -> Case:
     return Case(id=files.id, image=image, label=label, group=files.group, source=files.image)
 
 
+def read_size(files: CaseFiles) -> tuple[int, int]:
+    """Height and width of the image of one case, upright, from its header alone.
+
+    Raises:
+        FileFormatError: it cannot be read.
+    """
+    return image_info(files.image).size
+
+
 def read_mask(files: CaseFiles, mapping: LabelMapping) -> LabelMap:
     """Read the mask of one case on the upright grid of its image.
 

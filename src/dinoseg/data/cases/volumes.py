@@ -153,14 +153,16 @@ def read_channels(files: CaseFiles) -> Volume:
     return Volume(array, first.geometry, files.image, files.id)
 
 
-def count_slices(files: CaseFiles, plane: Plane) -> int:
-    """How many slices a case has in this plane, from the header alone.
+def measure_slices(files: CaseFiles, plane: Plane) -> tuple[int, int, int]:
+    """How many slices a case has in this plane, and their height and width, from the header alone.
 
     Raises:
         FileFormatError: the file is missing, damaged, or no volume.
     """
     given = files.series.read_geometry() if files.series else read_volume_info(files.image).geometry
-    return given.shape[find_orientation(given).axes[plane_axis(plane)]]
+    shape = [given.shape[axis] for axis in find_orientation(given).axes]
+    count = shape.pop(plane_axis(plane))
+    return count, shape[0], shape[1]
 
 
 def take_label_slice(label: LabelVolume, index: int, *, plane: Plane) -> LabelMap:

@@ -17,10 +17,10 @@ from dinoseg.data.checks.foreground import check_foreground
 from dinoseg.data.checks.inspection import (
     CaseFacts,
     CaseFailure,
-    count_patches,
     inspect_case,
     summarise_intensities,
 )
+from dinoseg.data.checks.regions import count_patches
 from dinoseg.data.checks.resolution import (
     Resolution,
     collect_widths,
@@ -66,7 +66,7 @@ _MOST = 0.9
 def check_dataset(
     root: Path | str,
     *,
-    size: int = 256,
+    size: int = 320,
     patch: int = 16,
     splits: Path | str | None = None,
     progress: Progress | None = None,
@@ -93,7 +93,7 @@ def check_dataset(
     dataset, histogram, problems = _open(survey, masks)
     findings += problems + _list_remarks(dataset.remarks)
     usable = [case for case in survey.cases if case.id not in broken]
-    look = _look_at_volumes if survey.is_volumes else partial(_look_at_images, size=size, patch=patch)
+    look = partial(_look_at_volumes if survey.is_volumes else _look_at_images, size=size, patch=patch)
     seen = look(usable, dataset, steps)
     failures = [*broken.values(), *seen.failures]
     findings += [Finding("error", failure.topic, failure.message) for failure in failures]
@@ -124,7 +124,7 @@ class _Seen:
         digests: case id -> hash of the voxels, for volumes.
         shown: case id -> the classes that its mask shows.
         intensities: of images.
-        resolution: of images.
+        resolution: of images, or of axial slices.
     """
 
     ids: frozenset[str]
@@ -163,8 +163,11 @@ def _look_at_images(
     )
 
 
-def _look_at_volumes(cases: Sequence[CaseFiles], dataset: Dataset, progress: Progress) -> _Seen:
+def _look_at_volumes(
+    cases: Sequence[CaseFiles], dataset: Dataset, progress: Progress, *, size: int, patch: int
+) -> _Seen:
     facts, failures = inspect_volumes(cases, dataset.labels, progress)
+    slices = [mask for case in facts for mask in case.slices]
     return _Seen(
         ids=frozenset(case.id for case in facts),
         failures=failures,
@@ -173,6 +176,7 @@ def _look_at_volumes(cases: Sequence[CaseFiles], dataset: Dataset, progress: Pro
         volumes=summarise_volumes(facts),
         digests={case.id: case.digest for case in facts},
         shown={case.id: frozenset(case.voxels) for case in facts},
+        resolution=judge_resolution(slices, size=size, patch=patch) if slices else None,
     )
 
 
@@ -319,6 +323,7 @@ def _summarise(
         copies=copies,
         size=resolution.size if resolution else None,
         proposed_size=resolution.proposed if resolution else None,
+        proposed_window=resolution.window if resolution else None,
         proposal=describe_proposal(resolution) if resolution else "",
     )
 

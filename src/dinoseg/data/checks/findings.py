@@ -53,8 +53,9 @@ class DataReport:
         undecided: number of cases of which every pixel is ignored; they are not empty.
         intensities: the range of the images of each depth.
         copies: pairs of cases in different splits, or groups, that show the same or nearly.
-        size: side in pixels that training will resize images to.
+        size: side in pixels that training will resize images (of volumes, slices) to.
         proposed_size: the smallest that resolves what the masks show; None where they show nothing.
+        proposed_window: side of windows at native resolution that would do so too; None where not.
         proposal: the same in words.
     """
 
@@ -77,6 +78,7 @@ class DataReport:
     copies: tuple[Copy, ...] = ()
     size: int | None = None
     proposed_size: int | None = None
+    proposed_window: int | None = None
     proposal: str = ""
 
     @property
@@ -107,6 +109,8 @@ class DataReport:
             "intensities": [dict(vars(each)) for each in self.intensities],
             "size": self.size,
             "proposed_size": self.proposed_size,
+            "proposed_window": self.proposed_window,
+            "proposal": self.proposal,
             "volumes": dict(vars(self.volumes)) if self.volumes else None,
             "copies": [{**vars(copy), "paths": [str(path) for path in copy.paths]} for copy in self.copies],
             "findings": [dict(vars(finding)) for finding in self.findings],

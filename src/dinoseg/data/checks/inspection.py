@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,7 +13,7 @@ from PIL import Image as PillowImage
 from dinoseg.data.case import Image, LabelMap
 from dinoseg.data.cases.files import CaseFiles
 from dinoseg.data.cases.images import read_case
-from dinoseg.data.checks.regions import Regions, measure_regions
+from dinoseg.data.checks.regions import MeasuredMask, measure_mask
 from dinoseg.data.checks.summaries import IntensityRange
 from dinoseg.data.images import ImageInfo, image_info
 from dinoseg.data.labels.mapping import LabelMapping
@@ -25,31 +25,22 @@ _FLOATS = ("F", "float16", "float32", "float64")
 
 
 @dataclass(frozen=True)
-class CaseFacts:
-    """What one readable case shows.
+class CaseFacts(MeasuredMask):
+    """What one readable case shows, beside the regions of its mask.
 
     Attributes:
-        id: of the case.
         info: header of the image.
         pixels: class id -> number of pixels, without the background and what is ignored.
-        regions: class id -> its connected regions.
         outline: (16, 16) share of foreground in each part of the mask, 0..1.
         lowest: intensity of the image, 0..1.
         highest: intensity of the image, 0..1.
     """
 
-    id: str
     info: ImageInfo
     pixels: Mapping[int, int]
-    regions: Mapping[int, Regions] = field(repr=False)
     outline: NDArray[np.float32] = field(repr=False)
     lowest: float
     highest: float
-
-    @property
-    def pixel_count(self) -> int:
-        """Pixels of the image."""
-        return self.info.size[0] * self.info.size[1]
 
     @property
     def flat(self) -> bool:
@@ -61,15 +52,6 @@ class CaseFacts:
         """Whether only the lowest 12 of 16 bits are used."""
         wide = self.info.bits >= 16 and self.info.mode not in _FLOATS
         return wide and 0 < self.highest < _TWELVE_BITS
-
-    @property
-    def specks(self) -> int:
-        """Number of specks beside the regions of all classes."""
-        return sum(regions.specks for regions in self.regions.values())
-
-    def scale(self, size: int) -> float:
-        """Pixels at size × size for one pixel of the image, along a side (geometric mean of both)."""
-        return float(size / self.pixel_count**0.5)
 
 
 @dataclass(frozen=True)
@@ -93,32 +75,17 @@ def inspect_case(files: CaseFiles, mapping: LabelMapping) -> CaseFacts | CaseFai
     label = case.label or LabelMap(np.zeros(case.image.size, dtype=np.uint8))
     present = sorted(mapping.find_classes(label.array))
     lowest, highest = _range(case.image)
+    measured = measure_mask(files.id, label.array, present)
     return CaseFacts(
         id=files.id,
+        size=info.size,
+        regions=measured.regions,
         info=info,
         pixels={id_: int((label.array == id_).sum()) for id_ in present},
-        regions={id_: measure_regions(label.array == id_) for id_ in present},
         outline=_outline(np.isin(label.array, present)),
         lowest=lowest,
         highest=highest,
     )
-
-
-def count_patches(facts: CaseFacts, class_id: int, *, size: int, patch: int) -> NDArray[np.float64]:
-    """Areas of the regions of one class in patches, once the image is resized to size × size."""
-    if class_id not in facts.regions:
-        return np.zeros(0)
-    return np.asarray(facts.regions[class_id].areas * (facts.scale(size) / patch) ** 2, dtype=np.float64)
-
-
-def iterate_lesions(
-    facts: Sequence[CaseFacts], classes: Sequence[int], *, size: int, patch: int
-) -> Iterator[tuple[str, float]]:
-    """(Case id, area in patches) of every region of some classes."""
-    for case in facts:
-        for class_id in classes:
-            for area in count_patches(case, class_id, size=size, patch=patch):
-                yield case.id, float(area)
 
 
 def summarise_intensities(facts: Sequence[CaseFacts]) -> tuple[IntensityRange, ...]:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from dinoseg.data.case import IGNORE_ID
 from dinoseg.data.cases.files import CaseFiles
-from dinoseg.data.cases.volumes import VolumeCase, read_volume_case, summarise_doubts
+from dinoseg.data.cases.volumes import VolumeCase, read_volume_case, summarise_doubts, take_label_slice
 from dinoseg.data.checks.findings import Finding, list_cases
 from dinoseg.data.checks.inspection import CaseFailure
+from dinoseg.data.checks.regions import MeasuredMask, measure_mask
 from dinoseg.data.checks.summaries import ClassSummary, VolumeSummary
 from dinoseg.data.labels.histograms import count_values
 from dinoseg.data.labels.mapping import LabelMapping
@@ -22,6 +23,8 @@ from dinoseg.data.volumes import CTWindows, Geometry, describe_volume, volume_su
 from dinoseg.data.volumes.doubts import doubt_hounsfield
 from dinoseg.errors import DataError, FileFormatError, LabelError
 from dinoseg.progress import Progress
+
+MOST_SLICES = 24  # of a volume, whose regions are measured
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class VolumeFacts:
         highest: largest value.
         placement: one line where the file's two placements disagree, or "".
         hounsfield: one line where the values are probably no Hounsfield units, or "".
+        slices: axial slices that show a class, `MOST_SLICES` evenly spread ones at most.
     """
 
     id: str
@@ -53,6 +57,7 @@ class VolumeFacts:
     highest: float
     placement: str = ""
     hounsfield: str = ""
+    slices: tuple[MeasuredMask, ...] = field(default=(), repr=False)
 
     @property
     def voxel_count(self) -> int:
@@ -164,4 +169,16 @@ def _describe(case: VolumeCase, mapping: LabelMapping) -> VolumeFacts:
         highest=described.highest,
         placement=case.image.geometry.placement_doubt,
         hounsfield=doubt_hounsfield(case.image, CTWindows()) or "",
+        slices=_measure_slices(case, sorted(set(counts) - background)),
     )
+
+
+def _measure_slices(case: VolumeCase, classes: Sequence[int]) -> tuple[MeasuredMask, ...]:
+    """The regions in axial slices, which is how volumes are learned unless told otherwise."""
+    label = case.canonical().label
+    if label is None or not classes:
+        return ()
+    shown = np.flatnonzero(np.isin(label.array, classes).any(axis=(1, 2)))
+    chosen = shown[np.linspace(0, len(shown) - 1, min(MOST_SLICES, len(shown))).round().astype(int)]
+    ids = ((index, take_label_slice(label, int(index), plane="axial").array) for index in chosen)
+    return tuple(measure_mask(f"{case.id}, slice {index}", array, classes) for index, array in ids)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dinoseg.config import Inference
-from dinoseg.model.network import Network
+from dinoseg.model.network import Network, window_of
 
 SUMMARY = "predictions.json"
 OUTPUTS = ("mask", "overlay", "probabilities", "description")  # of a file, as they are called there
@@ -122,9 +122,10 @@ def describe_file(file: PredictedFile, out: Path) -> dict[str, Any]:
 def describe_settings(how: Inference, model: Network) -> dict[str, Any]:
     """What changes a mask besides the model: the batch size does not, nor does an overlap without windows."""
     cleaning = model.postprocessing if how.postprocess else None
+    window = window_of(model.settings, how)
     return {
-        "window": how.window,
-        "overlap": None if how.window is None else how.overlap,
+        "window": window,
+        "overlap": None if window is None else how.overlap,
         "flips": how.flips,
         "planes": None if how.planes is None else list(how.planes),
         "postprocessing": None if cleaning is None else cleaning.describe(model.settings.classes),

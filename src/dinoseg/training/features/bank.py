@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -21,12 +20,15 @@ from dinoseg.data.case import Case
 from dinoseg.data.cases.likeness import Facts
 from dinoseg.data.tensors.augmentation import View, draw_view
 from dinoseg.data.tensors.transforms import PREPARATION
+from dinoseg.data.tensors.windows import Corner, FixedWindow
 from dinoseg.model.segmenter import Segmenter
+from dinoseg.processes import ALONE, Processes
 from dinoseg.progress import Progress
 from dinoseg.streams import map_ahead
 from dinoseg.training.features.items import list_items
 from dinoseg.training.features.jobs import FeatureJob, FeatureWork, WantedView, label_of, to_entry
 from dinoseg.training.features.threads import one_image_per_thread
+from dinoseg.training.features.windows import VERSION, RandomWindows, SlidingWindows, WindowView
 
 
 @dataclass(frozen=True)
@@ -38,20 +40,26 @@ class Batch:
         label: (B, S, S), uint8 class ids.
         pixels: (B, 3, S, S), normalised; only where the method looks at the image.
         positions: index of each image or slice in its bank.
+        whole: images of the batch over all processes that share it; 0 where nobody asked.
+        counts: false of a stand-in, where a batch is too small for every process to have a part of it.
+        corners: of the windows that are seen, where their places do not follow from the masks.
     """
 
     features: Features
     label: Tensor
     pixels: Tensor | None
     positions: tuple[int, ...]
+    whole: int = 0
+    counts: bool = True
+    corners: tuple[Corner, ...] | None = None
 
     def to(self, device: torch.device) -> Batch:
         """The batch on another device."""
-        return Batch(
+        return replace(
+            self,
             features=self.features.map(lambda maps: maps.to(device, non_blocking=True)),
             label=self.label.to(device, non_blocking=True),
             pixels=None if self.pixels is None else self.pixels.to(device, non_blocking=True),
-            positions=self.positions,
         )
 
 
@@ -76,6 +84,7 @@ class ViewBank:
         views: per image or slice; the first is the image as it is.
         min_bank: more views than that where they are needed for the bank to hold so many.
         seed: of the views.
+        windows: what is seen of an image in place of all of it, resized.
     """
 
     def __init__(
@@ -90,6 +99,7 @@ class ViewBank:
         views: int,
         min_bank: int = 0,
         seed: int,
+        windows: RandomWindows | SlidingWindows | None = None,
     ) -> None:
         self.ignores = mapping.ignore is not None
         self._items = list_items(cases, mapping, model.settings.preprocessing, digests)
@@ -100,9 +110,10 @@ class ViewBank:
         self._work = FeatureWork(self._items, model, cache.dtype, cache.compute)
         self._images, self._labels = self._items.images, self._items.labels
         self._reach = model.reach
+        self.windows = windows
         self._drawn = [
-            [draw_view(augmentation, case=name, index=index, seed=seed) for index in range(self.views)]
-            for name in self._list_view_names()
+            self._draw_views(position, name, augmentation, seed)
+            for position, name in enumerate(self._list_view_names())
         ]
         self._preprocessing = repr((PREPARATION, model.size, model.backbone.mean, model.backbone.std))
         table = json.dumps({str(key): value for key, value in sorted(mapping.table.items())})
@@ -111,9 +122,29 @@ class ViewBank:
     def __len__(self) -> int:
         return len(self._items.images)
 
+    def _draw_views(
+        self, position: int, name: str, augmentation: AugmentationSettings | None, seed: int
+    ) -> Sequence[View | WindowView]:
+        views = [draw_view(augmentation, case=name, index=index, seed=seed) for index in range(self.views)]
+        if self.windows is None:
+            return views
+        size = partial(self._items.size, position)
+        return self.windows.list_views(views, case=name, seed=seed, size=size)
+
     def subject(self, position: int) -> int:
         """Index of the case that an image or slice belongs to."""
         return self._items.subjects[position]
+
+    @property
+    def slides(self) -> bool:
+        """Whether the views of an image are windows that together show all of it."""
+        return isinstance(self.windows, SlidingWindows)
+
+    def list_samples(self) -> list[Sample]:
+        """Every view of every image or slice, in order."""
+        return [
+            Sample(position, view) for position, views in enumerate(self._drawn) for view in range(len(views))
+        ]
 
     @cached_property
     def foreground(self) -> Tensor:
@@ -165,31 +196,47 @@ class ViewBank:
 
     def claim(self) -> None:
         """Keep the store from making room out of what this bank will use, before others are built."""
-        self._store.claim(key for sample in self._list_samples() for key in self._want(sample).keys)
+        self._store.claim(key for sample in self.list_samples() for key in self._want(sample).keys)
         for name in (self._native_key, self._facts_key):
             self._store.claim(map(name, range(len(self))))
 
-    def build(self, progress: Progress) -> None:
-        """Compute what is not remembered yet, image by image, one in each thread; a volume is read once."""
-        jobs = self.list_jobs()
-        if jobs:
+    def build(self, progress: Progress, processes: Processes = ALONE) -> None:
+        """Compute what is not remembered yet, image by image, one in each thread; a volume is read once.
+
+        Several processes take a share each and read all of them afterwards; what one does not find, because
+        it has a disk of its own, it computes itself.
+        """
+        if processes.count > 1:
+            listed = processes.tell([job.position for job in self.list_jobs()])
+            own = set(processes.share(listed))
+            jobs = [job for job in self.list_jobs() if job.position in own]
             self._fill(jobs, progress)
-        self._store.open_ahead(key for sample in self._list_samples() for key in self._want(sample).keys)
+            processes.wait()
+        if jobs := self.list_jobs():
+            self._fill(jobs, progress)
+            self._tell_left_out(progress)
+        self._store.open_ahead(key for sample in self.list_samples() for key in self._want(sample).keys)
 
     def _fill(self, jobs: Sequence[FeatureJob], progress: Progress) -> None:
-        label = f"features of {len(jobs)} {self._items.unit} × {self.views} views"
+        if not jobs:
+            return
+        label = f"features of {len(jobs)} {self._items.unit} {self._word_views(jobs)}"
         with one_image_per_thread() as workers:
             computed = map_ahead(self._work.compute, jobs, workers=workers, ahead=workers)
             with closing(computed):
                 for entries in progress.track(computed, total=len(jobs), label=label):
                     for key, entry in entries.items():
                         self._store.put(key, entry)
-        self._tell_left_out(progress)
+
+    def _word_views(self, jobs: Sequence[FeatureJob]) -> str:
+        if self.slides:
+            return f"in {sum(len(job.views) for job in jobs)} windows"
+        return f"× {self.views} {'windows' if self.windows else 'views'}"
 
     def _list_wanted(self, position: int, listed: set[str]) -> tuple[WantedView, ...]:
         """The views of one image that lack an entry; what is `listed` already is left to others."""
         found = []
-        for view in range(self.views):
+        for view in range(len(self._drawn[position])):
             whole = self._want(Sample(position, view))
             self._store.claim(whole.keys)
             wanted = whole.only(lambda key: key not in listed and self._lacks(key))
@@ -207,6 +254,17 @@ class ViewBank:
             label=torch.stack([self._label(sample) for sample in samples]),
             pixels=torch.stack(pixels) if pixels else None,
             positions=tuple(sample.position for sample in samples),
+            corners=self._list_corners(samples),
+        )
+
+    def _list_corners(self, samples: Sequence[Sample]) -> tuple[Corner, ...] | None:
+        if not self.slides:
+            return None
+        views = [self._view(sample) for sample in samples]
+        return tuple(
+            view.window.corner
+            for view in views
+            if isinstance(view, WindowView) and isinstance(view.window, FixedWindow)
         )
 
     def native_label(self, position: int) -> Tensor:
@@ -217,9 +275,6 @@ class ViewBank:
     def _native_key(self, position: int) -> str:
         return entry_key("native label", self._labels[position], self._table)
 
-    def _list_samples(self) -> Iterator[Sample]:
-        return (Sample(position, view) for position in range(len(self)) for view in range(self.views))
-
     def _find_foreground(self, subject: int, labels: Sequence[str]) -> Tensor:
         key = entry_key("foreground", *labels, self._table)
         return self._remember(key, lambda: self._items.read_foreground(subject))
@@ -229,12 +284,12 @@ class ViewBank:
         if left_out:
             progress.note(
                 f"the feature cache is full at {self._store.limit / 1e9:g} GB: {left_out} of "
-                f"{len(self) * self.views} views are computed anew each time; "
+                f"{len(self.list_samples())} views are computed anew each time; "
                 "raise --set cache.limit_gb"
             )
 
     def _missing(self, position: int) -> list[int]:
-        views = range(self.views)
+        views = range(len(self._drawn[position]))
         return [view for view in views if self._want(Sample(position, view)).only(self._lacks).keys]
 
     def _lacks(self, key: str) -> bool:
@@ -299,75 +354,25 @@ class ViewBank:
     def _read(self, position: int) -> Case:
         return self._items.read(position)
 
-    def _view(self, sample: Sample) -> View:
+    def _view(self, sample: Sample) -> View | WindowView:
         return self._drawn[sample.position][sample.view]
 
     def _feature_key(self, sample: Sample) -> str:
-        return self._cache.key(self._images[sample.position], self._preprocessing, repr(self._view(sample)))
+        return self._cache.key(*self._name_pixels(sample))
 
     def _pixel_key(self, sample: Sample) -> str:
-        return entry_key(
-            "pixels", self._images[sample.position], self._preprocessing, repr(self._view(sample))
-        )
+        return entry_key("pixels", *self._name_pixels(sample))
+
+    def _name_pixels(self, sample: Sample) -> tuple[str, ...]:
+        """Everything that the pixels of a view depend on: where windows follow the mask, that as well."""
+        view = self._view(sample)
+        parts = (self._images[sample.position], self._preprocessing, repr(view))
+        if isinstance(view, View):
+            return parts
+        mask = (self._labels[sample.position], self._table) if view.needs_label else ()
+        return (*parts, VERSION, *mask)
 
     def _label_key(self, sample: Sample) -> str:
-        size = repr(self._model.size)
-        return entry_key("label", self._labels[sample.position], self._table, size, repr(self._view(sample)))
-
-
-def draw_epoch(
-    bank: ViewBank,
-    *,
-    count: int | None = None,
-    min_samples: int = 0,
-    foreground_share: float = 0.0,
-    seed: int,
-    epoch: int,
-) -> list[Sample]:
-    """The samples of one epoch, in order, each in a random view.
-
-    Args:
-        bank: what is drawn from.
-        count: so many samples, by as many passes over the images as that takes; the last is cut off.
-        min_samples: without `count`: every image once, or as many times as reach so many samples.
-        foreground_share: at least so many of the samples show a class: where too few do, those that do
-            come more often, and the others in turn.
-        seed: of the run.
-        epoch: from 0; every epoch has its own order.
-    """
-    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-    passes = max(1, -(-(min_samples if count is None else count) // len(bank)))
-    order = _draw_passes(torch.arange(len(bank)), passes * len(bank), generator)[:count]
-    if foreground_share > 0 and 0 < bank.foreground.sum() < foreground_share * len(bank):
-        order = _draw_foreground(bank.foreground, len(order), foreground_share, generator)
-    views = torch.randint(bank.views, order.shape, generator=generator)
-    return [Sample(int(position), int(view)) for position, view in zip(order, views, strict=True)]
-
-
-def _draw_passes(positions: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """`count` of some positions: each in turn in a random order, again and again."""
-    passes = -(-count // len(positions))
-    turns = [positions[torch.randperm(len(positions), generator=generator)] for _ in range(passes)]
-    return torch.cat(turns)[:count] if turns else positions[:0]
-
-
-def _draw_foreground(shown: Tensor, count: int, share: float, generator: torch.Generator) -> Tensor:
-    wanted = math.ceil(share * count)
-    with_class = _draw_passes(shown.nonzero().flatten(), wanted, generator)
-    without = _draw_passes((~shown).nonzero().flatten(), count - wanted, generator)
-    order = torch.cat([with_class, without])
-    return order[torch.randperm(count, generator=generator)]
-
-
-class Batches:
-    """Batches of a list of samples; what Lightning iterates over."""
-
-    def __init__(self, bank: ViewBank, samples: Sequence[Sample], batch_size: int) -> None:
-        self._bank = bank
-        self._chunks = [samples[start : start + batch_size] for start in range(0, len(samples), batch_size)]
-
-    def __len__(self) -> int:
-        return len(self._chunks)
-
-    def __iter__(self) -> Iterator[Batch]:
-        return (self._bank.batch(chunk) for chunk in self._chunks)
+        view, size = self._view(sample), repr(self._model.size)
+        version = () if isinstance(view, View) else (VERSION,)
+        return entry_key("label", self._labels[sample.position], self._table, size, repr(view), *version)

@@ -16,11 +16,12 @@ from dinoseg.backbones.cache import entry_key
 from dinoseg.config import PreprocessingSettings
 from dinoseg.data import CaseFiles, LabelMapping, read_case
 from dinoseg.data.case import Case
+from dinoseg.data.cases.images import read_size
 from dinoseg.data.cases.likeness import Facts, describe_image, describe_volume
 from dinoseg.data.cases.volumes import (
     VolumeCase,
     VolumeSlices,
-    count_slices,
+    measure_slices,
     read_volume_case,
     take_label_slice,
 )
@@ -51,6 +52,10 @@ class Items(Protocol):
         Raises:
             DataError: it cannot be read.
         """
+        ...
+
+    def size(self, position: int) -> tuple[int, int]:
+        """Height and width of an item, from the header of its file alone."""
         ...
 
     def read_foreground(self, subject: int) -> Tensor:
@@ -111,6 +116,10 @@ class Pictures:
         """The image with its mask."""
         return read_case(self._cases[position], self._mapping)
 
+    def size(self, position: int) -> tuple[int, int]:
+        """That of the image."""
+        return read_size(self._cases[position])
+
     def describe(self, position: int, case: Case) -> Facts:
         """What the image shows."""
         return describe_image(case.image)
@@ -146,8 +155,9 @@ class Slices:
         self._mapping = mapping
         self._settings = settings
         self._opened: OrderedDict[int, _Opened] = OrderedDict()
+        self._sizes: dict[int, tuple[int, int]] = {}
         self._reading = Lock()
-        self._counts = [count_slices(case, settings.plane) for case in cases]
+        self._counts = [measure_slices(case, settings.plane)[0] for case in cases]
         self._places = [(case, index) for case, count in enumerate(self._counts) for index in range(count)]
         intensity = settings.intensity.model_dump_json() if settings.intensity else ""
         look = (settings.plane, str(settings.context), intensity)
@@ -179,6 +189,13 @@ class Slices:
                 group=opened.case.group,
                 source=opened.case.source,
             )
+
+    def size(self, position: int) -> tuple[int, int]:
+        """That of every slice of its volume."""
+        subject = self._places[position][0]
+        if subject not in self._sizes:
+            self._sizes[subject] = measure_slices(self._cases[subject], self._settings.plane)[1:]
+        return self._sizes[subject]
 
     def describe(self, position: int, case: Case) -> Facts:
         """What the volume of the slice shows, before its intensities are changed."""
@@ -222,3 +239,15 @@ def _mask_of(case: CaseFiles) -> Path:
     if case.label is None:
         raise LabelError(f"{case.image} has no mask; training and evaluation need one for every image")
     return case.label
+
+
+def digest_content(cases: Sequence[CaseFiles], digests: Mapping[Path, str] | None = None) -> str:
+    """Hash of all images, masks and groups of some cases.
+
+    Args:
+        cases: image and mask files.
+        digests: of all these files where they are known already, from `read_digests`.
+    """
+    known = read_digests(cases) if digests is None else digests
+    paths = [path for case in cases for path in (*case.images, *case.labels)]
+    return entry_key(*(case.group for case in cases), *(known[path] for path in paths))

@@ -21,6 +21,7 @@ from dinoseg.data.tensors.transforms import normalise, resize_image, resize_labe
 from dinoseg.errors import LabelError, WeightsError
 from dinoseg.model.segmenter import Segmenter
 from dinoseg.training.features.items import Items
+from dinoseg.training.features.windows import PlacedView, Places, WindowView
 
 Entry = Mapping[str, Tensor]
 Encode = Callable[[Tensor], Entry]
@@ -31,13 +32,13 @@ class WantedView:
     """The entries that are wanted of a view, by their keys; None where an entry is there already.
 
     Attributes:
-        view: how the image is seen.
+        view: how the image, or a window of it, is seen.
         features: key of what the backbone says about it.
         label: key of its mask.
         pixels: key of the image itself, for methods that look at it.
     """
 
-    view: View
+    view: View | WindowView
     features: str | None
     label: str | None
     pixels: str | None
@@ -145,26 +146,38 @@ class FeatureWork:
         if job.facts:
             shown = self.items.describe(job.position, case).to_array()
             entries[job.facts] = to_entry(torch.from_numpy(shown))
+        places = Places(case)
         for wanted in job.views:
+            view = places.find(wanted.view)
             if wanted.features or wanted.pixels:
-                pixels = self.render(wanted.view, case)
+                pixels = self._render(view, case)
             if wanted.features:
                 entries[wanted.features] = self._open()(pixels)
             if wanted.pixels:
                 entries[wanted.pixels] = to_entry(pixels)
             if wanted.label:
-                entries[wanted.label] = to_entry(self.draw_label(wanted.view, case))
+                entries[wanted.label] = to_entry(self._draw_label(view, case))
         return entries
 
-    def render(self, view: View, case: Case) -> Tensor:
+    def render(self, view: View | WindowView, case: Case) -> Tensor:
         """Normalised pixels (3, S, S) of one view."""
+        return self._render(Places(case).find(view), case)
+
+    def draw_label(self, view: View | WindowView, case: Case) -> Tensor:
+        """Class ids (S, S) of one view, uint8."""
+        return self._draw_label(Places(case).find(view), case)
+
+    def _render(self, view: View | PlacedView, case: Case) -> Tensor:
+        if isinstance(view, PlacedView):
+            return view.render(case.image, mean=self._mean, std=self._std)
         pixels = to_rgb(resize_image(case.image, self.size))
         # Contiguous and its own: grey is one channel shown three times, and a view may be the image itself.
         seen = apply_to_image(view, torch.from_numpy(np.ascontiguousarray(pixels)))
         return torch.from_numpy(normalise(seen.numpy(), self._mean, self._std))
 
-    def draw_label(self, view: View, case: Case) -> Tensor:
-        """Class ids (S, S) of one view, uint8."""
+    def _draw_label(self, view: View | PlacedView, case: Case) -> Tensor:
+        if isinstance(view, PlacedView):
+            return view.draw_label(label_of(case))
         label = resize_label(label_of(case), self.size)
         return apply_to_label(view, torch.from_numpy(label.array))
 

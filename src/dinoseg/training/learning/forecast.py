@@ -61,6 +61,10 @@ class Forecast:
     settings: TrainSettings
 
     @property
+    def _unit(self) -> str:
+        return "views" if self.settings.window is None else "windows"
+
+    @property
     def features(self) -> float:
         """Seconds for the features."""
         return self.views * self.speed.view
@@ -79,7 +83,7 @@ class Forecast:
             method: that is trained.
             bank_views: of every image that is learned from.
         """
-        features = f"{show_duration(self.features)} for the features of {self.views} views"
+        features = f"{show_duration(self.features)} for the features of {self.views} {self._unit}"
         learning = f"{show_duration(self.learning)} for {self.settings.epochs} epochs of {self.steps} steps"
         told = f"this will take about {features} and {learning}"
         if self.features + self.learning < LONG:
@@ -94,7 +98,8 @@ class Forecast:
             )
         if self.settings.epochs > 1:
             found.append(f"--epochs {max(1, self.settings.epochs // 3)}")
-        return [*found, "a smaller --size", *([f"--method {_QUICK}"] if method == "segdino-v2" else [])]
+        smaller = "a smaller --size" if self.settings.window is None else "a smaller train.window"
+        return [*found, smaller, *([f"--method {_QUICK}"] if method == "segdino-v2" else [])]
 
 
 def forecast(
@@ -117,7 +122,7 @@ def forecast(
         speed=Speed(_time_view(trial), *_time_step(model, settings, trial)),
         views=sum(len(job.views) for job in lacking),
         steps=len(Step(model, counted, train_bank).draw_batches(0)),
-        validations=0 if val_bank is None else -(-len(val_bank) // settings.batch_size),
+        validations=0 if val_bank is None else -(-len(val_bank.list_samples()) // settings.batch_size),
         settings=settings,
     )
 
@@ -142,7 +147,8 @@ def _time_step(model: Segmenter, settings: TrainSettings, trial: ViewBank) -> tu
     step.decoder = deepcopy(model.decoder).train()
     batch = trial.batch([Sample(0, 0)] * settings.batch_size).to(model.device)
     optimizer, _ = step.create_optimizer(1)
-    height, width = trial.native_label(0).shape
+    whole = model.settings.preprocessing.window is None
+    height, width = trial.native_label(0).shape if whole else model.size
 
     def learn() -> float:
         loss = step.train_loss(batch, epoch=0, index=0)

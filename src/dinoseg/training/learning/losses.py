@@ -18,11 +18,12 @@ from dinoseg.data.case import IGNORE_ID
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 Weights = tuple[float, ...] | None
+Sum = Callable[[Tensor], Tensor] | None  # over the processes that share a batch
 GAMMA = 2.0  # of the focal loss
 SMOOTH = 1e-5  # of the Dice term: a class that is nowhere, and nowhere predicted, costs nothing
 
 
-def create_loss(name: LossName, *, weights: Weights = None, ignore: bool = False) -> Loss:
+def create_loss(name: LossName, *, weights: Weights = None, ignore: bool = False, across: Sum = None) -> Loss:
     """The loss of a training run.
 
     Args:
@@ -34,37 +35,45 @@ def create_loss(name: LossName, *, weights: Weights = None, ignore: bool = False
             loss, become means weighted by the class that the label has; the mean over the classes of the
             Dice term one weighted by the class.
         ignore: the labels hold `IGNORE_ID` where nobody decided: these pixels count for nothing.
+        across: sums a tensor over the processes that share a batch: the loss is then that of the whole
+            batch, the same in each.
 
     Returns:
         A function of logits (B, K, H, W) and ids (B, H, W), uint8, giving a scalar.
     """
-    loss = LOSSES[name] if weights is None else partial(LOSSES[name], weights=weights)
-    return partial(_on_decided, loss) if ignore else loss
+    loss: Loss = LOSSES[name]
+    if weights is not None or across is not None:
+        loss = partial(LOSSES[name], weights=weights, across=across)
+    return partial(_on_decided, loss, alone=across is None) if ignore else loss
 
 
-def cross_entropy(logits: Tensor, label: Tensor, weights: Weights = None) -> Tensor:
+def cross_entropy(logits: Tensor, label: Tensor, weights: Weights = None, across: Sum = None) -> Tensor:
     """Mean cross-entropy over pixels; binary where there is one channel."""
-    if weights is None:
+    if weights is None and across is None:
         return _cross_entropy(logits, label, reduction="mean")
-    return _mean_over_pixels(_cross_entropy(logits, label, reduction="none"), label, weights)
+    return _mean_over_pixels(_cross_entropy(logits, label, reduction="none"), label, weights, across)
 
 
-def dice_cross_entropy(logits: Tensor, label: Tensor, weights: Weights = None) -> Tensor:
+def dice_cross_entropy(logits: Tensor, label: Tensor, weights: Weights = None, across: Sum = None) -> Tensor:
     """Cross-entropy and the Dice term of the foreground."""
-    return cross_entropy(logits, label, weights) + _dice_term(logits, label, weights, background=False)
+    dice = _dice_term(logits, label, weights, across, background=False)
+    return cross_entropy(logits, label, weights, across) + dice
 
 
-def half_dice_half_cross_entropy(logits: Tensor, label: Tensor, weights: Weights = None) -> Tensor:
+def half_dice_half_cross_entropy(
+    logits: Tensor, label: Tensor, weights: Weights = None, across: Sum = None
+) -> Tensor:
     """Half of the cross-entropy and half of the Dice term of all classes."""
-    dice = _dice_term(logits, label, weights, background=True)
-    return 0.5 * cross_entropy(logits, label, weights) + 0.5 * dice
+    dice = _dice_term(logits, label, weights, across, background=True)
+    return 0.5 * cross_entropy(logits, label, weights, across) + 0.5 * dice
 
 
-def focal(logits: Tensor, label: Tensor, weights: Weights = None) -> Tensor:
+def focal(logits: Tensor, label: Tensor, weights: Weights = None, across: Sum = None) -> Tensor:
     """Focal loss: mean over pixels, and over the classes as well where there are several channels."""
     plain = _cross_entropy(logits, label, reduction="none")
     pixels = (1 - torch.exp(-plain)) ** GAMMA * plain
-    mean = pixels.mean() if weights is None else _mean_over_pixels(pixels, label, weights)
+    alone = weights is None and across is None
+    mean = pixels.mean() if alone else _mean_over_pixels(pixels, label, weights, across)
     return mean / logits.shape[1]
 
 
@@ -76,16 +85,23 @@ LOSSES: Mapping[str, Callable[..., Tensor]] = {
 }
 
 
-def _mean_over_pixels(values: Tensor, label: Tensor, weights: tuple[float, ...]) -> Tensor:
-    """Mean of the pixels' values (…), each weighted by the class of its label."""
-    of_pixels = values.new_tensor(weights)[label.long()]
-    return (values * of_pixels).sum() / of_pixels.sum()
+def _mean_over_pixels(values: Tensor, label: Tensor, weights: Weights, across: Sum) -> Tensor:
+    """Mean of the pixels' values (…), each weighted by the class of its label where there are weights."""
+    if weights is None:  # of a channel or several: (B, H, W) or (B, K, H, W)
+        total, count = values.sum(), values.new_tensor(float(values.numel()))
+    else:
+        of_pixels = values.new_tensor(weights)[label.long()]
+        total, count = (values * of_pixels).sum(), of_pixels.sum()
+    if across is None:
+        return total / count
+    # 0 where nobody decided a pixel in any process's part of the batch
+    return across(total) / across(count).clamp(min=torch.finfo(total.dtype).tiny)
 
 
-def _on_decided(loss: Loss, logits: Tensor, label: Tensor) -> Tensor:
+def _on_decided(loss: Loss, logits: Tensor, label: Tensor, *, alone: bool) -> Tensor:
     """The loss of the pixels that are not `IGNORE_ID`; 0 where there are none."""
     keep = label != IGNORE_ID
-    if not keep.any():
+    if alone and not keep.any():
         return 0.0 * logits.sum()  # a gradient of 0 for every parameter
     return loss(logits.movedim(1, -1)[keep], label[keep])  # (B, K, H, W) -> (N, K)
 
@@ -98,7 +114,7 @@ def _cross_entropy(logits: Tensor, label: Tensor, *, reduction: str) -> Tensor:
     return F.cross_entropy(logits, label.long(), reduction=reduction)
 
 
-def _dice_term(logits: Tensor, label: Tensor, weights: Weights, *, background: bool) -> Tensor:
+def _dice_term(logits: Tensor, label: Tensor, weights: Weights, across: Sum, *, background: bool) -> Tensor:
     """1 - Dice of the probabilities, mean over classes, weighted where there are weights.
 
     Over the batch: a single image without the class would otherwise give a term of pure noise.
@@ -107,6 +123,8 @@ def _dice_term(logits: Tensor, label: Tensor, weights: Weights, *, background: b
     pixels = [axis for axis in range(chance.ndim) if axis != 1]
     common = (chance * target).sum(pixels)
     total = chance.sum(pixels) + target.sum(pixels)
+    if across is not None:
+        common, total = across(common), across(total)
     missed = 1 - (2 * common + SMOOTH) / (total + SMOOTH)
     if weights is None:
         return missed.mean()

@@ -7,10 +7,12 @@ from typing import Any
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy
 
 from dinoseg.config import TrainSettings
 from dinoseg.model.segmenter import Segmenter
 from dinoseg.outputs import record, write_text
+from dinoseg.processes import ALONE, Processes
 from dinoseg.progress import Progress
 from dinoseg.training.features.bank import ViewBank
 from dinoseg.training.learning.callbacks import AtomicCheckpointIO, create_checkpoints
@@ -33,6 +35,7 @@ def learn(
     resume_from: Path | None,
     progress: Progress,
     choosing: bool = True,
+    processes: Processes = ALONE,
 ) -> list[Row]:
     """Train the decoder of `model` to the end of the last epoch.
 
@@ -46,30 +49,31 @@ def learn(
         resume_from: a checkpoint to go on from.
         progress: shows the bar and a line per epoch.
         choosing: the validation cases show a class, so that they can tell the epochs apart.
+        processes: that train together; the first writes.
 
     Returns:
         One row per epoch, those before `resume_from` included.
     """
     train_bank, val_bank = banks
     history = History(metrics, progress)
-    module = DecoderTraining(model, settings, train_bank, val_bank)
+    module = DecoderTraining(model, settings, train_bank, val_bank, processes)
     validated = val_bank is not None
     saving = create_checkpoints(checkpoints, settings, validated=validated, choosing=choosing and validated)
     with explaining_logs(metrics.parent / LOGS):
-        options = _options(settings, device, metrics.parent, validated=validated)
+        options = _options(settings, device, metrics.parent, processes, validated=validated)
         trainer = call_quietly(Trainer, callbacks=[history, *saving], **options)
         call_quietly(trainer.fit, module, ckpt_path=resume_from)
     return history.rows
 
 
-def _options(settings: TrainSettings, device: str, root: Path, *, validated: bool) -> dict[str, Any]:
-    cuda = device.startswith("cuda")
+def _options(
+    settings: TrainSettings, device: str, root: Path, processes: Processes, *, validated: bool
+) -> dict[str, Any]:
     return {
+        **_choose_devices(device, processes),
         "max_epochs": settings.epochs,
-        "accelerator": "gpu" if cuda else "cpu",
-        "devices": [int(device.partition(":")[2] or 0)] if cuda else 1,
         "plugins": [AtomicCheckpointIO()],
-        "logger": _open_log(root),
+        "logger": _open_log(root) if processes.is_first else False,
         "default_root_dir": root,
         "enable_progress_bar": False,
         "enable_model_summary": False,
@@ -79,6 +83,23 @@ def _options(settings: TrainSettings, device: str, root: Path, *, validated: boo
         "check_val_every_n_epoch": settings.validate_every,
         "reload_dataloaders_every_n_epochs": 1,
         "use_distributed_sampler": False,
+    }
+
+
+def _choose_devices(device: str, processes: Processes) -> dict[str, Any]:
+    cuda = device.startswith("cuda")
+    accelerator = "gpu" if cuda else "cpu"
+    if processes.count == 1:
+        return {
+            "accelerator": accelerator,
+            "devices": [int(device.partition(":")[2] or 0)] if cuda else 1,
+        }
+    return {
+        "accelerator": accelerator,
+        "devices": processes.count // processes.nodes,
+        "num_nodes": processes.nodes,
+        "strategy": DDPStrategy(process_group_backend="nccl" if cuda else "gloo"),
+        "sync_batchnorm": cuda,  # torch has none for processors
     }
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 from dinoseg.config import (
     BackboneSettings,
@@ -22,6 +23,7 @@ from dinoseg.errors import ConfigError
 from dinoseg.methods import find_method
 from dinoseg.methods.presets import preset as find_preset
 from dinoseg.methods.presets import preset_preprocessing, preset_scales
+from dinoseg.model.network import reach_of
 from dinoseg.model.settings import ModelSettings, RunSettings
 from dinoseg.sharing import resolve
 from dinoseg.training.runs.run_folder import anchor, anchor_backbone, anchor_data
@@ -59,12 +61,38 @@ def compose_settings(dataset: Dataset, folders: Sequence[Path | str], how: Train
             "init": anchor(resolve(how.init)) if how.init else None,
         },
     )
-    settings = override(arguments, how.changes or {})
+    changes = how.changes or {}
+    if changes.get("model.preprocessing.window") is not None:
+        raise ConfigError("setting 'model.preprocessing.window' is that of training; --set train.window=N")
+    settings = _choose_window(override(arguments, changes), changes)
     _require_arguments(arguments, settings)
     _refuse_idle_augmentation(arguments.train, settings.train)
     _require_intensity(dataset, settings)
     list_weights(settings.train.class_weights, dataset.classes)
     return settings
+
+
+def _choose_window(settings: RunSettings, changes: Mapping[str, Any]) -> RunSettings:
+    """The settings with the window of the training as that of the model, which sees it at its own size.
+
+    Raises:
+        ConfigError: another size is asked for, or the decoder reads whole slices around each.
+    """
+    window = settings.train.window
+    if window is None:
+        return settings
+    size = changes.get("model.preprocessing.size", window)
+    if size != window:
+        raise ConfigError(
+            f"a window is seen at its own size, so train.window={window} and a size of {size} exclude each "
+            "other; leave out --size (model.preprocessing.size), or the window"
+        )
+    if reach := reach_of(settings.model):
+        raise ConfigError(
+            f"method {settings.model.decoder.method!r} reads {reach} slices on either side of each, whole; "
+            "leave out train.window, or add --set model.decoder.reach=0"
+        )
+    return override(settings, {"model.preprocessing.size": window, "model.preprocessing.window": window})
 
 
 def describe_intensity(dataset: Dataset, settings: RunSettings) -> str:

@@ -25,8 +25,10 @@ from dinoseg.model.settings import RunSettings
 from dinoseg.outputs import claim, holds_files, refuse_filled, remove_ours, write_json, write_text
 from dinoseg.training.learning.checkpoints import BEST, LAST
 
+ADVICE = "advice.json"
 PACKAGES = ("torch", "lightning", "numpy", "scipy", "pillow", "safetensors")
-FREE_TO_CHANGE = ("cache.folder", "cache.limit_gb")  # while a run is resumed: no result depends on them
+# while a run is resumed: no model depends on them
+FREE_TO_CHANGE = ("cache.folder", "cache.limit_gb", "train.advice")
 MAY_GROW = "train.epochs"
 
 
@@ -79,6 +81,11 @@ class RunFolder:
     def curve(self) -> Path:
         """Picture of the learning curves."""
         return self.root / "report" / "learning_curve.png"
+
+    @property
+    def advice(self) -> Path:
+        """What would help next."""
+        return self.root / "report" / ADVICE
 
     def open(self, settings: RunSettings, *, resume: bool, overwrite: bool) -> int:
         """Make the folder ready for a run with these settings.

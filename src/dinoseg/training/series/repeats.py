@@ -17,7 +17,8 @@ from dinoseg.errors import SplitError, UsageError
 from dinoseg.model.segmenter import Segmenter
 from dinoseg.model.settings import RunSettings
 from dinoseg.progress import Progress
-from dinoseg.training.fitting import digest_content, open_backbone
+from dinoseg.training.features.items import digest_content
+from dinoseg.training.fitting import open_backbone
 from dinoseg.training.runs.beginning import begin_with
 from dinoseg.training.runs.composition import compose_settings
 from dinoseg.training.runs.locks import locked, refuse_locked
@@ -116,6 +117,10 @@ def prepare(request: Request, kind: Literal["draws", "curve"], progress: Progres
         WeightsError: the backbone's weights are missing.
     """
     _refuse_lists(request)
+    if request.how.devices * request.how.nodes > 1:
+        raise UsageError(
+            "several processes train one run; leave out devices and nodes where many runs follow"
+        )
     refuse_locked(request.out)
     refuse_older(request.out, resume=request.how.resume, overwrite=request.how.overwrite)
     dataset = open_dataset(request.data, progress=progress)

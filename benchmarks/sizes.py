@@ -1,0 +1,210 @@
+"""Which input size and how many views: validation Dice and seconds of both, on a few labels of real data.
+
+    nice -n 10 python benchmarks/sizes.py [NAME ...] [--methods linear segdino-v1] [--sizes 160 224 320 448]
+                                          [--views 2 8] [--draws 1] [--table]
+
+Each row is a training as `dinoseg train --shots` does it, with the `default` preset cut to 400 steps of four
+views, on frozen features of vit-tiny-in1k, computed anew: what they cost stands beside what learning costs,
+in seconds of the processor, one thread. Dice is that of the validation cases after the last step; no test
+case is read but to be checked. Hippocampus is five volumes, which are some 180 small slices. Resumable: a
+row that is in benchmarks/results/sizes.csv is not measured again. `--table` prints the means of the rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import itertools
+import os
+import statistics
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does
+
+import torch
+
+from dinoseg.cli.devices import keep_freed_memory
+from dinoseg.config.training import Training
+from dinoseg.data import open_dataset
+from dinoseg.data.splits.splits import make_splits, save_splits
+from dinoseg.outputs import write_csv
+from dinoseg.training import train
+
+ROOT = Path(__file__).parents[1]
+SHARED = ROOT / "../shared"
+BACKBONE = SHARED / "weights/vit-tiny-in1k"
+RESULTS = ROOT / "benchmarks/results/sizes.csv"
+SIZES = (160, 224, 320, 448)
+VIEWS = (2, 8)
+METHODS = ("linear", "segdino-v1", "segdino-v2")
+STEPS = 400
+EPOCHS = 8
+T = TypeVar("T")
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Some labels of one data set."""
+
+    name: str
+    data: str
+    shots: int
+    draw_split: bool = False  # by group, where the data set has none
+
+
+SETTINGS = (
+    Setting("kvasir-40", "kvasir-seg", 40),
+    Setting("kvasir-200", "kvasir-seg", 200),
+    Setting("acdc-7", "acdc", 7),
+    Setting("isic-25", "isic2017-256", 25),
+    Setting("tg3k-25", "tg3k", 25),
+    Setting("hippocampus-5", "Dataset004_Hippocampus", 5, draw_split=True),
+)
+
+
+class Clock:
+    """Seconds of the processor, by what was tracked: features, or learning with its validation."""
+
+    def __init__(self) -> None:
+        self.seconds = {"features": 0.0, "training": 0.0}
+
+    def track(self, items: Iterable[T], *, total: int, label: str) -> Iterator[T]:
+        """Pass items on; the time until the last is asked for belongs to the first word of the label."""
+        kind, started = label.split()[0], time.process_time()
+        try:
+            yield from items
+        finally:
+            self.seconds[kind] = self.seconds.get(kind, 0.0) + time.process_time() - started
+
+    def note(self, text: str) -> None:
+        """Say nothing."""
+
+
+def main() -> None:
+    known = {setting.name: setting for setting in SETTINGS}
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(known)}")
+    parser.add_argument("--methods", nargs="+", default=["linear", "segdino-v1"], choices=METHODS)
+    parser.add_argument("--sizes", nargs="+", type=int, default=SIZES)
+    parser.add_argument("--views", nargs="+", type=int, default=VIEWS)
+    parser.add_argument("--draws", type=int, default=1)
+    parser.add_argument("--table", action="store_true", help="only print the means of the rows")
+    arguments = parser.parse_args()
+    if arguments.table:
+        print_table(read_rows())
+        return
+    if not BACKBONE.is_dir():
+        print(f"skipped: needs real images and weights in {SHARED}, which is not there")
+        return
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    grid = itertools.product(
+        range(arguments.draws), arguments.names or known, arguments.views, arguments.sizes
+    )
+    for draw, name, views, size in grid:
+        measure(known[name], arguments.methods, size=size, views=views, draw=draw)
+
+
+def measure(setting: Setting, methods: list[str], *, size: int, views: int, draw: int) -> None:
+    """Train the methods that the table lacks on features that are computed once, and add their rows."""
+    key = {"setting": setting.name, "size": size, "views": views, "draw": draw}
+    done = {row["method"] for row in read_rows() if all(row[name] == str(key[name]) for name in key)}
+    feature_seconds = 0.0
+    with TemporaryDirectory() as place:
+        for method in [method for method in methods if method not in done]:
+            clock = Clock()
+            dice = train_once(setting, method, Path(place), clock, size=size, views=views, draw=draw)
+            feature_seconds = feature_seconds or clock.seconds["features"]
+            add_row(
+                {
+                    **key,
+                    "method": method,
+                    "dice": round(dice, 4),
+                    "features_s": round(feature_seconds, 1),
+                    "train_s": round(clock.seconds["training"], 1),
+                }
+            )
+
+
+def train_once(
+    setting: Setting, method: str, place: Path, clock: Clock, *, size: int, views: int, draw: int
+) -> float:
+    """Validation Dice after the last step; features are remembered in `place`."""
+    data = SHARED / "data" / setting.data
+    changes = {
+        "cache.folder": str(place / "features"),
+        "model.preprocessing.size": size,
+        "train.views": views,
+        "train.min_bank": 0,
+        "train.epochs": EPOCHS,
+        "train.steps_per_epoch": STEPS // EPOCHS,
+        "train.validate_every": EPOCHS,
+        "train.warmup_epochs": 1,
+    }
+    if method == "segdino-v2":
+        changes["model.decoder.width"] = 128
+    how = Training(
+        method=method,
+        backbone=str(BACKBONE),
+        shots=setting.shots,
+        seed=draw,
+        splits=draw_split(data, place) if setting.draw_split else None,
+        changes=changes,
+    )
+    out = place / method
+    train(data, out, how=how, progress=clock)
+    with (out / "metrics.csv").open(encoding="utf-8") as file:
+        return float(list(csv.DictReader(file))[-1]["val_dice"])
+
+
+def draw_split(data: Path, place: Path) -> Path:
+    """The same for every row: 70/10/20 by group."""
+    path = place / "splits.json"
+    save_splits(path, make_splits(open_dataset(data), seed=0), overwrite=True)
+    return path
+
+
+def read_rows() -> list[Row]:
+    if not RESULTS.is_file():
+        return []
+    with RESULTS.open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def add_row(row: Row) -> None:
+    write_csv(RESULTS, [*read_rows(), row], overwrite=True)
+    print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
+
+
+def print_table(rows: list[Row]) -> None:
+    """Markdown: Dice and seconds of features + learning by method, views and size, a column per setting."""
+    settings = [setting.name for setting in SETTINGS if any(row["setting"] == setting.name for row in rows)]
+    cells: dict[tuple[str, int, int], dict[str, list[Row]]] = {}
+    for row in rows:
+        cell = cells.setdefault((row["method"], int(row["views"]), int(row["size"])), {})
+        cell.setdefault(row["setting"], []).append(row)
+    lines = [["method", "views", "size", *settings], ["---"] * (3 + len(settings))]
+    for (method, views, size), found in sorted(cells.items()):
+        lines.append([method, str(views), str(size), *(show(found.get(name, [])) for name in settings)])
+    sys.stdout.writelines(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def show(rows: list[Row]) -> str:
+    if not rows:
+        return "–"
+    dice = statistics.mean(float(row["dice"]) for row in rows)
+    features, learning = (
+        statistics.mean(float(row[name]) for row in rows) for name in ("features_s", "train_s")
+    )
+    return f"{dice:.3f} ({features:.0f} + {learning:.0f} s)"
+
+
+if __name__ == "__main__":
+    main()
