@@ -1,6 +1,6 @@
 """Trained models where they are used: torch, ONNX Runtime and OpenVINO, in turn, each in its own process.
 
-    python benchmarks/deployment.py [--threads 2] [--rounds 9] [--starts 3] [--only NAME ...]
+    python benchmarks/deployment.py [--threads 2] [--rounds 9] [--starts 3] [--parts speed start size]
 
 ViT-S and ViT-Ti with weights that nobody trained, the decoder of segdino-v1, from prepared pixels of 256 px
 to logits, at batch 1 and 8: images per second of the wall and of all threads' processor time (where other
@@ -54,20 +54,30 @@ VARIANTS = (
     ("openvino", "float32", "bundle"),
     ("openvino", "bfloat16", "bundle"),
 )
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+PARTS = ("speed", "start", "size")
 INSTALLS = ("", "runtime", "openvino", "train", "export")
 
 
 def main() -> None:
     arguments = read_arguments()
     comments = describe_machine()
-    with tempfile.TemporaryDirectory() as place:
-        for name in arguments.only:
-            make_models(Path(place) / name, NAMES[name])
-        rows = [row for name in arguments.only for row in compare(Path(place) / name, name, arguments)]
-        save("deployment", rows, [*comments, f"median of {arguments.rounds} rounds in turn"])
-        starts = [row for name in arguments.only for row in start(Path(place) / name, name, arguments)]
-        save("deployment_start", starts, [*comments, f"median of {arguments.starts} starts in turn"])
-    save("deployment_size", [measure_install(extra) for extra in INSTALLS], ["files that pip installed"])
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        for name in arguments.only if arguments.parts != ["size"] else ():
+            make_models(place / name, NAMES[name])
+        if "speed" in arguments.parts:
+            rows = [row for name in arguments.only for row in compare(place / name, name, arguments)]
+            save("deployment", rows, [*comments, f"median of {arguments.rounds} rounds in turn"])
+        if "start" in arguments.parts:
+            rows = [row for name in arguments.only for row in start(place / name, name, arguments)]
+            save("deployment_start", rows, [*comments, f"median of {arguments.starts} starts in turn"])
+    if "size" in arguments.parts:
+        save("deployment_size", [measure_install(extra) for extra in INSTALLS], ["files that pip installed"])
 
 
 def read_arguments() -> argparse.Namespace:
@@ -75,6 +85,7 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--starts", type=int, default=3)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--only", nargs="+", choices=list(NAMES), default=list(NAMES))
     return parser.parse_args()
 
@@ -189,36 +200,54 @@ def measure_install(extra: str) -> Row:
     """Megabytes of the packages that an extra of dinoseg brings, as they lie in this environment."""
     visited: set[str] = set()
     visit(f"dinoseg[{extra}]" if extra else "dinoseg", visited)
-    held = {name: size_of(name) for name in {each.partition("[")[0] for each in visited}}
+    names = {each.partition("[")[0] for each in visited}
+    held = {name: sum(path.stat().st_size for path in list_files(name)) / 1e6 for name in names}
+    compiled = (path for name in names for path in list_files(name) if path.suffix == ".pyc")
+    total = sum(held.values())
     largest = sorted(held, key=lambda name: -held[name])[:3]
-    shown = ", ".join(f"{name} {held[name]:.0f}" for name in largest)
-    return {"install": extra or "(core)", "packages": len(held), "mb": sum(held.values()), "largest": shown}
+    return {
+        "install": extra or "(core)",
+        "packages": len(held),
+        "mb": total,
+        "mb_without_bytecode": total - sum(path.stat().st_size for path in compiled) / 1e6,
+        "largest": ", ".join(f"{name} {held[name]:.0f}" for name in largest),
+    }
 
 
 def visit(wanted: str, visited: set[str]) -> None:
     """Add a requirement, with its extras, and all that it requires here."""
     requirement = Requirement(wanted)
     try:
-        found = distribution(requirement.name)
+        name = distribution(requirement.name).name.lower()
     except PackageNotFoundError:  # of another system or an older Python
         return
-    key = f"{found.name.lower()}[{','.join(sorted(requirement.extras))}]"
+    key = f"{name}[{','.join(sorted(requirement.extras))}]"
     if key in visited:
         return
     visited.add(key)
-    for line in found.requires or ():
+    extras = ["", *requirement.extras]
+    for line in list_required(name):
         inner = Requirement(line)
-        extras = ["", *requirement.extras]
         if inner.marker is None or any(inner.marker.evaluate({"extra": extra}) for extra in extras):
             visit(str(inner).partition(";")[0], visited)
 
 
-def size_of(name: str) -> float:
-    """MB of the files of a package on the disk; of dinoseg itself, those of this checkout."""
-    files = [Path(str(each.locate())) for each in distribution(name).files or ()]
+def list_required(name: str) -> list[str]:
+    """What a package requires; of dinoseg what this checkout says, which need not be what is installed."""
+    if name != "dinoseg":
+        return distribution(name).requires or []
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    optional = project["optional-dependencies"].items()
+    marked = [f"{line}; extra == '{extra}'" for extra, lines in optional for line in lines]
+    return [*project["dependencies"], *marked]
+
+
+def list_files(name: str) -> list[Path]:
+    """The files of a package on the disk; of dinoseg itself, those of this checkout."""
     if name == "dinoseg":
-        files = list((ROOT / "src").rglob("*.py"))
-    return sum(path.stat().st_size for path in files if path.is_file()) / 1e6
+        return list((ROOT / "src").rglob("*.py"))
+    files = (Path(str(each.locate())) for each in distribution(name).files or ())
+    return [path for path in files if path.is_file()]
 
 
 if __name__ == "__main__":

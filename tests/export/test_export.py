@@ -179,7 +179,7 @@ def test_windows_of_its_size_are_taken_and_others_are_refused(bundle: Path, imag
     first = sorted(images.iterdir())[0]
     assert dinoseg.predict(model, first, window=32).mask.shape == (60, 80)
     with pytest.raises(
-        UsageError, match=r"takes images or windows of 32 px, given 48 x 48; choose --window 32"
+        UsageError, match=r"takes images or windows of 32 px, and 48 px are asked for; choose --window 32"
     ):
         dinoseg.predict(model, first, window=48)
 
@@ -207,12 +207,13 @@ def test_evaluate_and_info_take_a_bundle(
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (["--engine", "tensorrt"], "is not one of 'onnxruntime', 'openvino'"),
+        (["--engine", "tensorrt"], "is not one of 'torch', 'onnxruntime', 'openvino'"),
         (
             ["--precision", "bfloat16"],
             "onnxruntime computes in float32; precision bfloat16 needs --engine openvino",
         ),
         (["--device", "cuda"], "is a bundle, which is computed on the processor; leave --device out"),
+        (["--window", "48"], "windows of 32 px, and 48 px are asked for; choose --window 32, or export"),
         (["--backbone", "elsewhere"], "is a bundle, which holds its backbone; leave --backbone out"),
     ],
 )
@@ -234,8 +235,8 @@ def test_what_a_bundle_does_not_take_is_one_line(
 def test_an_unknown_engine_is_refused_in_python(bundle: Path, run: Path) -> None:
     with pytest.raises(UsageError, match="engine 'auto' is unknown; accepted are onnxruntime, openvino"):
         dinoseg.load(bundle, engine="auto")
-    with pytest.raises(UsageError, match=r"engine is for bundles, and .* is none"):
-        dinoseg.load(run, engine="openvino")
+    with pytest.raises(UsageError, match=r"threads is for bundles, and .* is none"):
+        dinoseg.load(run, threads=2)
 
 
 def _copy(bundle: Path, place: Path) -> Path:

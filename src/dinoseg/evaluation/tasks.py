@@ -84,7 +84,7 @@ def open_task(
     how = _check_options(how, protocol)
     dataset = data if isinstance(data, Dataset) else open_dataset(data, progress=progress)
     files = select_cases(dataset, split, splits=Path(splits) if splits else None, run=find_run(model))
-    network = open_model(model, progress)
+    network = open_model(model, progress, how=how)
     if protocol == "paper" and network.settings.preprocessing.window is not None:
         raise UsageError(
             f"protocol paper scores whole images, and the model was trained on windows of "

@@ -12,7 +12,6 @@ from dinoseg.backbones.licenses import require_license
 from dinoseg.config import PostprocessingSettings
 from dinoseg.data.cases.likeness import Profile
 from dinoseg.engines import DEFAULT_ENGINE, Engine, EnginePrecision, Graph, check_engine, open_graph
-from dinoseg.errors import UsageError
 from dinoseg.model.bundles import Pipeline, read_pipeline
 from dinoseg.model.network import Array
 from dinoseg.model.settings import ModelSettings
@@ -62,6 +61,11 @@ class Runtime:
         return self.settings.classes
 
     @property
+    def side(self) -> int:
+        """Of the images, or windows, that the graphs take, in px."""
+        return self.pipeline.size
+
+    @property
     def mean(self) -> Sequence[float]:
         """What is subtracted of R, G and B in 0..1."""
         return self.pipeline.backbone.mean
@@ -89,15 +93,8 @@ class Runtime:
         """Logits (B, K, S, S) of prepared images (B, 3, S, S).
 
         Raises:
-            UsageError: the images have another size than the graphs.
-            RunError: the engine fails.
+            RunError: the engine fails, or the images have another size than the graphs.
         """
-        size = self.pipeline.size
-        if pixels.shape[2:] != (size, size):
-            raise UsageError(
-                f"the bundle takes images or windows of {size} px, given {pixels.shape[2]} x "
-                f"{pixels.shape[3]}; choose --window {size}, or export the run with --size {pixels.shape[2]}"
-            )
         levels = self._backbone.run({"image": pixels})
         arrays = {f"level_{index}": level for index, level in enumerate(levels)}
         if self.pipeline.needs_image:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from dinoseg.config import Inference
 from dinoseg.model.bundles import is_bundle
 from dinoseg.model.folder import find_run_folder
-from dinoseg.model.network import Network
+from dinoseg.model.network import Network, refuse_other_size
 from dinoseg.progress import Progress
 from dinoseg.sharing import resolve
 
@@ -72,7 +73,19 @@ def as_model(model: Model) -> Network | SavedModel:
     return SavedModel(resolve(model)) if isinstance(model, Path | str) else model
 
 
-def open_model(model: Model, progress: Progress | None = None) -> Network:
-    """The network that was given, or that of a run folder."""
+def open_model(model: Model, progress: Progress | None = None, *, how: Inference | None = None) -> Network:
+    """The network that was given, or that of a run folder or bundle.
+
+    Args:
+        model: a network, or where it is saved.
+        progress: told where weights come from.
+        how: it is to be applied.
+
+    Raises:
+        UsageError: the network takes images or windows of one size, and `how` has another.
+    """
     found = as_model(model)
-    return found.open(progress) if isinstance(found, SavedModel) else found
+    network = found.open(progress) if isinstance(found, SavedModel) else found
+    if how is not None:
+        refuse_other_size(network, how)
+    return network

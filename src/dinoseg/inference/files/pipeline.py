@@ -75,7 +75,7 @@ def predict_files(
     how, progress, out = Inference.choose(how, options), progress or Silent(), Path(out)
     replacing = _Replacing(overwrite, resume, workers)
     plan = _plan(_list_paths(sources), out, how, replacing, overlays=overlays, volume_format=volume_format)
-    return _run_plan(open_model(model, progress), plan, out, how, replacing, progress)
+    return _run_plan(open_model(model, progress, how=how), plan, out, how, replacing, progress)
 
 
 @dataclass(frozen=True)
