@@ -20,12 +20,14 @@ from dinoseg.backbones.graphs import OPSET as WRITTEN
 from dinoseg.backbones.graphs import write_graph
 from dinoseg.cli import main
 from dinoseg.cli.exporting import BundlePrecision as Accepted
+from dinoseg.data.dicom import read_segmentation, read_series
 from dinoseg.data.images import write_image
 from dinoseg.data.phantoms.phantoms import draw_phantom
 from dinoseg.errors import DinosegError, DiskFullError, LicenseError, OutputError, RunError, UsageError
 from dinoseg.export import export
 from dinoseg.export import exporter as exporter_module
 from dinoseg.model.bundles import LICENSE, OPSET, PIPELINE, BundlePrecision, digest_pipeline, read_pipeline
+from tests.data.dicom.drawn import draw_series
 from tests.export.runs import BINARY, FOUR, VOLUMES, make_run
 from tests.inference.volumes import make_volume, save_nifti
 
@@ -135,6 +137,16 @@ def test_volumes_read_the_slices_around_without_torch(
         )
         assert 0 < np.count_nonzero(expected) < expected.size
         assert np.mean(found == expected) > 0.999
+
+
+def test_dicom_goes_in_and_out_without_torch(volume_run: Path, volume_bundle: Path, tmp_path: Path) -> None:
+    pytest.importorskip("highdicom")
+    draw_series(tmp_path / "ct", array=make_volume((6, 20, 24)).array[0].astype(np.uint16))
+    assert _predict_apart(volume_bundle, tmp_path / "ct", tmp_path / "bundle")["code"] == 0
+    reference = read_series(tmp_path / "ct").reference
+    found = read_segmentation(next((tmp_path / "bundle" / "masks").glob("*.dcm")), reference).array
+    expected = dinoseg.predict(volume_run, tmp_path / "ct").mask
+    assert np.mean(found == expected) > 0.999
 
 
 def test_openvino_says_the_same(run: Path, bundle: Path, images: Path, tmp_path: Path) -> None:
