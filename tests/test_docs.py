@@ -243,7 +243,7 @@ def list_recipe_rows() -> list[list[str]]:
     rows = [
         [f"train.{name}", *(show_value(getattr(recipe, name)) for recipe in recipes)]
         for name in TrainSettings.model_fields
-        if name not in ("augmentation", "seed")
+        if name not in ("augmentation", "seed", "logger", "wandb_mode", "mlflow_uri")  # these teach nothing
     ]
     for name in AugmentationSettings.model_fields:
         drawn = [

@@ -109,9 +109,15 @@ def test_info_of_a_run_begins_with_what_came_of_it(
     shutil.copytree(trained, scored)
     assert run("evaluate", scored, data, "--out", scored / "report").code == 0
     summary = json.loads((scored / "report" / "summary.json").read_text(encoding="utf-8"))
-    dice = summary["classes"][0]["metrics"][0]["interval"]["mean"]
+    found = summary["classes"][0]
+    dice, empty = found["metrics"][0], found["both_empty"] + found["false_alarms"]
+    first = (
+        f"{dice['mean_with_target']:.3f} where the class is present"
+        if empty
+        else f"{dice['interval']['mean']:.3f}"
+    )
     line = run("info", scored).out.splitlines()[3]
-    assert line.startswith(f"split test (2 cases): Dice {dice:.3f} (lesion; ")
+    assert line.startswith(f"split test (2 cases): Dice {first} (lesion; ")
     assert line.endswith(str(scored / "report" / "index.html"))
     told = run("info", scored, "--json").json
     assert (told["kept_epoch"], told["cases"]) == (int(best["epoch"]), {"train": 8, "val": 2, "test": 2})

@@ -78,6 +78,12 @@ def test_negative_voxel_sizes_beside_an_sform_stay_as_they_were(tmp_path: Path) 
     assert headers[0]["pixdim"].tolist() == headers[1]["pixdim"].tolist()
 
 
+def test_a_negative_voxel_size_with_neither_form_is_its_absolute_value(tmp_path: Path) -> None:
+    pixdim = [1, -0.75, 1.25, 4.5, 0, 0, 0, 0]
+    path = save_nifti(tmp_path / "a.nii", counting(), pixdim=pixdim, qform_code=0, sform_code=0)
+    assert read_volume(path).spacing == (4.5, 1.25, 0.75)
+
+
 def test_a_label_on_the_other_form_of_its_image_is_refused_with_the_reason(tmp_path: Path) -> None:
     sform, qform = oblique_affine(), np.diag([-1.0, 1.0, 1.0, 1.0]) @ oblique_affine()
     image = read_volume(save_forms(tmp_path / "a.nii", sform=sform, qform=qform, codes=(4, 1)))

@@ -22,6 +22,26 @@ DRAWN = [(0, 0, 0), (0, 255, 0), (255, 0, 0)]
 Make = Callable[[Path], object]
 
 
+def _stripe() -> NDArray[np.uint8]:
+    stripe = np.zeros(SIZE, dtype=np.uint8)
+    stripe[:6] = 170
+    return stripe
+
+
+def _link_images(root: Path) -> None:
+    elsewhere = root.parent / "elsewhere"
+    (root / "images").rename(elsewhere)
+    (root / "images").symlink_to(elsewhere)
+
+
+def _rename(root: Path) -> None:
+    for number, name in enumerate(
+        ("a b", "x.y.z", "\u05e9\u05dc\u05d5\u05dd", "\u00fc (1)", "-dash", "1e5"), start=1
+    ):
+        for folder in ("images", "masks"):
+            (root / folder / f"c{number}.png").rename(root / folder / f"{name}.png")
+
+
 def _rows() -> dict[str, tuple[str, str]]:
     """What was given -> what is said to happen, and the words to look for."""
     section = PAGE.read_text(encoding="utf-8").partition("## Images and labels")[2].partition("\n## ")[0]
@@ -200,6 +220,10 @@ MADE: dict[str, Make] = {
     "photographs turned upside down, masks without orientation": _with_images(
         lambda path, n: save_turned(path, picture(n), 3), ".jpg"
     ),
+    "the same, with `masks: stored` in dataset.yaml": _both(
+        _with_images(lambda path, n: save_turned(path, picture(n), 3), ".jpg"),
+        lambda root: (root / "dataset.yaml").write_text("masks: stored\n"),
+    ),
     "masks are called x_lesion.png": _both(
         make_dataset,
         *(
@@ -238,6 +262,39 @@ MADE: dict[str, Make] = {
         _with_mask(lambda path: save(path, blob(value=0))), _normal_validation
     ),
     "one image six times under other names": _with_images(lambda path, n: save(path, picture(1))),
+    "masks are BigTIFF in tiles": _with_masks(
+        lambda path, number: tifffile.imwrite(path, blob() // 255, bigtiff=True, tile=(16, 16)), ".tif"
+    ),
+    "masks are RGB TIFF of 16 bits, black and white": _with_masks(
+        lambda path, number: tifffile.imwrite(
+            path, np.stack([blob().astype(np.uint16) * 257] * 3, axis=-1), photometric="rgb"
+        ),
+        ".tif",
+    ),
+    "masks are JPEG and hold three classes": _with_masks(
+        lambda path, number: PillowImage.fromarray(np.maximum(blob() // 3, _stripe())).save(path), ".jpg"
+    ),
+    "the mask of c2.png is called C2.png": _with_mask(lambda path: save(path, blob()), "C2.png"),
+    "an image is a GIF that is called .png": _both(
+        make_dataset, lambda root: PillowImage.fromarray(picture(1)).save(root / "images/c2.png", "GIF")
+    ),
+    "images are floats from 0 to 254, TIFF": _with_images(
+        lambda path, number: tifffile.imwrite(path, np.full(SIZE, 254, np.float32)), ".tif"
+    ),
+    "groups.csv with semicolons and a byte order mark": _both(
+        make_dataset,
+        lambda root: (root / "groups.csv").write_text(
+            "\ufeffcase;group\n" + "".join(f"c{number};p{number // 3}\n" for number in NUMBERS),
+            encoding="utf-8",
+        ),
+    ),
+    "groups.csv in Latin-1": _both(
+        make_dataset,
+        lambda root: (root / "groups.csv").write_bytes("case,group\nc1,\u00e4\n".encode("latin-1")),
+    ),
+    "dataset.yml says clases": _with_lines("dataset.yml", "clases: {0: background, 1: lesion}"),
+    "images/ is a link to a folder elsewhere": _both(make_dataset, _link_images),
+    "names with spaces, dots and Hebrew letters": _both(make_dataset, _rename),
     "vessels one pixel wide": _with_masks(
         lambda path, n: save(path, np.where(np.indices(SIZE)[0] % 8 == n % 8, 255, 0).astype(np.uint8))
     ),

@@ -76,3 +76,17 @@ def test_a_mask_of_swapped_size_without_orientation_is_refused(tmp_path: Path) -
     dataset = open_dataset(tmp_path)
     with pytest.raises(LabelError, match="has 32×24 pixels"):
         read_case(dataset.cases[0], dataset.labels)
+
+
+@pytest.mark.parametrize("turned", [2, 3, 4, 6])
+def test_masks_that_are_said_to_be_stored_are_turned_with_their_images(tmp_path: Path, turned: int) -> None:
+    save_turned(tmp_path / "images/a.png", _scene(), turned)
+    save(tmp_path / "masks/a.png", blob())
+    (tmp_path / "dataset.yaml").write_text("masks: stored\n")
+    dataset = open_dataset(tmp_path)
+    case = read_case(dataset.cases[0], dataset.labels)
+    np.testing.assert_array_equal(case.label.array, ORIENTATIONS[turned](blob()) > 0)
+    assert _said(tmp_path) == []
+    (tmp_path / "dataset.yaml").write_text("masks: turned\n")
+    with pytest.raises(LabelError, match="masks must be upright or stored"):
+        open_dataset(tmp_path)

@@ -17,6 +17,8 @@ from dinoseg.outputs import (
     claim,
     find_foreign,
     is_temporary,
+    lent,
+    list_files,
     name_temporary,
     record,
     refuse_foreign,
@@ -198,3 +200,18 @@ def test_hidden_files_of_others_are_never_swept(out: Path) -> None:
     assert sorted(path.name for path in out.iterdir() if path.name != MANIFEST) == sorted(
         (".DS_Store", ".tmp-lock", ".a.tmp-b", ".git")
     )
+
+
+def test_a_folder_that_is_lent_is_ours_until_it_is_given_back_and_its_files_are_afterwards(out: Path) -> None:
+    (out / "log").mkdir()
+    (out / "log" / "mine.txt").write_text("a note")
+    with lent(out / "log"):
+        (out / "log" / "deep").mkdir()
+        (out / "log" / "deep" / "rows.db").write_text("one")
+        (out / "log" / "latest").symlink_to(out / "log" / "deep")
+        assert find_foreign(list_files(out)) == []  # as a killed process would leave it
+        (out / "log" / "deep" / "rows.db").write_text("two")
+    assert find_foreign(list_files(out)) == [out / "log" / "mine.txt"]
+    assert not (out / "log" / "latest").is_symlink()
+    (out / "log" / "deep" / "rows.db").write_text("six")
+    assert out / "log" / "deep" / "rows.db" in find_foreign(list_files(out))

@@ -24,11 +24,12 @@ from dinoseg.config import (
 )
 from dinoseg.data import open_dataset
 from dinoseg.data.tensors.augmentation import draw_view
-from dinoseg.errors import ConfigError
+from dinoseg.errors import ConfigError, UsageError
 from dinoseg.methods import METHODS, decoder_settings
 from dinoseg.methods.presets import preset
 from dinoseg.model.segmenter import Segmenter
 from dinoseg.model.settings import ModelSettings
+from dinoseg.processes import ALONE, Processes
 from dinoseg.training.features.bank import ViewBank
 from dinoseg.training.features.items import read_digests
 from dinoseg.training.learning.module import DecoderTraining
@@ -68,6 +69,9 @@ EFFECTS: dict[str, tuple[Any, str]] = {
     "cache.limit_gb": (1e-6, ENTRIES),
 }
 ELSEWHERE = {
+    "train.logger": "test_loggers.py: test_csv_is_kept_when_a_run_goes_on_and_replaced_when_it_begins_anew",
+    "train.wandb_mode": "test_loggers.py: test_wandb_offline",
+    "train.mlflow_uri": "test_loggers.py: test_mlflow_in_a_file_of_the_run",
     "train.advice": "test_advice.py: test_it_can_be_left_out_and_changes_no_model",
     "train.seed": "an argument of its own; test_train.py: test_another_seed_gives_another_model",
     "train.momentum": "test_optimisation.py: test_sgd_steps_by_hand",
@@ -202,9 +206,9 @@ def bank(data: Path, cache: Path) -> ViewBank:
 class Training:
     """The Lightning module of a run without Lightning around it."""
 
-    def __init__(self, bank: ViewBank, **settings: Any) -> None:
-        self.trainer = SimpleNamespace(global_rank=0, world_size=1, current_epoch=0)
-        self.module = DecoderTraining(bank._model, TrainSettings(**settings), bank, None)
+    def __init__(self, bank: ViewBank, processes: Processes = ALONE, **settings: Any) -> None:
+        self.trainer = SimpleNamespace(current_epoch=0)
+        self.module = DecoderTraining(bank._model, TrainSettings(**settings), bank, None, processes)
         self.module.trainer = self.trainer  # type: ignore[assignment]
         self.trainer.num_training_batches = len(self.module.train_dataloader())
         self.logged: dict[str, float] = {}
@@ -289,29 +293,27 @@ def test_every_epoch_has_its_own_order(bank: ViewBank) -> None:
     assert Training(bank, seed=4).positions() != first
 
 
-def test_processes_share_steps(bank: ViewBank) -> None:
-    """Each of two processes takes so many steps."""
-    shares = []
-    for rank in (0, 1):
-        training = Training(bank, batch_size=2)
-        training.trainer.global_rank, training.trainer.world_size = rank, 2
-        training.module._step.settings = TrainSettings(batch_size=2, steps_per_epoch=3)
-        shares.append(training.positions())
-    assert [len(share) for share in shares] == [3, 3]
-    assert shares[0] != shares[1]
+@pytest.mark.parametrize("steps", [None, 3])
+def test_processes_share_each_batch(bank: ViewBank, steps: int | None) -> None:
+    """Of 7 samples, or three steps: every batch is that of one process, in two parts."""
+    settings: dict[str, Any] = {"batch_size": 4, "steps_per_epoch": steps}
+    alone = Training(bank, **settings).positions()
+    shares = [Training(bank, Processes(rank, 2), **settings).positions() for rank in (0, 1)]
+    for whole, first, second in zip(alone, *shares, strict=True):
+        assert (first, second) == (whole[::2], whole[1::2])
 
 
-def test_processes_share_an_epoch(bank: ViewBank) -> None:
-    """Two processes get as many samples each, none of them the same."""
-    alone = sum(Training(bank, batch_size=2).positions(), ())
-    shares = []
-    for rank in (0, 1):
-        training = Training(bank, batch_size=2)
-        training.trainer.global_rank, training.trainer.world_size = rank, 2
-        shares.append(sum(training.positions(), ()))
-    assert [len(share) for share in shares] == [3, 3]
-    assert set(shares[0]).isdisjoint(shares[1])
-    assert {*shares[0], *shares[1]} < set(alone)
+def test_a_batch_too_small_for_all_has_a_stand_in_that_counts_for_nothing(bank: ViewBank) -> None:
+    parts = [
+        list(Training(bank, Processes(rank, 2), batch_size=2).module.train_dataloader()) for rank in (0, 1)
+    ]
+    assert [(len(part[-1].positions), part[-1].counts) for part in parts] == [(1, True), (1, False)]
+    assert [part[-1].whole for part in parts] == [1, 1]  # 7 samples in batches of 2
+
+
+def test_a_batch_of_fewer_images_than_processes_is_refused(bank: ViewBank) -> None:
+    with pytest.raises(UsageError, match="raise it with --batch-size 3, or lower --devices"):
+        Training(bank, Processes(0, 3), batch_size=2)
 
 
 def test_the_losses_are_those_of_the_settings(bank: ViewBank) -> None:

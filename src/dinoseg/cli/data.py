@@ -78,6 +78,7 @@ def split(
     Example: dinoseg data split data/kvasir --fractions 0.7,0.1,0.2
     """
     with session(as_json=as_json, debug=debug, resume="run the same command again") as output:
+        output.begin(f"splitting {data}")
         from dinoseg.data import open_dataset
         from dinoseg.data.splits.splits import check_splits, make_splits, save_splits
         from dinoseg.outputs import claim, refuse_taken
@@ -116,6 +117,7 @@ def groups(
     Example: dinoseg data groups data/kvasir --suggest
     """
     with session(as_json=as_json, debug=debug, resume="run the same command again") as output:
+        output.begin(f"looking at the groups of {data}")
         from collections import Counter
 
         from dinoseg.data import open_dataset
@@ -154,6 +156,7 @@ def series(
     Example: dinoseg data series scans/ct
     """
     with session(as_json=as_json, debug=debug, resume="run the same command again") as output:
+        output.begin(f"looking for series in {place}")
         from dinoseg.data.dicom import survey_series
 
         survey = survey_series(place)

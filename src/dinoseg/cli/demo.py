@@ -31,6 +31,7 @@ def demo(
     Example: dinoseg demo --out demo
     """
     with session(as_json=as_json, debug=debug, resume="run the same command with --overwrite") as output:
+        output.begin(f"demo -> {out}")
         from dinoseg.cli.evaluate import describe_evaluation, tell_scores
         from dinoseg.cli.walkthrough import FULL, QUICK, walk_through
 

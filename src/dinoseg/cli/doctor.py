@@ -26,6 +26,7 @@ def doctor(
     Example: dinoseg doctor
     """
     with session(as_json=as_json, debug=debug) as output:
+        output.begin("examining this installation")
         from dinoseg.cli.findings import examine
 
         findings = examine(network=network)

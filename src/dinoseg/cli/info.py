@@ -158,10 +158,17 @@ def _word_report(report: Mapping[str, Any]) -> str:
     """The split, the Dice of the row that stands for all (a mean, where there is one), and where it lies."""
     means = [row for row in report["classes"] if row["kind"] == "mean"]
     row = means[-1] if means else report["classes"][0]
-    (dice,) = [item["interval"] for item in row["metrics"] if item["metric"] == "dice"]
+    (item,) = [item for item in row["metrics"] if item["metric"] == "dice"]
+    dice = item["interval"]
     between = "" if dice["low"] is None else f", 95 % interval {dice['low']:.3f} to {dice['high']:.3f}"
+    shown = f"{dice['mean']:.3f} ({row['class_name']}{between}"
+    if row["both_empty"] + row["false_alarms"]:  # cases without the class, which say little where it matters
+        present = "unknown" if item["mean_with_target"] is None else f"{item['mean_with_target']:.3f}"
+        shown = (
+            f"{present} where the class is present ({row['class_name']}; over all {dice['mean']:.3f}{between}"
+        )
     return (
-        f"split {report['split']}: Dice {dice['mean']:.3f} ({row['class_name']}{between}; {row['missed']} of "
+        f"split {report['split']}: Dice {shown}; {row['missed']} of "
         f"{row['with_target']} missed, {row['false_alarms']} false alarms): {report['page']}"
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,13 @@ SETTINGS = {
     "lr": "train.lr",
 }
 DEFAULTS = {"method": DEFAULT_METHOD, "methods": DEFAULT_METHOD, "backbone": DEFAULT_BACKBONE}
+# Variables that are read, so that a run records them: variable -> logger, setting.
+LOGGER_VARIABLES = {
+    "MLFLOW_TRACKING_URI": ("mlflow", "train.mlflow_uri"),
+    "WANDB_MODE": ("wandb", "train.wandb_mode"),
+}
+# What the loggers' libraries would report to their makers if nobody said otherwise.
+NO_REPORTS = {"MLFLOW_DISABLE_TELEMETRY": "true", "WANDB_ERROR_REPORTING": "false"}
 _TOPICS = {"method": "methods", "methods": "methods", "backbone": "backbones"}
 
 
@@ -42,7 +50,7 @@ def choose_training(given: Mapping[str, Any], progress: Progress) -> Training:
     from dinoseg.config.training import Training
 
     options = {setting: given[name] for name, setting in SETTINGS.items()}
-    changes = collect_changes(given["assignments"], options)
+    changes = _take_variables(collect_changes(given["assignments"], options), progress)
     limit_threads(given["threads"])
     keep_freed_memory()
     check_device(given["device"], training=True)
@@ -56,3 +64,16 @@ def take_defaults(given: Mapping[str, Any], progress: Progress) -> dict[str, Any
     for name, value in taken.items():
         progress.note(f"--{name} {value}, the default; `dinoseg info {_TOPICS[name]}` lists the others")
     return {**given, **taken}
+
+
+def _take_variables(changes: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+    """The changes, with what the environment says of the loggers that they ask for, which is told."""
+    asked, taken = str(changes.get("train.logger", "")), dict(changes)
+    for variable, (logger, setting) in LOGGER_VARIABLES.items():
+        if logger in asked and setting not in changes and os.environ.get(variable):
+            taken[setting] = os.environ[variable]
+            progress.note(f"{setting}={taken[setting]} (from {variable})")
+    if any(logger in asked for logger, _ in LOGGER_VARIABLES.values()):
+        for variable, value in NO_REPORTS.items():
+            os.environ.setdefault(variable, value)
+    return taken

@@ -52,6 +52,7 @@ def get(
     """
     resume = "run the same command again: the download goes on where it stopped"
     with session(as_json=as_json, debug=debug, resume=resume) as output:
+        output.begin(f"weights of {name}")
         from dinoseg.backbones.weights import get_weights
 
         if weights is not None:
@@ -76,6 +77,7 @@ def check(
     Example: dinoseg weights check dinov3_vits16
     """
     with session(as_json=as_json, debug=debug) as output:
+        output.begin("checking weights")
         from dinoseg.backbones.weights import check_weights
         from dinoseg.errors import WeightsError
 

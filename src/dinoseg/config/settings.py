@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from dinoseg.config.class_weights import ClassWeights
+from dinoseg.config.loggers import Address, Loggers
 
 Preset = Literal["paper", "default"]
 LossName = Literal["cross_entropy", "dice_cross_entropy", "half_dice_half_cross_entropy", "focal"]
@@ -213,6 +214,13 @@ class TrainSettings(Settings):
         None, ge=1, description="stop after so many epochs without a better validation Dice"
     )
     validate_every: int = Field(1, ge=1, description="epochs between validations")
+    logger: Loggers = Field(("tensorboard",), description="one or several, below logs/ of the run; or none")
+    wandb_mode: Literal["offline", "online"] = Field(
+        "offline", description="of the logger wandb; offline sends nothing, wandb sync does so later"
+    )
+    mlflow_uri: Address | None = Field(
+        None, description="of the logger mlflow: address of a server; null: a file in the run folder"
+    )
     advice: bool = Field(
         True, description="measure what would help next, after a single run: labels, epochs, input size"
     )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from dinoseg.config import Inference
 from dinoseg.data.layouts.dataset import Dataset
+from dinoseg.data.sources.arrays import LAYOUT, Arrays, open_arrays, take_arrays
 from dinoseg.evaluation.contents import Failure, Report
 from dinoseg.evaluation.examples import Picture, choose_examples, describe
 from dinoseg.evaluation.metrics import ClassScore, score_case
@@ -21,7 +23,7 @@ from dinoseg.evaluation.views import View
 from dinoseg.evaluation.volume_views import VolumeView
 from dinoseg.inference.likeness import find_differences, summarise_differences
 from dinoseg.inference.results.report import describe_settings, word_settings
-from dinoseg.model.saved import Model
+from dinoseg.model.saved import Model, open_model
 from dinoseg.progress import Progress, Silent
 from dinoseg.streams import keeping_filters
 
@@ -29,9 +31,9 @@ from dinoseg.streams import keeping_filters
 @keeping_filters()
 def evaluate(
     model: Model,
-    data: Dataset | Path | str,
+    data: Dataset | Path | str | None = None,
     *,
-    split: str = "test",
+    split: str | None = None,
     protocol: Protocol = "native",
     splits: Path | str | None = None,
     tolerance: float | None = None,
@@ -49,28 +51,43 @@ def evaluate(
 
     Args:
         model: a run folder, or a loaded model.
-        data: folder or CSV of images and masks, or one that was opened already.
-        split: "test", "val", "train", or "all" for every case of the data set.
+        data: folder or CSV of images and masks, or one that was opened already; None for arrays.
+        split: "test" (the default), "val", "train", or "all" for every case (the default for arrays).
         protocol: "native", or "paper": as the published programs score, not comparable with it.
         splits: a splits.json to use instead.
         tolerance: of the NSD; default 1 mm where the spacing is known, else 2 px.
         out: folder for a report (four files); nothing is written without.
         seed: of the bootstrap.
         overwrite: replace an older report.
-        how: how the model is applied; the paper protocol takes no window, flips or cleaning.
+        how: the model is applied; the paper protocol takes no window, flips or cleaning.
         progress: told how many cases are done, and which failed.
-        options: fields of `Inference` by name.
+        options: fields of `Inference` by name; of arrays those of `Arrays`, such as images and masks.
 
     Raises:
         DinosegError: as `open_task` and `write_report`; DataError where no case could be scored.
     """
+    arrays = take_arrays(data, options)
     place = None if out is None else refuse_report(Path(out), overwrite=overwrite)
     progress, chosen = progress or Silent(), Inference.choose(how, options)
-    task = open_task(
-        model, data, split=split, protocol=protocol, splits=splits, how=chosen, progress=progress
-    )
-    found = _score(task, Scoring(tolerance, seed, protocol), progress)
-    return found if place is None else _with_report(task, found, place, seed=seed, overwrite=overwrite)
+    part = split or ("test" if arrays is None else ALL)
+    with _opened(model, data, arrays, progress) as given:
+        task = open_task(*given, split=part, protocol=protocol, splits=splits, how=chosen, progress=progress)
+        found = _score(task, Scoring(tolerance, seed, protocol), progress)
+        return found if place is None else _with_report(task, found, place, seed=seed, overwrite=overwrite)
+
+
+@contextmanager
+def _opened(
+    model: Model, data: Any, arrays: Arrays | None, progress: Progress
+) -> Iterator[tuple[Model, Any]]:
+    """Model and data as they were given; arrays as a data set, with the model's classes if none are named."""
+    if arrays is None:
+        yield model, data
+        return
+    network = open_model(model, progress)
+    named = replace(arrays, classes=arrays.classes or network.settings.classes)
+    with open_arrays(named, progress) as dataset:
+        yield network, dataset
 
 
 def _score(task: Task, scoring: Scoring, progress: Progress) -> Evaluation:
@@ -132,7 +149,7 @@ def _list_facts(task: Task, seed: int) -> dict[str, str]:
     return {
         "Method": str(model["method"]),
         "Backbone": f"{model['backbone']} ({str(model['backbone_digest'])[:12]}, {model['precision']})",
-        "Data": str(task.dataset.root),
+        "Data": LAYOUT if task.dataset.layout == LAYOUT else str(task.dataset.root),
         "Split": f"{part} ({len(task.files)} cases)",
         "Protocol": task.protocol,
         **word_settings(describe_settings(task.how, task.model)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Mapping, Sequence
 from html import escape
 
@@ -166,9 +167,12 @@ def _gallery(pictures: Sequence[Picture], classes: Mapping[int, str]) -> str:
 
 
 def _figure(picture: Picture) -> str:
+    id_ = f"{picture.role}-{zlib.crc32(picture.case.encode()):08x}"
     alt = f"{picture.case}: target filled, prediction as a line. {picture.caption}"
     return (
-        f'<figure><img loading="lazy" src="{data_url(picture.jpeg, "jpeg")}" alt="{escape(alt)}">'
+        f'<figure id="{id_}"><a href="#{id_}" title="show at full size"><img loading="lazy" '
+        f'src="{data_url(picture.jpeg, "jpeg")}" alt="{escape(alt)}"></a>'
+        f'<a class="close" href="#cases">close</a>'
         f"<figcaption><strong>{escape(picture.case)}</strong> {escape(picture.caption)}</figcaption></figure>"
     )
 

@@ -49,13 +49,28 @@ def section(id_: str, title: str, content: str) -> str:
 
 
 def scroll_table(id_: str, head: Sequence[str], rows: Iterable[str], *, caption: str) -> str:
-    """A table that scrolls by itself on a narrow screen; `rows` are HTML, and `id_` names its heading."""
+    """A table that scrolls by itself, and is a list of cards on a narrow screen.
+
+    Args:
+        id_: of its heading.
+        head: titles of the columns.
+        rows: HTML, from `table_row`.
+        caption: below it.
+    """
     cells = "".join(f'<th scope="col">{escape(name)}</th>' for name in head)
+    body = "".join(_label(row, head) for row in rows)
     return (
         f'<div class="scroll" role="region" aria-labelledby="{id_}" tabindex="0"><table>'
         f"<caption>{escape(caption)}</caption>"
-        f"<thead><tr>{cells}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+        f"<thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table></div>"
     )
+
+
+def _label(row: str, head: Sequence[str]) -> str:
+    """The row with the name of its column on each cell, which a narrow screen shows in place of the head."""
+    start, *cells = row.split("<td>")
+    named = (f'<td data-label="{escape(name)}">{cell}' for name, cell in zip(head[1:], cells, strict=True))
+    return start + "".join(named)
 
 
 def table_row(name: str, cells: Iterable[str]) -> str:

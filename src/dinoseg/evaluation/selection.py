@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from dinoseg.data.cases.files import CaseFiles, shorten
 from dinoseg.data.layouts.dataset import Dataset
+from dinoseg.data.sources.arrays import LAYOUT
 from dinoseg.data.splits.splits import (
     FILE_NAME,
     NAMES,
@@ -126,6 +128,9 @@ def _trained_with(dataset: Dataset, run: Path | None, given: Path | None) -> Spl
     gone = [case_id for case_id in named if case_id not in known]
     if len(gone) == len(named):
         return None
+    if gone and dataset.layout == LAYOUT:  # of arrays, some may be given
+        train, val, test = (tuple(id_ for id_ in ids if id_ in known) for _, ids in splits.items())
+        return replace(splits, train=train, val=val, test=test)
     if gone:
         raise SplitError(
             f"{path} names {len(gone)} cases that {dataset.root} does not hold ({shorten(gone)}); "

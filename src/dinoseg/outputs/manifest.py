@@ -2,7 +2,8 @@
 
 A folder that a command writes to is claimed: it gets a hidden file with one line for each file written
 below it, name and digest, added before the file gets its name. A file is ours if a line gives its digest as
-it is now: what a person put there, or changed, is not.
+it is now: what a person put there, or changed, is not. A folder can be lent to another library, which writes
+there as it likes: as long as it is, all below it is ours, and afterwards each file as it was then.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -24,6 +25,8 @@ from dinoseg.outputs.temporary import is_temporary, sweep
 MANIFEST = ".dinoseg-manifest.jsonl"
 NOT_OURS = "was not written by dinoseg, or was changed since (older versions kept no list of their files)"
 _CHUNK = 1 << 20
+_GROWING = (".tfevents.", ".wandb", "debug-internal.log")
+_LENT, _GIVEN_BACK = "lent", "given back"  # in place of a digest, of a folder
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,36 @@ def record(path: Path, written: Path | None = None) -> None:
     folder, source = next(_find_claimed(path), None), written or path
     if folder is None or not source.is_file() or any(is_temporary(above) for above in path.parents):
         return
-    entry = _Entry(_relative(path, folder), *_measure(source))
+    _add(folder, _Entry(_relative(path, folder), *_measure(source)))
+
+
+@contextmanager
+def lent(folder: Path) -> Iterator[None]:
+    """Let another library write into a folder of its own, below a claimed one, until the block ends.
+
+    What it writes there is ours, also if the process is killed meanwhile. What a person had put there is not.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    claimed = next(_find_claimed(folder), None)
+    if claimed is None:
+        yield
+        return
+    foreign = set(find_foreign(list_files(folder)))
+    _add(claimed, _Entry(_relative(folder, claimed), 0, _LENT))
+    try:
+        yield
+    finally:
+        for path in list_files(folder):
+            if path.is_symlink() and path not in foreign:
+                path.unlink()  # a link can be nobody's: W&B leaves one to its cache
+            elif path not in foreign:
+                record(path)
+        _add(claimed, _Entry(_relative(folder, claimed), 0, _GIVEN_BACK))
+
+
+def _add(folder: Path, entry: _Entry) -> None:
     # It begins with the end of a line, because the last one may be torn.
     line = "\n" + json.dumps(asdict(entry), ensure_ascii=False) + "\n"
     # One write of one line: threads and processes that share the folder do not tear each other's.
@@ -96,12 +128,14 @@ def seek_foreign(paths: Iterable[Path]) -> Iterator[Path]:
     for path in paths:
         if not (path.exists() or path.is_symlink()):
             continue
-        entries: list[_Entry] = []
+        entries, lent_now = list[_Entry](), False
         for folder in _find_claimed(path):
             if folder not in manifests:
                 manifests[folder] = _read(folder)
             entries += manifests[folder].get(_relative(path, folder), [])
-        if path.is_symlink() or not any(_fits(path, entry) for entry in reversed(entries)):
+            lent_now = lent_now or _is_lent(path, folder, manifests[folder])
+        ours = not path.is_symlink() and any(_fits(path, entry) for entry in reversed(entries))
+        if not (ours or lent_now):
             yield path
 
 
@@ -169,6 +203,12 @@ def _read(folder: Path) -> Mapping[str, Sequence[_Entry]]:
     return entries
 
 
+def _is_lent(path: Path, folder: Path, manifest: Mapping[str, Sequence[_Entry]]) -> bool:
+    """Whether a folder above a file is lent now."""
+    above = [part.as_posix() for part in Path(_relative(path, folder)).parents]
+    return any(manifest[part][-1].sha256 == _LENT for part in above if part in manifest)
+
+
 def _fits(path: Path, entry: _Entry) -> bool:
     with suppress(OSError):
         held = path.stat().st_size
@@ -178,8 +218,8 @@ def _fits(path: Path, entry: _Entry) -> bool:
 
 
 def _grows(path: Path) -> bool:
-    """Whether it is a log of TensorBoard, whose writer appends to it whenever it likes."""
-    return ".tfevents." in path.name
+    """Whether it is a log of TensorBoard or W&B, whose writers append to it whenever they like."""
+    return any(part in path.name for part in _GROWING)
 
 
 def _measure(path: Path, most: int | None = None) -> tuple[int, str]:

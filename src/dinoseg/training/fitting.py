@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -19,11 +18,12 @@ from dinoseg.config import TrainSettings
 from dinoseg.config.options import choose_options
 from dinoseg.config.settings import PercentileIntensity
 from dinoseg.config.training import Training
-from dinoseg.data import CaseFiles, Dataset, open_dataset
+from dinoseg.data import CaseFiles, Dataset
 from dinoseg.data.cases.likeness import Profile
 from dinoseg.data.cases.volumes import note_channels, note_doubts
 from dinoseg.data.checks.resolution import note_resolution
-from dinoseg.data.layouts.joined import JoinedDataset, open_joined
+from dinoseg.data.layouts.joined import JoinedDataset
+from dinoseg.data.sources.arrays import refuse_missing, take_arrays
 from dinoseg.data.splits.joined import resolve_joined, take_part
 from dinoseg.data.splits.shots import (
     draw_shots,
@@ -33,7 +33,7 @@ from dinoseg.data.splits.shots import (
     tell_empty_validation,
 )
 from dinoseg.data.splits.splits import Splits, check_splits, resolve_splits
-from dinoseg.errors import SplitError, UsageError
+from dinoseg.errors import SplitError
 from dinoseg.model.acceptance import refuse_size
 from dinoseg.model.segmenter import Segmenter
 from dinoseg.model.settings import RunSettings
@@ -48,15 +48,16 @@ from dinoseg.training.learning.forecast import forecast
 from dinoseg.training.learning.guards import importing, interruptible, isolated
 from dinoseg.training.learning.learning_curve import draw_learning_curve
 from dinoseg.training.runs.beginning import begin_with, refuse_seen
-from dinoseg.training.runs.composition import compose_settings, describe_intensity
+from dinoseg.training.runs.composition import compose_settings, describe_intensity, refuse_missing_loggers
 from dinoseg.training.runs.locks import locked, refuse_locked
+from dinoseg.training.runs.opening import Data, opened_data
 from dinoseg.training.runs.run_folder import RunFolder
 
 
 @keeping_filters()
 def train(
-    data: Path | str | Sequence[Path | str],
-    out: Path | str,
+    data: Data | None = None,
+    out: Path | str | None = None,
     *,
     how: Training | None = None,
     progress: Progress | None = None,
@@ -66,11 +67,12 @@ def train(
 
     Args:
         data: folder (or CSV) of images and masks, or several that have the same classes; each keeps
-            its own splits.
+            its own splits. None where `images` and `masks` are given.
         out: the run folder.
         how: method, backbone, recipe, shots and all else, see `Training`.
         progress: shows the bars and lines.
-        options: fields of `Training` by name, in place of those of `how`.
+        options: fields of `Training` by name, in place of those of `how`; instead of a folder those of
+            `Arrays`: images, masks, ids, groups, classes, spacing.
 
     Returns:
         The trained model, in eval mode on the device.
@@ -84,27 +86,28 @@ def train(
             another process trains there.
         WeightsError: the backbone's weights are missing.
     """
+    arrays = take_arrays(data, options)
     how = choose_options(Training, how, options)
+    refuse_missing_loggers((how.changes or {}).get("train.logger"))
     with connect(how.devices, how.nodes, device=how.device) as processes:
-        folder, shown = RunFolder(Path(out)), (progress if processes.is_first else None) or Silent()
+        folder, shown = RunFolder(refuse_missing(out)), (progress if processes.is_first else None) or Silent()
         if processes.is_first:
             refuse_locked(folder.root)
             folder.refuse_older(resume=how.resume, overwrite=how.overwrite)
         processes.wait()
-        folders = [data] if isinstance(data, Path | str) else list(data)
-        dataset = _open_data(folders, how, shown)
-        settings = compose_settings(dataset, folders, how)
-        splits = find_splits(dataset, settings)
-        return train_run(
-            dataset,
-            settings,
-            splits,
-            Path(out),
-            how=_take_device(how, processes),
-            progress=shown,
-            alone=True,
-            processes=processes,
-        )
+        with opened_data(data, arrays, how, shown) as opened:
+            settings = compose_settings(opened.dataset, opened.folders, how)
+            splits = find_splits(opened.dataset, settings)
+            return train_run(
+                opened.dataset,
+                settings,
+                splits,
+                folder.root,
+                how=_take_device(how, processes),
+                progress=shown,
+                alone=True,
+                processes=processes,
+            )
 
 
 def _take_device(how: Training, processes: Processes) -> Training:
@@ -168,16 +171,6 @@ def _record(folder: RunFolder, chosen: _Chosen, frozen: Backbone, how: Training)
     if isinstance(dataset, JoinedDataset):
         folder.record_parts({part.name: take_part(chosen.splits, part) for part in dataset.parts})
     folder.record_environment(frozen, how.device, digest_content(chosen.cases, chosen.digests))
-
-
-def _open_data(folders: Sequence[Path | str], how: Training, progress: Progress) -> Dataset:
-    if len(folders) == 1:
-        return open_dataset(folders[0], progress=progress)
-    if not folders:
-        raise UsageError("data names no folder; name one at least")
-    if how.shots_from == "first":
-        raise UsageError("shots_from 'first' takes the first of one list; several data folders have several")
-    return open_joined([Path(folder) for folder in folders], progress)
 
 
 def find_splits(dataset: Dataset, settings: RunSettings) -> Splits:
@@ -334,7 +327,7 @@ def _fit(
         from dinoseg.training.learning.trainer import learn
     rows = learn(
         model,
-        settings.train,
+        settings,
         banks,
         metrics=folder.metrics,
         checkpoints=folder.checkpoints,

@@ -38,8 +38,8 @@ def read_size(files: CaseFiles) -> tuple[int, int]:
 def read_mask(files: CaseFiles, mapping: LabelMapping) -> LabelMap:
     """Read the mask of one case on the upright grid of its image.
 
-    Masks are taken as drawn on the upright image. One that fits only the pixels as they are stored, because
-    the EXIF orientation of its image exchanges height and width, is turned as the image is.
+    Masks are taken as drawn on the upright image, unless the mapping says on the stored pixels. One that fits
+    only these, because the orientation of its image exchanges height and width, is turned as the image is.
 
     Raises:
         FileFormatError: image or mask cannot be read.
@@ -48,8 +48,8 @@ def read_mask(files: CaseFiles, mapping: LabelMapping) -> LabelMap:
     if files.label is None:
         raise LabelError(f"{files.image} has no mask")
     label, info = LabelMap(mapping.read(files.label)), image_info(files.image)
-    swapped = label.size != info.size and label.size == info.size[::-1]
-    if swapped and info.orientation >= 5 and not image_info(files.label).oriented:
+    swapped = label.size != info.size and label.size == info.size[::-1] and info.orientation >= 5
+    if (swapped or (mapping.stored and info.oriented)) and not image_info(files.label).oriented:
         label = LabelMap(upright(label.array, info.orientation))
     refuse_other_size(info.size, label, image_path=files.image, label_path=files.label)
     return label

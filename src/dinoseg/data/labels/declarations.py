@@ -31,7 +31,8 @@ from dinoseg.outputs import write_text
 
 FILE_NAME = "dataset.yaml"
 FILE_NAMES = (FILE_NAME, "dataset.yml")
-_KEYS = ("classes", "values", "threshold", "ignore", "regions", "palette", "merge", "axes", "names")
+_KEYS = ("classes", "values", "threshold", "ignore", "regions", "palette", "merge", "axes", "names", "masks")
+_DRAWN = ("upright", "stored")
 _PALETTES: tuple[PaletteReading, ...] = ("indices", "colours")
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 
@@ -49,6 +50,7 @@ class Declaration:
         merge: how several masks of one image are joined, or None.
         axes: order of the axes of HDF5 files, or "" where nothing is said.
         names: name of a segment or structure in DICOM labels -> class id; 0 leaves it out.
+        stored: masks were drawn on the pixels as stored, before the EXIF orientation of their image.
     """
 
     classes: Mapping[int, str] = field(default_factory=dict)
@@ -59,6 +61,7 @@ class Declaration:
     merge: Merge | None = None
     axes: str = ""
     names: Mapping[str, int] = field(default_factory=dict)
+    stored: bool = False
 
 
 def read_declaration(folder: Path) -> Declaration:
@@ -90,6 +93,7 @@ def read_declaration(folder: Path) -> Declaration:
         merge=_read_merge(content.get("merge"), classes, path),
         axes=_read_axes(content.get("axes", ""), path),
         names=_read_names(content.get("names", {}), classes, path),
+        stored=_read_stored(content.get("masks", "upright"), path),
     )
 
 
@@ -126,6 +130,14 @@ def _load(path: Path) -> dict[Any, Any]:
     if not isinstance(content, dict):
         raise LabelError(f"{path} must hold `classes: {{0: background, 1: name}}` and, if needed, `values:`")
     return content
+
+
+def _read_stored(content: Any, path: Path) -> bool:
+    if content not in _DRAWN:
+        raise LabelError(
+            f"{path}: masks must be upright or stored: which pixels of a turned photograph they were drawn on"
+        )
+    return bool(content == "stored")
 
 
 def _read_classes(content: Any, path: Path) -> dict[int, str]:

@@ -40,6 +40,7 @@ class LabelMapping:
             They stand in `table` as well.
         palette: how palette files are read.
         parts: the first mask of an image -> all its masks, where several are joined.
+        stored: masks were drawn on the pixels as stored, before the EXIF orientation of their image.
     """
 
     table: Mapping[int, int] = field(default_factory=dict)
@@ -50,6 +51,7 @@ class LabelMapping:
     ignore: tuple[int, ...] | None = None
     palette: PaletteReading = "indices"
     parts: Mapping[Path, tuple[MaskPart, ...]] = field(default_factory=dict, repr=False)
+    stored: bool = False
 
     @property
     def class_count(self) -> int:

@@ -150,10 +150,15 @@ def make_dataset(survey: Survey, mapping: LabelMapping, histogram: LabelHistogra
     Raises:
         LabelError: fewer names are declared than the masks hold classes.
     """
-    mapping = replace(mapping, parts=find_parts(survey))
+    stored = survey.declaration.stored
+    mapping = replace(mapping, parts=find_parts(survey), stored=stored)
     masks = {mask.path: mask for mask in histogram.masks} if histogram else {}
     note = (Remark("label", mapping.note, matters=True),) if mapping.note else ()
-    doubts = note + find_covering(survey.cases, masks, mapping) + find_turned(survey.cases) if masks else note
+    doubts = (
+        note + find_covering(survey.cases, masks, mapping) + find_turned(survey.cases, stored=stored)
+        if masks
+        else note
+    )
     return Dataset(
         root=survey.root,
         cases=survey.cases,

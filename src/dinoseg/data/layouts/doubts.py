@@ -38,9 +38,16 @@ def find_covering(
     return (Remark("coverage", message + shorten(full, limit=_NAMED), many),)
 
 
-def find_turned(cases: Sequence[CaseFiles]) -> tuple[Remark, ...]:
-    """A remark on images with an EXIF orientation whose masks have none; unreadable files are skipped."""
-    turned, stored = [], []
+def find_turned(cases: Sequence[CaseFiles], *, stored: bool) -> tuple[Remark, ...]:
+    """A remark on images with an EXIF orientation whose masks have none; unreadable files are skipped.
+
+    Args:
+        cases: of images and masks.
+        stored: it is declared that masks were drawn on the stored pixels.
+    """
+    if stored:
+        return ()
+    turned, fitting = [], []
     for case in cases:
         if case.label is None or case.is_volume:
             continue
@@ -52,15 +59,16 @@ def find_turned(cases: Sequence[CaseFiles]) -> tuple[Remark, ...]:
         if mask is not None and not mask.oriented:
             turned.append(case.id)
             if mask.size != image.size and mask.size == image.size[::-1] and image.orientation >= 5:
-                stored.append(case.id)
+                fitting.append(case.id)
     if not turned:
         return ()
     one = len(turned) == 1
-    but = f", but for {len(stored)} that fit only the stored pixels and are turned" if stored else ""
+    but = f", but for {len(fitting)} that fit only the stored pixels and are turned" if fitting else ""
     message = (
         f"{len(turned)} {'image carries' if one else 'images carry'} an EXIF orientation and "
         f"{'its mask' if one else 'their masks'} none: masks are taken as drawn on the upright image{but}; "
-        f"save images upright whose masks were drawn on the stored pixels: {shorten(turned, limit=_NAMED)}"
+        "say `masks: stored` in dataset.yaml if they were drawn on the stored pixels: "
+        f"{shorten(turned, limit=_NAMED)}"
     )
     return (Remark("orientation", message, matters=True),)
 

@@ -58,7 +58,7 @@ def pair_files(images: Sequence[Path], masks: Sequence[Path], *, merge: Merge | 
             masks_of[key].append(mask)
         else:
             orphans.append(mask)
-    named_after = _group_orphans(orphans, images_of)
+    named_after = {**_find_other_case(orphans, images_of), **_group_orphans(orphans, images_of)}
     pairs, problems = [], []
     for stem, files in images_of.items():
         found = _sort(masks_of.get(stem, []), merge)
@@ -120,6 +120,15 @@ def _group_orphans(orphans: Sequence[Path], images_of: Mapping[str, object]) -> 
     return groups
 
 
+def _find_other_case(orphans: Sequence[Path], images_of: Mapping[str, object]) -> dict[str, list[Path]]:
+    """Masks whose name is that of an image but for capital letters: C1.png of c1.jpg."""
+    folded = {stem.casefold(): stem for stem in images_of}
+    named = {
+        folded[stem_of(mask).casefold()]: [mask] for mask in orphans if stem_of(mask).casefold() in folded
+    }
+    return {stem: masks for stem, masks in named.items() if stem_of(masks[0]) != stem}
+
+
 def _longest_start(stem: str, images_of: Mapping[str, object]) -> str:
     for end in range(len(stem) - 1, 0, -1):
         if stem[end] in _SEPARATORS and stem[:end] in images_of:
@@ -145,6 +154,8 @@ def _explain(images: list[Path], masks: list[Path]) -> str:
             f"several masks for {images[0]}: {names}; make them one, or say in dataset.yaml how they are "
             "joined: `merge: union`, or `merge: {_MA: 1, _EX: 2}` where the ending of a name is its class"
         )
+    if stem_of(masks[0]).casefold() == stem_of(images[0]).casefold():
+        return f"{images[0]}: no mask of this name, but {names}, which differs in capital letters; rename one"
     ending = stem_of(masks[0])[len(stem_of(images[0])) :]
     return (
         f"{images[0]}: no mask of this name, but {names}; rename it, or declare what its ending means in "

@@ -117,7 +117,8 @@ class ViewBank:
         ]
         self._preprocessing = repr((PREPARATION, model.size, model.backbone.mean, model.backbone.std))
         table = json.dumps({str(key): value for key, value in sorted(mapping.table.items())})
-        self._table = f"{mapping.kind}:{mapping.threshold}:{table}"
+        turned = ":stored" if mapping.stored else ""
+        self._table = f"{mapping.kind}:{mapping.threshold}:{table}{turned}"
 
     def __len__(self) -> int:
         return len(self._items.images)

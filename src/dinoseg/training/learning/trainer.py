@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import DDPStrategy
 
 from dinoseg.config import TrainSettings
 from dinoseg.model.segmenter import Segmenter
-from dinoseg.outputs import record, write_text
+from dinoseg.model.settings import RunSettings
 from dinoseg.processes import ALONE, Processes
 from dinoseg.progress import Progress
 from dinoseg.training.features.bank import ViewBank
 from dinoseg.training.learning.callbacks import AtomicCheckpointIO, create_checkpoints
-from dinoseg.training.learning.guards import call_quietly, explaining_logs
+from dinoseg.training.learning.guards import call_quietly
 from dinoseg.training.learning.history import History, Row
+from dinoseg.training.learning.loggers import logging_to
 from dinoseg.training.learning.module import DecoderTraining
-
-LOGS = "logs"
-HPARAMS = TensorBoardLogger.NAME_HPARAMS_FILE
 
 
 def learn(
     model: Segmenter,
-    settings: TrainSettings,
+    settings: RunSettings,
     banks: tuple[ViewBank, ViewBank | None],
     *,
     metrics: Path,
@@ -41,7 +40,7 @@ def learn(
 
     Args:
         model: its decoder learns, in place.
-        settings: of the training.
+        settings: of the run.
         banks: to learn from, and to validate on where there is any.
         metrics: the table to write; logs/ lies beside it.
         checkpoints: folder of the checkpoints.
@@ -55,25 +54,34 @@ def learn(
         One row per epoch, those before `resume_from` included.
     """
     train_bank, val_bank = banks
+    recipe = settings.train
     history = History(metrics, progress)
-    module = DecoderTraining(model, settings, train_bank, val_bank, processes)
+    module = DecoderTraining(model, recipe, train_bank, val_bank, processes)
     validated = val_bank is not None
-    saving = create_checkpoints(checkpoints, settings, validated=validated, choosing=choosing and validated)
-    with explaining_logs(metrics.parent / LOGS):
-        options = _options(settings, device, metrics.parent, processes, validated=validated)
+    saving = create_checkpoints(checkpoints, recipe, validated=validated, choosing=choosing and validated)
+    no_log: AbstractContextManager[list[Logger]] = nullcontext([])  # one process writes
+    logging = logging_to(metrics.parent, settings, progress) if processes.is_first else no_log
+    with logging as loggers:
+        options = _options(recipe, device, metrics.parent, loggers, processes, validated=validated)
         trainer = call_quietly(Trainer, callbacks=[history, *saving], **options)
         call_quietly(trainer.fit, module, ckpt_path=resume_from)
     return history.rows
 
 
 def _options(
-    settings: TrainSettings, device: str, root: Path, processes: Processes, *, validated: bool
+    settings: TrainSettings,
+    device: str,
+    root: Path,
+    loggers: list[Logger],
+    processes: Processes,
+    *,
+    validated: bool,
 ) -> dict[str, Any]:
     return {
         **_choose_devices(device, processes),
         "max_epochs": settings.epochs,
         "plugins": [AtomicCheckpointIO()],
-        "logger": _open_log(root) if processes.is_first else False,
+        "logger": loggers or False,
         "default_root_dir": root,
         "enable_progress_bar": False,
         "enable_model_summary": False,
@@ -101,16 +109,3 @@ def _choose_devices(device: str, processes: Processes) -> dict[str, Any]:
         "strategy": DDPStrategy(process_group_backend="nccl" if cuda else "gloo"),
         "sync_batchnorm": cuda,  # torch has none for processors
     }
-
-
-def _open_log(root: Path) -> TensorBoardLogger:
-    """The log of TensorBoard below `root`, known to be ours from its first byte on."""
-    logger = TensorBoardLogger(root, name="", version=LOGS)
-    folder = Path(logger.log_dir)
-    if not (folder / HPARAMS).is_file():
-        write_text(folder / HPARAMS, "{}\n")  # what Lightning would write, but in one move
-    before = set(folder.iterdir())
-    _ = logger.experiment  # creates the file
-    for path in set(folder.iterdir()) - before:
-        record(path)
-    return logger

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from dinoseg.config import (
     list_weights,
     override,
 )
+from dinoseg.config.loggers import read_loggers
 from dinoseg.config.training import Training
 from dinoseg.data import Dataset
 from dinoseg.data.layouts.dataset import is_ct
@@ -33,6 +35,8 @@ ARGUMENTS = (
     *("model.backbone.name", "model.decoder.method", "model.classes", "train.seed"),
     "model.preprocessing.channels",
 )
+
+PACKAGED_LOGGERS = ("wandb", "mlflow")  # the others come with dinoseg
 
 
 def compose_settings(dataset: Dataset, folders: Sequence[Path | str], how: Training) -> RunSettings:
@@ -69,7 +73,27 @@ def compose_settings(dataset: Dataset, folders: Sequence[Path | str], how: Train
     _refuse_idle_augmentation(arguments.train, settings.train)
     _require_intensity(dataset, settings)
     list_weights(settings.train.class_weights, dataset.classes)
+    refuse_missing_loggers(settings.train.logger)
     return settings
+
+
+def refuse_missing_loggers(asked: Any) -> None:
+    """Raise `ConfigError` where a logger's package is missing, or a name is none of a logger.
+
+    Args:
+        asked: `train.logger` as it was set, perhaps before anything is read; None where it was not.
+    """
+    try:
+        names = read_loggers(asked)
+    except ValueError as error:
+        raise ConfigError(f"setting 'train.logger': {error}") from error
+    for name in names:
+        found = find_spec(name) if name in PACKAGED_LOGGERS else None
+        # Without an origin it is a folder of this name, such as W&B leaves where it was called.
+        if name in PACKAGED_LOGGERS and (found is None or found.origin is None):
+            raise ConfigError(
+                f"setting 'train.logger' asks for {name}, whose package is not installed: pip install {name}"
+            )
 
 
 def _choose_window(settings: RunSettings, changes: Mapping[str, Any]) -> RunSettings:

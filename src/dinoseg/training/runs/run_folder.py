@@ -18,6 +18,7 @@ from dinoseg import __version__
 from dinoseg.backbones.catalog import BACKBONES
 from dinoseg.backbones.extractors import Backbone
 from dinoseg.config import from_yaml, override, to_yaml
+from dinoseg.data.sources.arrays import IN_MEMORY
 from dinoseg.data.splits.splits import PARTS as SPLITS_OF_FOLDERS
 from dinoseg.data.splits.splits import Splits, load_splits, save_splits
 from dinoseg.errors import ConfigError, OutputError, RunError
@@ -28,7 +29,10 @@ from dinoseg.training.learning.checkpoints import BEST, LAST
 ADVICE = "advice.json"
 PACKAGES = ("torch", "lightning", "numpy", "scipy", "pillow", "safetensors")
 # while a run is resumed: no model depends on them
-FREE_TO_CHANGE = ("cache.folder", "cache.limit_gb", "train.advice")
+FREE_TO_CHANGE = (
+    *("cache.folder", "cache.limit_gb", "train.advice"),
+    *("train.logger", "train.wandb_mode", "train.mlflow_uri"),
+)
 MAY_GROW = "train.epochs"
 
 
@@ -206,7 +210,7 @@ def anchor(path: Path) -> Path:
 
 def anchor_data(folders: Sequence[Path | str]) -> Path | tuple[Path, ...]:
     """Data folders from the root; one of them is no list."""
-    paths = tuple(anchor(Path(folder)) for folder in folders)
+    paths = tuple(IN_MEMORY if folder == IN_MEMORY else anchor(Path(folder)) for folder in folders)
     return paths[0] if len(paths) == 1 else paths
 
 
