@@ -91,8 +91,8 @@ def volume_bundle(volume_run: Path) -> Path:
     return out
 
 
-def _predict_apart(bundle: Path, images: Path, out: Path, engine: str = "onnxruntime") -> dict:
-    words = [str(bundle), str(images), str(out), engine]
+def _predict_apart(bundle: Path, images: Path, out: Path, engine: str = "onnxruntime", *options: str) -> dict:
+    words = [str(bundle), str(images), str(out), engine, *options]
     ended = subprocess.run(
         [sys.executable, "-W", "error", "-m", "tests.export.without_torch", *words],
         cwd=ROOT,
@@ -142,7 +142,8 @@ def test_volumes_read_the_slices_around_without_torch(
 def test_dicom_goes_in_and_out_without_torch(volume_run: Path, volume_bundle: Path, tmp_path: Path) -> None:
     pytest.importorskip("highdicom")
     draw_series(tmp_path / "ct", array=make_volume((6, 20, 24)).array[0].astype(np.uint16))
-    assert _predict_apart(volume_bundle, tmp_path / "ct", tmp_path / "bundle")["code"] == 0
+    words = (volume_bundle, tmp_path / "ct", tmp_path / "bundle", "onnxruntime", "--format", "dicom-seg")
+    assert _predict_apart(*words)["code"] == 0
     reference = read_series(tmp_path / "ct").reference
     found = read_segmentation(next((tmp_path / "bundle" / "masks").glob("*.dcm")), reference).array
     expected = dinoseg.predict(volume_run, tmp_path / "ct").mask
