@@ -158,15 +158,15 @@ def _check_request(precision: str, size: int | None, examples: Sequence[object])
 
 def _write(request: _Request, *, overwrite: bool, shown: Progress) -> Export:
     model, out = request.model, request.out
-    names = [BACKBONE, DECODER, LICENSE, CARD, PIPELINE]
-    if overwrite:
-        remove_ours(out)
+    paths = [out / name for name in (BACKBONE, DECODER, LICENSE, CARD, PIPELINE)]
     claim(out)
-    with atomic_files([out / name for name in names]) as folder:
+    with atomic_files(paths, overwrite=overwrite) as folder:
         shown.note(f"writing the graphs of {model.backbone.name} and {model.settings.decoder.method}")
         write_backbone(model.backbone, folder / BACKBONE, size=(request.size, request.size))
         write_decoder(model, folder / DECODER, size=request.size)
         _shrink(folder, request)
+        # Weights beyond what one file of ONNX holds lie beside it; they get their names first.
+        paths[:0] = [out / path.name for path in sorted(folder.glob("*.data"))]
         pipeline = _describe(request)
         shown.note(f"comparing with torch on {request.cases.name}")
         found = compare(model, open_graphs(folder, pipeline), request.cases)
@@ -174,9 +174,9 @@ def _write(request: _Request, *, overwrite: bool, shown: Progress) -> Export:
         write_text(folder / LICENSE, request.license)
         card = write_card(model, found, precision=request.precision, size=request.size)
         write_text(folder / CARD, card)
-        files = {name: digest_file(folder / name) for name in names if name != PIPELINE}
+        files = {path.name: digest_file(folder / path.name) for path in paths if path.name != PIPELINE}
         _write_pipeline(folder, pipeline.model_copy(update={"files": files, "comparison": found}))
-    held = sum((out / name).stat().st_size for name in names)
+    held = sum(path.stat().st_size for path in paths)
     return Export(out, held, request.precision, request.size, OPSET, found)
 
 
@@ -185,7 +185,7 @@ def _shrink(folder: Path, request: _Request) -> None:
         store_in_half(folder / BACKBONE)
         store_in_half(folder / DECODER)
     if request.precision == "int8":
-        # The decoder stays as it is: it is where logits are made, and a small part of the work.
+        # The decoder stays as it is: it is where logits are made.
         quantise(folder / BACKBONE, request.cases)
 
 
