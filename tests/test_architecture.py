@@ -61,8 +61,9 @@ TORCH = {"torch", "lightning", "monai", "transformers", "torchmetrics"}
 SHARE_OF_SHORT_FUNCTIONS = 0.95
 #: Which room may import from which is no plan of ours, but that few do is. Two of training's are those of
 #: its advice, which reads the bank of features and is asked for by the fitting; one that of a series of runs
-#: to the digest of its cases, which lies with the items that a bank holds.
-MOST_ARROWS = {"data": 50, "inference": 17, "training": 10}
+#: to the digest of its cases, which lies with the items that a bank holds; and one from the published
+#: tables to the one function that trains.
+MOST_ARROWS = {"data": 50, "inference": 17, "training": 11}
 
 Modules = Mapping[str, Module]
 Rule = Callable[[Modules], list[str]]
@@ -323,8 +324,8 @@ WRONG = [
     ),
     (
         rooms_know_few_others,
-        {f"training/r{n}/a.py": f"import dinoseg.training.r{n + 1}.a" for n in range(12)},
-        "training has 11 arrows",
+        {f"training/r{n}/a.py": f"import dinoseg.training.r{n + 1}.a" for n in range(13)},
+        "training has 12 arrows",
     ),
     (
         methods_are_known_by_their_card_only,

@@ -80,7 +80,7 @@ def test_compare_on_the_terminal_and_as_json(run: Run, tmp_path: Path) -> None:
         (["compare", "a", "b", "--class", "x"], 3, "has no class 'x'; it has lesion"),
         (["compare", "a", "b", "--metric", "auc"], 2, "auc"),
         (["score", "masks", "labels", "labels"], 2, "given 3 folders; to compare annotators add --observers"),
-        (["score", "masks", "labels", "--model", "a"], 2, "--model belongs to --observers"),
+        (["score", "masks", "labels", "--model", "a"], 1, "a holds no model"),
         (["score", "masks", "labels", "--classes", "liver"], 2, "accepted are values and names"),
         (["score", "masks", "labels", "--match-iou", "1"], 2, "match_iou 1.0 is not accepted"),
         (["score", "masks", "labels", "--observers", "--tolerance", "2"], 2, "--observers compares Dice"),

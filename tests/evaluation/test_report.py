@@ -3,11 +3,13 @@ from __future__ import annotations
 import csv
 import json
 import re
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from dinoseg.errors import OutputError
 from dinoseg.evaluation.contents import Failure, Report
@@ -15,6 +17,7 @@ from dinoseg.evaluation.definitions import EMPTY_TEXT, PAPER_EMPTY_TEXT, protoco
 from dinoseg.evaluation.examples import Picture
 from dinoseg.evaluation.metrics import ClassScore, score_case
 from dinoseg.evaluation.report import FILES, write_report
+from dinoseg.evaluation.scoring.scorer import score
 from dinoseg.evaluation.summary import Protocol, summarise
 from dinoseg.outputs.manifest import MANIFEST
 
@@ -177,3 +180,28 @@ def test_a_file_of_somebody_else_is_kept_whatever_is_asked(tmp_path: Path) -> No
             written(tmp_path, make_scores({1: "lesion"}), overwrite=overwrite)
     assert [path.name for path in tmp_path.iterdir()] == ["index.html"]
     assert (tmp_path / "index.html").read_text() == "mine"
+
+
+@pytest.mark.slow
+def test_a_report_of_200_cases_takes_seconds_and_little_space(tmp_path: Path) -> None:
+    """The pictures are few and small however many cases there are."""
+    generator = np.random.default_rng(0)
+    row, column = np.mgrid[:480, :640]
+    for number in range(200):
+        y, x = generator.integers(120, 360), generator.integers(160, 480)
+        target = np.hypot(row - y, column - x) < 90
+        found = np.hypot(row - y - generator.integers(-20, 20), column - x) < generator.integers(60, 110)
+        photo = generator.integers(0, 256, (480, 640, 3), dtype=np.uint8)
+        for kind, pixels in (("images", photo), ("masks", target), ("found", found)):
+            (tmp_path / kind).mkdir(exist_ok=True)
+            shown = pixels if kind == "images" else pixels.astype(np.uint8) * 255
+            Image.fromarray(shown).save(tmp_path / kind / f"c{number}.png", compress_level=1)
+    (tmp_path / "data").mkdir()
+    for kind in ("images", "masks"):
+        (tmp_path / kind).rename(tmp_path / "data" / kind)
+    started = time.monotonic()
+    score(tmp_path / "found", tmp_path / "data", out=tmp_path / "report")
+    assert time.monotonic() - started < 20
+    page = tmp_path / "report" / "index.html"
+    assert page.stat().st_size < 5_000_000
+    assert page.read_text(encoding="utf-8").count("<figure>") == 9

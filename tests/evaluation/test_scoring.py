@@ -415,6 +415,10 @@ def test_observers_and_a_model_among_them(tmp_path: Path) -> None:
     assert [row.rank for row in found.members if row.is_model] == [1]
     assert found.model is not None
     assert found.model.difference == pytest.approx((1 + 2 * one) / 3 - (2 * one + two) / 3)
+    page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+    assert "Model minus observers:" in page
+    assert page.count("<figure>") == min(6, found.cases)
+    assert page.index("Cases of least agreement") < page.index("What the numbers mean")
     document = json.loads((tmp_path / "out" / "observers.json").read_text(encoding="utf-8"))
     assert document["model"]["p"] == found.model.p
     assert (tmp_path / "out" / "cases.csv").read_text(encoding="utf-8").count("\n") == 8

@@ -54,8 +54,12 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the first stage builds, in a folder instead of an image."""
     root = tmp_path_factory.mktemp("image")
     source, built = root / "source", root / "dinoseg"
-    kept = shutil.ignore_patterns(*(ROOT / ".dockerignore").read_text(encoding="utf-8").split())
-    shutil.copytree(ROOT, source, ignore=kept)
+    left_out = shutil.ignore_patterns(*(ROOT / ".dockerignore").read_text(encoding="utf-8").split())
+
+    def ignore(folder: str, names: list[str]) -> set[str]:
+        return left_out(folder, names) if Path(folder) == ROOT else set()  # as docker does: of the top only
+
+    shutil.copytree(ROOT, source, ignore=ignore)
     lines = list(_read())
     second = [index for index, (word, _) in enumerate(lines) if word == "FROM"][1]
     for word, rest in lines[:second]:

@@ -27,7 +27,7 @@ def test_an_engine_trains_the_model_that_torch_trains(tmp_path: Path) -> None:
         changes={**settings, "model.backbone.engine": "onnxruntime"},
         seed=0,
     )
-    assert len(set(cache.glob("??/*.safetensors")) - before) >= len(before) // 2
+    assert len(set(cache.glob("??/*.safetensors")) - before) >= 18  # of nine cases in two views
     one, other = read_decoder(tmp_path / "torch"), read_decoder(tmp_path / "engine")
     for name in one:
         torch.testing.assert_close(one[name], other[name], rtol=0, atol=1e-2)

@@ -36,7 +36,8 @@ def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def odd(data: Path, tmp_path: Path) -> Path:
     """One image as it is, and one whose values are of 12 bits."""
     (tmp_path / "odd").mkdir()
-    array = np.asarray(Image.open(sorted((data / "images").iterdir())[0]))
+    name = (data / "splits" / "val.txt").read_text().split()[0]  # the model was not trained on it
+    array = np.asarray(Image.open(next((data / "images").glob(f"{name}.*"))))
     Image.fromarray(array).save(tmp_path / "odd" / "a.png")
     Image.fromarray(array // 16).save(tmp_path / "odd" / "b.png")
     return tmp_path / "odd"
@@ -115,3 +116,4 @@ def test_it_is_measured_where_images_are_read_anyway(
         models.append(train_small(data, tmp_path / name, tmp_path / "cache", method="linear"))
     assert read == []
     assert models[0].seen == models[1].seen
+    assert models[0].trained_on == models[1].trained_on

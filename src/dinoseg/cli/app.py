@@ -23,6 +23,7 @@ from dinoseg.cli import (
     importing,
     info,
     predict,
+    reproduce,
     score,
     sharing,
     train,
@@ -52,6 +53,7 @@ app.command("curve")(curve.curve)
 app.command("evaluate")(evaluate.evaluate)
 app.command("score")(score.score)
 app.command("compare")(compare.compare)
+app.command("reproduce")(reproduce.reproduce)
 app.command("predict")(predict.predict)
 app.add_typer(data.app, name="data")
 app.command("convert")(convert.convert)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dinoseg.cli.options import DataFolder, Debug, Json, Overwrite, Splits
+from dinoseg.cli.options import AcceptLicense, DataFolder, Debug, Json, Overwrite, Splits
 from dinoseg.cli.output import Output, session
 
 if TYPE_CHECKING:
@@ -36,6 +36,14 @@ def check(
         Path | None,
         typer.Option(help="Where to draw the pairs of images that look alike.", metavar="DIR"),
     ] = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            help="Also name images that look nearly the same to this backbone, such as mirrored copies.",
+            metavar="NAME",
+        ),
+    ] = None,
+    accept_license: AcceptLicense = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -54,6 +62,8 @@ def check(
             output.line(line)
         if pictures is not None:
             draw_alike(output, report, pictures)
+        if backbone is not None:
+            tell_alike(output, data, backbone, size=size, splits=splits, accept_license=accept_license)
         output.exit_code = report.exit_code
         if report.exit_code:
             output.problem(f"{len(report.select('error'))} problems of {data} would stop a training")
@@ -181,6 +191,19 @@ def draw_alike(output: Output, report: DataReport, folder: Path) -> None:
     sheets = draw_copies(report.copies, folder) if report.volumes is None else ()
     output.facts["pictures"] = sheets
     output.line(f"pictures: {', '.join(map(str, sheets))}" if sheets else "pictures: no images look alike")
+
+
+def tell_alike(
+    output: Output, data: Path, backbone: str, *, size: int, splits: Path | None, accept_license: bool
+) -> None:
+    """List the pairs of images in different splits, or groups, that look the same to a backbone."""
+    from dinoseg.backbones import create_backbone
+    from dinoseg.training.features.alike import find_alike_images
+
+    frozen = create_backbone(backbone, accept_license=accept_license, progress=output.progress)
+    found = find_alike_images(data, frozen, size=size, splits=splits, progress=output.progress)
+    output.facts["alike"] = {"limit": found.limit, "pairs": found.pairs}
+    output.line(found.describe(most=MOST_GROUPS) or f"no two images look the same to {frozen.name}")
 
 
 def show_series(output: Output, found: Sequence[Series]) -> None:

@@ -156,6 +156,7 @@ def describe_evaluation(evaluation: Evaluation) -> dict[str, Any]:
         "unit": evaluation.unit,
         "classes": evaluation.summaries,
         "strata": evaluation.strata,
+        "trained_on": dict(evaluation.trained_on),
         "failures": evaluation.failures,
         "report": evaluation.report,
     }

@@ -57,7 +57,11 @@ def score(
     ] = False,
     model: Annotated[
         Path | None,
-        typer.Option(help="With --observers: masks of a model, to see where it stands.", metavar="DIR"),
+        typer.Option(
+            help="The run that made the masks: which cases was it trained on? With --observers a folder "
+            "with masks of a model: where does it stand?",
+            metavar="DIR",
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the intervals.", min=0)] = 0,
     overwrite: Overwrite = False,
@@ -91,7 +95,7 @@ def score(
             )
             tell_agreement(output, agreement)
             return
-        predictions, labels = _two_folders(folders, model)
+        predictions, labels = _two_folders(folders)
         from dinoseg.evaluation.scoring.scorer import score as run_scoring
 
         evaluation = run_scoring(
@@ -101,6 +105,7 @@ def score(
             tolerance=tolerance,
             match_iou=match_iou,
             metadata=metadata,
+            model=model,
             out=out,
             seed=seed,
             overwrite=overwrite,
@@ -131,14 +136,12 @@ def read_classes(text: str) -> dict[str, tuple[int, ...]]:
     return found
 
 
-def _two_folders(folders: list[Path], model: Path | None) -> tuple[Path, Path]:
+def _two_folders(folders: list[Path]) -> tuple[Path, Path]:
     if len(folders) != 2:
         raise UsageError(
             f"score takes PREDICTIONS and LABELS, given {len(folders)} folders; to compare annotators add "
             "--observers"
         )
-    if model is not None:
-        raise UsageError("--model belongs to --observers; name the masks of a model as PREDICTIONS")
     return folders[0], folders[1]
 
 

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
+from dinoseg.data.cases.files import shorten
+from dinoseg.data.cases.prints import Likeness as Sameness
 from dinoseg.evaluation.examples import Picture
 from dinoseg.evaluation.metrics import ClassScore
 from dinoseg.evaluation.strata import Strata
 from dinoseg.evaluation.summary import ClassSummary, Protocol
+
+if TYPE_CHECKING:
+    from dinoseg.evaluation.paper.study import Study
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,8 @@ class Report:
         pictures: of the gallery, in order.
         failures: cases without scores; shown beside the means.
         strata: the cases by metadata and size.
+        study: what a paper tells of it; None for no method statement and no checklist.
+        trained_on: case -> "same" or "alike", where the model was trained on it or on one that looks so.
     """
 
     scores: Sequence[ClassScore]
@@ -51,6 +59,20 @@ class Report:
     pictures: Sequence[Picture] = ()
     failures: Sequence[Failure] = ()
     strata: Sequence[Strata] = ()
+    trained_on: Mapping[str, Sameness] = field(default_factory=dict)
+    study: Study | None = None
+
+    @property
+    def leaks(self) -> str:
+        """One line about the cases that the model was trained on; "" where there is none."""
+        if not self.trained_on:
+            return ""
+        total = len({score.case for score in self.scores})
+        same = sum(found == "same" for found in self.trained_on.values())
+        return (
+            f"the model was trained on {same} of the {total} cases, and on cases that look the same as "
+            f"{len(self.trained_on) - same} more: {shorten(self.trained_on)}; the scores say too much of it"
+        )
 
     @property
     def failed(self) -> list[str]:

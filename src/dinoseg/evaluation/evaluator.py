@@ -6,10 +6,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dinoseg.config import Inference
+from dinoseg.data.cases.prints import Likeness as Sameness
 from dinoseg.data.layouts.dataset import Dataset
+from dinoseg.data.layouts.remarks import SIZE
 from dinoseg.data.sources.arrays import LAYOUT, Arrays, open_arrays, take_arrays
 from dinoseg.evaluation.contents import Failure, Report
 from dinoseg.evaluation.examples import Picture, choose_examples, describe
@@ -21,11 +23,19 @@ from dinoseg.evaluation.summary import Protocol, refuse_mixed_units
 from dinoseg.evaluation.tasks import Task, open_task
 from dinoseg.evaluation.views import View
 from dinoseg.evaluation.volume_views import VolumeView
-from dinoseg.inference.likeness import find_differences, summarise_differences
+from dinoseg.inference.likeness import (
+    find_differences,
+    find_trained,
+    summarise_differences,
+    summarise_trained,
+)
 from dinoseg.inference.results.report import describe_settings, word_settings
 from dinoseg.model.saved import Model, open_model
 from dinoseg.progress import Progress, Silent
 from dinoseg.streams import keeping_filters
+
+if TYPE_CHECKING:
+    from dinoseg.evaluation.paper.study import Study
 
 
 @keeping_filters()
@@ -47,7 +57,7 @@ def evaluate(
     """Score a model on the cases of a split: Dice, IoU, HD95, ASSD and NSD per class and region.
 
     What is scored is what `predict` writes with the same `how`; a volume is one case, in 3D. Of a model
-    with a run folder the run's own splits are used, and cases that it was trained on are refused.
+    with a run folder the run's own splits are used, and its training cases refused; copies are named.
 
     Args:
         model: a run folder, or a loaded model.
@@ -94,22 +104,32 @@ def _score(task: Task, scoring: Scoring, progress: Progress) -> Evaluation:
     failures: list[Failure] = []
     scores: list[ClassScore] = []
     unlike: list[tuple[str, str]] = []
+    known: list[tuple[str, Sameness]] = []
     shown = progress.track(task.files, total=len(task.files), label="evaluate")
     for view in task.views(shown, failures=failures, progress=progress):
         scores += _score_view(task, scoring, view)
         unlike += _find_unlike(task, view)
+        known += _find_known(task, view)
         refuse_mixed_units([scores[0], scores[-1]])
         del view  # of volumes, before the next one is read
     for line in summarise_differences(unlike, len(task.files)):
         progress.note(line)
+    for line in summarise_trained([case for case, _ in known], len(task.files)):
+        progress.note(line)
     data = task.dataset
     found = conclude(scores, failures, scoring, root=data.root, is_volumes=data.is_volumes, progress=progress)
-    return replace(found, unlike=tuple(unlike))
+    return replace(found, unlike=tuple(unlike), trained_on=tuple(known))
 
 
 def _find_unlike(task: Task, view: View | VolumeView) -> list[tuple[str, str]]:
     difference = find_differences(task.model, view.case.image)
     return [(view.case.id, difference)] if difference else []
+
+
+def _find_known(task: Task, view: View | VolumeView) -> list[tuple[str, Sameness]]:
+    """The case where the model was trained on it; of the split train everybody knows."""
+    same = None if task.split == "train" else find_trained(task.model, view.case.image)
+    return [(view.case.id, same)] if same else []
 
 
 def _score_view(task: Task, scoring: Scoring, view: View | VolumeView) -> list[ClassScore]:
@@ -139,12 +159,36 @@ def _with_report(task: Task, found: Evaluation, out: Path, *, seed: int, overwri
         pictures=_draw_pictures(task, found.scores),
         failures=found.failures,
         strata=found.strata,
+        trained_on=dict(found.trained_on),
+        study=_describe_study(task, found, seed),
     )
     return replace(found, report=write_report(report, out, overwrite=overwrite))
 
 
+def _describe_study(task: Task, found: Evaluation, seed: int) -> Study:
+    from dinoseg.evaluation.paper.study import Study, read_training
+
+    row, settings = found.headline, task.model.settings
+    return Study(
+        data=task.dataset.root.resolve().name,
+        kind="volumes" if task.dataset.is_volumes else "images",
+        cases=row.cases,
+        groups=row.groups,
+        split=task.split,
+        classes=tuple(name for class_id, name in settings.classes.items() if class_id),
+        protocol=task.protocol,
+        tolerance=f"{found.tolerance:g} {found.unit}",
+        unscored=len(found.failures),
+        seed=seed,
+        model=settings,
+        applied=word_settings(describe_settings(task.how, task.model)),
+        training=read_training(task.model.run),
+    )
+
+
 def _list_facts(task: Task, seed: int) -> dict[str, str]:
     model = task.model.describe()
+    sizes = [remark.message for remark in task.dataset.remarks if remark.topic == SIZE]
     part = "every case, also any that the model was trained on" if task.split == ALL else task.split
     return {
         "Method": str(model["method"]),
@@ -152,6 +196,7 @@ def _list_facts(task: Task, seed: int) -> dict[str, str]:
         "Data": LAYOUT if task.dataset.layout == LAYOUT else str(task.dataset.root),
         "Split": f"{part} ({len(task.files)} cases)",
         "Protocol": task.protocol,
+        **({"Size": sizes[0]} if sizes else {}),
         **word_settings(describe_settings(task.how, task.model)),
         "Seed of the intervals": str(seed),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from html import escape
 
 from dinoseg.evaluation.charts import DARK, LIGHT, draw_distribution
@@ -26,8 +27,9 @@ from dinoseg.evaluation.page_parts import (
     warning,
 )
 from dinoseg.evaluation.page_strata import strata_section
-from dinoseg.evaluation.strata import STRATA_TEXT, Strata
-from dinoseg.evaluation.summary import ClassSummary, MetricSummary, Protocol, headline
+from dinoseg.evaluation.paper.page import paper_sections
+from dinoseg.evaluation.strata import STRATA_TEXT
+from dinoseg.evaluation.summary import ClassSummary, MetricSummary, headline
 
 _ROLES: dict[Role, str] = {"worst": "Worst", "median": "Middle", "best": "Best"}
 
@@ -38,7 +40,7 @@ def build_page(report: Report) -> str:
         report.title,
         [
             heading(report.title, report.facts),
-            _warnings(report.protocol, report.failed, report.strata),
+            _warnings(report),
             _tiles(headline(report.summaries)),
             _table(report.summaries),
             lesion_section(report.summaries),
@@ -46,22 +48,27 @@ def build_page(report: Report) -> str:
             _chart(report.scores, report.summaries),
             _gallery(report.pictures, report.classes),
             meanings([*report.policy, STRATA_TEXT] if report.strata else report.policy),
+            paper_sections(report.study and replace(report.study, leaks=report.leaks)),
         ],
     )
 
 
-def _warnings(protocol: Protocol, failed: Sequence[str], strata: Sequence[Strata]) -> str:
+def _warnings(report: Report) -> str:
     parts = []
-    if protocol == "paper":
+    if report.leaks:
+        parts.append(f"<p><strong>Leak:</strong> {escape(report.leaks)}.</p>")
+    if report.protocol == "paper":
         parts.append(
             "<p><strong>Protocol “paper”: not comparable with other reports.</strong> Scored at the model's "
             "training size, and a missed target does not count in the distances.</p>"
         )
-    if failed:
+    if failed := report.failed:
         items = "".join(f"<li>{escape(line)}</li>" for line in failed)
         parts.append(f"<p><strong>{len(failed)} failed and not in any mean:</strong></p><ul>{items}</ul>")
     parts += [
-        f"<p><strong>Much worse:</strong> {escape(line)}</p>" for row in strata for line in row.warnings()
+        f"<p><strong>Much worse:</strong> {escape(line)}</p>"
+        for row in report.strata
+        for line in row.warnings()
     ]
     return warning(parts)
 

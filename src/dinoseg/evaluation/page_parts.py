@@ -60,7 +60,7 @@ def scroll_table(id_: str, head: Sequence[str], rows: Iterable[str], *, caption:
     cells = "".join(f'<th scope="col">{escape(name)}</th>' for name in head)
     body = "".join(_label(row, head) for row in rows)
     return (
-        f'<div class="scroll" role="region" aria-labelledby="{id_}" tabindex="0"><table>'
+        f'<div class="scroll" role="group" aria-labelledby="{id_}" tabindex="0"><table>'
         f"<caption>{escape(caption)}</caption>"
         f"<thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table></div>"
     )

@@ -12,7 +12,6 @@ from dinoseg.evaluation.contents import Report
 from dinoseg.evaluation.definitions import DISTANCES
 from dinoseg.evaluation.lesions import LesionScore
 from dinoseg.evaluation.metrics import ClassScore
-from dinoseg.evaluation.page import build_page
 from dinoseg.evaluation.summary import ClassSummary
 from dinoseg.outputs import atomic_files, claim, refuse_taken, write_csv, write_json, write_text
 
@@ -39,8 +38,12 @@ def write_report(report: Report, out: Path | str, *, overwrite: bool = False) ->
 
 
 def _write_files(report: Report, out: Path) -> None:
+    # most evaluations write no page
+    from dinoseg.evaluation.page import build_page
+    from dinoseg.evaluation.paper.statement import write_statement
+
     comments = _list_comments(report)
-    write_csv(out / "cases.csv", _case_rows(report.scores), comments=comments)
+    write_csv(out / "cases.csv", _case_rows(report), comments=comments)
     write_csv(out / "summary.csv", _summary_rows(report.summaries), comments=comments)
     document = {
         "title": report.title,
@@ -51,6 +54,8 @@ def _write_files(report: Report, out: Path) -> None:
         "classes": [asdict(row) for row in report.summaries],
         "strata": [asdict(row) for row in report.strata],
         "failures": [asdict(failure) for failure in report.failures],
+        "trained_on": dict(report.trained_on),
+        "method": [] if report.study is None else list(write_statement(report.study)),
     }
     write_json(out / "summary.json", document)
     write_text(out / "index.html", build_page(report))
@@ -59,6 +64,7 @@ def _write_files(report: Report, out: Path) -> None:
 def _list_comments(report: Report) -> list[str]:
     comments = [report.title, *(f"{key}: {value}" for key, value in report.facts.items()), *report.policy]
     comments += [f"Failed, not in the means: {line}" for line in report.failed]
+    comments += [f"Leak: {report.leaks}"] if report.leaks else []
     return [" ".join(line.split()) for line in comments]
 
 
@@ -68,10 +74,17 @@ def refuse_report(out: Path, *, overwrite: bool) -> Path:
     return out
 
 
-def _case_rows(scores: Sequence[ClassScore]) -> list[dict[str, Any]]:
-    rows = [{key: _shorten(value) for key, value in _list_values(score).items()} for score in scores]
+def _case_rows(report: Report) -> list[dict[str, Any]]:
+    rows = [{key: _shorten(value) for key, value in _list_values(score).items()} for score in report.scores]
     columns = max(rows, key=len, default={})  # an undecided case has no lesions
-    return [{key: row.get(key) for key in columns} for row in rows]
+    known = report.trained_on
+    return [
+        {
+            **{key: row.get(key) for key in columns},
+            **({"trained_on": known.get(row["case"], "")} if known else {}),
+        }
+        for row in rows
+    ]
 
 
 def _list_values(score: ClassScore) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dinoseg.data.cases.files import shorten
+from dinoseg.data.cases.prints import Likeness as Sameness
 from dinoseg.errors import DataError
 from dinoseg.evaluation.contents import Failure
 from dinoseg.evaluation.definitions import protocol_lines
@@ -34,6 +35,8 @@ class Evaluation:
         strata: the cases by metadata.csv and by size; empty where nothing divides them.
         unlike: cases that are not like what the model was trained on, and how they differ; empty for
             masks.
+        trained_on: cases that the model was trained on ("same"), or that look the same ("alike"), under
+            whatever name; not asked of the split train.
     """
 
     scores: tuple[ClassScore, ...]
@@ -46,6 +49,7 @@ class Evaluation:
     match_iou: float = DEFAULT_IOU
     strata: tuple[Strata, ...] = ()
     unlike: tuple[tuple[str, str], ...] = ()
+    trained_on: tuple[tuple[str, Sameness], ...] = ()
 
     @property
     def headline(self) -> ClassSummary:

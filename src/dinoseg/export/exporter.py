@@ -37,7 +37,7 @@ from dinoseg.model.bundles import (
     digest_file,
     digest_pipeline,
 )
-from dinoseg.model.folder import locate_backbone
+from dinoseg.model.folder import TRAINING_CASES, locate_backbone
 from dinoseg.model.loading import load_run
 from dinoseg.model.runtime import open_graphs
 from dinoseg.model.segmenter import Segmenter
@@ -158,7 +158,8 @@ def _check_request(precision: str, size: int | None, examples: Sequence[object])
 
 def _write(request: _Request, *, overwrite: bool, shown: Progress) -> Export:
     model, out = request.model, request.out
-    paths = [out / name for name in (BACKBONE, DECODER, LICENSE, CARD, PIPELINE)]
+    known = [] if model.trained_on is None else [TRAINING_CASES]
+    paths = [out / name for name in (BACKBONE, DECODER, *known, LICENSE, CARD, PIPELINE)]
     claim(out)
     with atomic_files(paths, overwrite=overwrite) as folder:
         shown.note(f"writing the graphs of {model.backbone.name} and {model.settings.decoder.method}")
@@ -172,6 +173,8 @@ def _write(request: _Request, *, overwrite: bool, shown: Progress) -> Export:
         found = compare(model, open_graphs(folder, pipeline), request.cases)
         refuse_different(found, request.precision)
         write_text(folder / LICENSE, request.license)
+        if model.trained_on is not None:
+            write_json(folder / TRAINING_CASES, model.trained_on.describe())
         card = write_card(model, found, precision=request.precision, size=request.size)
         write_text(folder / CARD, card)
         files = {path.name: digest_file(folder / path.name) for path in paths if path.name != PIPELINE}

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from dinoseg.config import Inference
-from dinoseg.data.case import Case, Image
+from dinoseg.data.case import Case
 from dinoseg.data.dicom import GivenSeries
 from dinoseg.data.sources.channels import drop_companions
 from dinoseg.data.sources.source import Source, expand, is_many, is_volume, open_case, open_volume
 from dinoseg.data.volumes import Volume
 from dinoseg.inference.engine import Prepared, prepare, segment
-from dinoseg.inference.likeness import find_differences, summarise_differences
+from dinoseg.inference.likeness import Likeness
 from dinoseg.inference.results.prediction import Prediction
 from dinoseg.inference.results.volume_prediction import VolumePrediction
 from dinoseg.inference.volumes import (
@@ -68,10 +68,10 @@ def predict(
     _check_kinds(items, how)
     loaded = open_model(model, progress, how=how)
     items = drop_companions(items, loaded.settings.preprocessing.channels)
-    progress, odd = progress or Silent(), list[tuple[str, str]]()
-    found = _predict_items(loaded, items, how, odd)
+    progress, likeness = progress or Silent(), Likeness(loaded)
+    found = _predict_items(likeness, items, how)
     predictions = list(progress.track(found, total=len(items), label="predict"))
-    for line in summarise_differences(odd, len(items)):
+    for line in likeness.summarise(len(items)):
         progress.note(line)
     return predictions if is_many(source) else predictions[0]
 
@@ -105,34 +105,27 @@ def _check_kinds(items: Sequence[Source], how: Inference) -> None:
 
 
 def _predict_items(
-    model: Network, items: Sequence[Source], how: Inference, odd: list[tuple[str, str]]
+    likeness: Likeness, items: Sequence[Source], how: Inference
 ) -> Iterator[Prediction | VolumePrediction]:
+    model = likeness.model
     for volumes, indices in groupby(range(len(items)), key=lambda index: is_volume(items[index])):
         if not volumes:
-            yield from _predict_images(model, items, list(indices), how, odd)
+            yield from _predict_images(likeness, items, list(indices), how)
             continue
         for index in indices:
             item = items[index]
             if isinstance(item, str | Path | Volume | GivenSeries):
                 channels = model.settings.preprocessing.channels
                 volume = open_volume(item, channels=channels, series=how.series)
-                _note_difference(model, volume.id, volume, odd)
+                likeness.look(volume.id, volume)
                 yield segment_volume(model, volume, how=how)
 
 
-def _note_difference(model: Network, name: str, image: Image | Volume, odd: list[tuple[str, str]]) -> None:
-    difference = find_differences(model, image)
-    if difference:
-        odd.append((name, difference))
-
-
 def _predict_images(
-    model: Network,
-    items: Sequence[Source],
-    indices: Sequence[int],
-    how: Inference,
-    odd: list[tuple[str, str]],
+    likeness: Likeness, items: Sequence[Source], indices: Sequence[int], how: Inference
 ) -> Iterator[Prediction]:
+    model = likeness.model
+
     def read(index: int) -> Prepared:
         case = open_case(items[index], index=index)
         refuse_other_kind(model, case.id, is_volume=False)
@@ -140,6 +133,6 @@ def _predict_images(
 
     with closing(map_ahead(read, indices, workers=_READERS, ahead=how.batch_size)) as prepared:
         for index, item in zip(indices, segment(model, prepared, how), strict=True):
-            _note_difference(model, item.case.id, item.case.image, odd)
+            likeness.look(item.case.id, item.case.image)
             known = isinstance(items[index], str | Path | Case)
             yield item.prediction if known else replace(item.prediction, source=None)

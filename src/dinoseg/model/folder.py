@@ -10,12 +10,14 @@ from typing import Any
 
 from dinoseg.config import PostprocessingSettings, from_yaml, override
 from dinoseg.data.cases.likeness import Profile
+from dinoseg.data.cases.prints import TrainingCases
 from dinoseg.errors import ConfigError, RunError
 from dinoseg.methods import METHODS
 from dinoseg.model.settings import ModelSettings
 from dinoseg.outputs import is_claimed, list_runs, refuse_foreign, write_json
 
 FORMAT = 1  # of the model folder
+TRAINING_CASES = "training_cases.json"  # what the training cases are known again by
 _MODEL = "model"  # its name in a run folder
 
 
@@ -134,6 +136,21 @@ def read_description(path: Path) -> Description:
             seen=None if seen is None else Profile.read(seen),
         )
     except (OSError, ValueError, KeyError, TypeError, ConfigError) as error:
+        raise RunError(f"{path} is damaged ({error}); restore it or train again") from error
+
+
+def read_training_cases(folder: Path) -> TrainingCases | None:
+    """What a model folder keeps of its training cases; None for models of older versions, and imported ones.
+
+    Raises:
+        RunError: the file is damaged.
+    """
+    path = folder / TRAINING_CASES
+    if not path.is_file():
+        return None
+    try:
+        return TrainingCases.read(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{path} is damaged ({error}); restore it or train again") from error
 
 

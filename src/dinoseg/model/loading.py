@@ -14,7 +14,13 @@ from dinoseg.backbones.extractors import Precision
 from dinoseg.config import BackboneEngine, override
 from dinoseg.errors import RunError
 from dinoseg.methods.decoder import Decoder
-from dinoseg.model.folder import find_model_folder, find_run_folder, locate_backbone, read_description
+from dinoseg.model.folder import (
+    find_model_folder,
+    find_run_folder,
+    locate_backbone,
+    read_description,
+    read_training_cases,
+)
 from dinoseg.model.segmenter import Segmenter
 from dinoseg.progress import Progress, Silent
 from dinoseg.streams import keeping_filters
@@ -77,6 +83,7 @@ def load_run(
     load_decoder(model.decoder, folder / "decoder.safetensors")
     model.postprocessing = described.postprocessing
     model.seen = described.seen
+    model.trained_on = read_training_cases(folder)
     model.run = find_run_folder(Path(run))
     return model.to(device).eval()
 

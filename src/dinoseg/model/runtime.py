@@ -11,8 +11,10 @@ import numpy as np
 from dinoseg.backbones.licenses import require_license
 from dinoseg.config import PostprocessingSettings
 from dinoseg.data.cases.likeness import Profile
+from dinoseg.data.cases.prints import TrainingCases
 from dinoseg.engines import DEFAULT_ENGINE, Engine, EnginePrecision, Graph, check_engine, open_graph
 from dinoseg.model.bundles import Pipeline, read_pipeline
+from dinoseg.model.folder import read_training_cases
 from dinoseg.model.network import Array
 from dinoseg.model.settings import ModelSettings
 from dinoseg.progress import Progress, Silent
@@ -29,9 +31,10 @@ class Runtime:
         engine: what computes it.
         postprocessing: what predict and evaluate do to masks; None for nothing.
         seen: what the training cases show; None for models that nobody told.
+        trained_on: what the training cases are known again by; None for models that nobody told.
     """
 
-    run: Path | None = None  # a bundle does not name the cases that it was trained on
+    run: Path | None = None  # which would name the cases that it was trained on
 
     def __init__(
         self,
@@ -47,6 +50,7 @@ class Runtime:
         self.precision = precision
         self.postprocessing: PostprocessingSettings | None = pipeline.postprocessing
         self.seen = None if pipeline.seen is None else Profile.read(pipeline.seen)
+        self.trained_on: TrainingCases | None = None
         self._backbone = backbone
         self._decoder = decoder
 
@@ -147,7 +151,9 @@ def open_bundle(
     chosen = check_engine(engine or DEFAULT_ENGINE, computed)
     pipeline = read_pipeline(folder)
     require_license(pipeline.backbone, accept=accept_license, progress=progress or Silent())
-    return open_graphs(folder, pipeline, engine=chosen, precision=computed, threads=threads)
+    runtime = open_graphs(folder, pipeline, engine=chosen, precision=computed, threads=threads)
+    runtime.trained_on = read_training_cases(folder)
+    return runtime
 
 
 def open_graphs(

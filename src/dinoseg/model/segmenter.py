@@ -21,13 +21,14 @@ from dinoseg.backbones.features import Features
 from dinoseg.config import PostprocessingSettings, to_yaml
 from dinoseg.data.case import Image
 from dinoseg.data.cases.likeness import Profile
+from dinoseg.data.cases.prints import TrainingCases
 from dinoseg.data.tensors.transforms import prepare_pixels
 from dinoseg.errors import DinosegError, RunError
 from dinoseg.methods import METHODS, find_method
 from dinoseg.methods.assembly import create_decoder
 from dinoseg.methods.blocks.resizing import resize
 from dinoseg.methods.decoder import Decoder
-from dinoseg.model.folder import FORMAT
+from dinoseg.model.folder import FORMAT, TRAINING_CASES
 from dinoseg.model.network import Answer, input_size, reach_of
 from dinoseg.model.settings import ModelSettings
 from dinoseg.outputs import atomic_path, write_json, write_text
@@ -46,6 +47,7 @@ class Segmenter(nn.Module):
         size: (S, S), what images are resized to, or a window's where it was trained on windows.
         postprocessing: what predict and evaluate do to masks; None for nothing.
         seen: what the training cases show; None for models that nobody told.
+        trained_on: what the training cases are known again by; None for models that nobody told.
         run: the run folder that it was loaded from, or written to; None for neither.
     """
 
@@ -56,6 +58,7 @@ class Segmenter(nn.Module):
         self.decoder = decoder or create_decoder(settings.decoder, backbone.channels, settings.outputs)
         self.postprocessing: PostprocessingSettings | None = None
         self.seen: Profile | None = None
+        self.trained_on: TrainingCases | None = None
         self.run: Path | None = None
 
     @property
@@ -173,7 +176,9 @@ class Segmenter(nn.Module):
         }
 
     def save(self, folder: Path | str, *, overwrite: bool = False) -> None:
-        """Write decoder.safetensors, config.json and README.md; the backbone stays where it is.
+        """Write decoder.safetensors, config.json, README.md and, of a trained model, training_cases.json.
+
+        The backbone stays where it is.
 
         Raises:
             OutputError: a file exists (without `overwrite`) or cannot be written.
@@ -185,6 +190,8 @@ class Segmenter(nn.Module):
             # because safetensors would hide that the disk is full.
             temporary.write_bytes(save(state, metadata={"format": "pt"}))
         write_json(folder / "config.json", self._describe_folder(), overwrite=overwrite)
+        if self.trained_on is not None:
+            write_json(folder / TRAINING_CASES, self.trained_on.describe(), overwrite=overwrite)
         write_text(folder / "README.md", self._model_card(), overwrite=overwrite)
 
     def _describe_folder(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -20,6 +21,7 @@ from dinoseg.config.settings import PercentileIntensity
 from dinoseg.config.training import Training
 from dinoseg.data import CaseFiles, Dataset
 from dinoseg.data.cases.likeness import Profile
+from dinoseg.data.cases.prints import TrainingCases
 from dinoseg.data.cases.volumes import note_channels, note_doubts
 from dinoseg.data.checks.resolution import note_resolution
 from dinoseg.data.layouts.joined import JoinedDataset
@@ -41,13 +43,14 @@ from dinoseg.processes import ALONE, Processes, connect
 from dinoseg.progress import Progress, Silent
 from dinoseg.streams import keeping_filters
 from dinoseg.training.advice.advice import advise, write_advice
+from dinoseg.training.features.alike import tell_alike
 from dinoseg.training.features.banks import BankMaker, Banks, check_window
-from dinoseg.training.features.items import digest_content, read_digests
+from dinoseg.training.features.items import Look, digest_content, read_digests
 from dinoseg.training.learning.checkpoints import read_checkpoint
 from dinoseg.training.learning.forecast import forecast
 from dinoseg.training.learning.guards import importing, interruptible, isolated
 from dinoseg.training.learning.learning_curve import draw_learning_curve
-from dinoseg.training.runs.beginning import begin_with, refuse_seen
+from dinoseg.training.runs.beginning import begin_with, find_prints_before, refuse_seen
 from dinoseg.training.runs.composition import compose_settings, describe_intensity, refuse_missing_loggers
 from dinoseg.training.runs.locks import locked, refuse_locked
 from dinoseg.training.runs.opening import Data, opened_data
@@ -322,7 +325,11 @@ def _fit(
     for bank in banks:
         if bank is not None:
             bank.build(progress, processes)
-    model.seen = _profile(settings, banks, progress)
+    looks = banks[0].find_looks()
+    tell_alike(chosen.cases, chosen.splits, banks, progress)
+    model.seen = _profile(settings, looks, banks, progress)
+    before = find_prints_before(settings, progress)
+    model.trained_on = TrainingCases.of([*before, *(look.mark for look in looks)])
     with importing():  # it takes seconds, which a run that is refused need not wait for
         from dinoseg.training.learning.trainer import learn
     rows = learn(
@@ -367,12 +374,11 @@ def _tell_forecast(
     progress.note(found.word(method=settings.model.decoder.method, bank_views=banks[0].views))
 
 
-def _profile(settings: RunSettings, banks: Banks, progress: Progress) -> Profile:
+def _profile(settings: RunSettings, looks: Sequence[Look], banks: Banks, progress: Progress) -> Profile:
     """What the training cases show; validation cases that are far from all of them are told."""
-    train_bank, val_bank = banks
     relative = isinstance(settings.model.preprocessing.intensity, PercentileIntensity)
-    seen = Profile.of(train_bank.find_facts(), relative=relative)
-    facts = val_bank.find_facts() if val_bank is not None else []
+    seen = Profile.of([look.facts for look in looks], relative=relative)
+    facts = [look.facts for look in banks[1].find_looks()] if banks[1] is not None else []
     odd = [difference for difference in map(seen.find_differences, facts) if difference]
     if odd:
         progress.note(

@@ -7,6 +7,7 @@
     a CSV                                   columns image, mask and, if wanted, group, split
     imagesTr/ labelsTr/ dataset.json        nnU-Net raw and the Medical Segmentation Decathlon
     *.h5                                    volumes with `image` and `label` in one file
+    x.npz                                   MedSegBench's train_images, train_label, … (unpacked once)
 
 The files may be images or volumes, but not both; a volume is one case.
 

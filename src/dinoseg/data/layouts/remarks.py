@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+SIZE = "size"
+"""The topic of what holds for every score: the images are not as they were taken."""
+
 
 @dataclass(frozen=True)
 class Remark:

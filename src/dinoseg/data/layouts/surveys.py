@@ -10,13 +10,14 @@ from dinoseg.data.cases.files import SPLIT_NAMES, CaseFiles, stem_of
 from dinoseg.data.labels.declarations import Declaration, read_declaration
 from dinoseg.data.labels.named_files import find_named
 from dinoseg.data.labels.parts import Merge
+from dinoseg.data.layouts.archives import SUFFIX, unpack
 from dinoseg.data.layouts.dicom import find_dicom_cases, holds_dicom
 from dinoseg.data.layouts.folders import Folder, open_folder, refuse_subfolders
 from dinoseg.data.layouts.lists import add_groups, add_split_lists
 from dinoseg.data.layouts.nnunet import FILE_NAME as RAW_FILE
 from dinoseg.data.layouts.nnunet import find_raw_cases, group_of, is_raw, read_raw_declaration
 from dinoseg.data.layouts.pairing import Pair, Pairing, pair_files, pair_folder
-from dinoseg.data.layouts.remarks import Remark
+from dinoseg.data.layouts.remarks import SIZE, Remark
 from dinoseg.data.layouts.tables import is_case_table, read_cases
 from dinoseg.data.layouts.unused import find_idle_splits, find_idle_tables, find_unused
 from dinoseg.data.volumes import volume_suffix
@@ -85,9 +86,13 @@ def survey_data(path: Path) -> Survey:
         LabelError: nnU-Net's dataset.json is wrong.
         SplitError: the split column cannot be read.
     """
+    if path.is_file() and path.suffix.lower() == SUFFIX:
+        return _survey_archive(path)
     table = path.is_file()
     if table and path.suffix.lower() != ".csv":
-        raise LayoutError(f"{path} is a file; give a folder or a CSV with the columns image,mask")
+        raise LayoutError(
+            f"{path} is a file; give a folder, a CSV with the columns image,mask, or MedSegBench's .npz"
+        )
     if not table and (told := describe_ours(path)):
         raise LayoutError(f"no data set: {told}")
     root = path.parent if table else path
@@ -115,6 +120,14 @@ def survey_data(path: Path) -> Survey:
         label_problems,
         found.remarks + groups.remarks + idle + find_idle_splits(root, own=own) + unused,
     )
+
+
+def _survey_archive(path: Path) -> Survey:
+    found = unpack(path)
+    survey = survey_data(found.folder)
+    remark = Remark(SIZE, f"{path}: {found.mark}", matters=True)
+    layout = f"MedSegBench .npz with its fixed splits, {found.mark}"
+    return replace(survey, layout=layout, remarks=(*survey.remarks, remark))
 
 
 def _declare(root: Path) -> tuple[Declaration, tuple[str, ...]]:

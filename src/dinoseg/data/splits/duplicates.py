@@ -18,24 +18,19 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image as PillowImage
 
 from dinoseg.data.cases.files import CaseFiles
 from dinoseg.data.images import content_digest, image_info, read_image
 from dinoseg.data.images.decoding import open_image, orientation, reading, upright
+from dinoseg.data.images.hashing import FLAT_LEVELS, HASH_BITS, THUMBNAIL, hash_image, shrink, to_grey
 from dinoseg.data.memory import FileMemory
 from dinoseg.progress import Progress, Silent
 
 NEAR_BITS = 32
-_THUMBNAIL = 32
-_FREQUENCIES = 16
-HASH_BITS = _FREQUENCIES**2 - 1
 _COARSE = 8
 _COARSE_LEVELS = 3.0
-_FLAT_LEVELS = 2.0
 _BLOCK = 1024  # rows compared with all images at once, ...
 _BLOCK_PAIRS = 2**22  # ... fewer where there are many images: memory stays as it is
-_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -91,9 +86,9 @@ def read_fingerprint(case_id: str, path: Path) -> Fingerprint:
     """
     info = image_info(path)
     thumbnail = _thumbnail_jpeg(path) if info.format == "JPEG" else _thumbnail_any(path)
-    side = _THUMBNAIL // _COARSE
+    side = THUMBNAIL // _COARSE
     coarse = thumbnail.reshape(_COARSE, side, _COARSE, side).mean(axis=(1, 3)).ravel()
-    flat = bool(thumbnail.std() < _FLAT_LEVELS)
+    flat = bool(thumbnail.std() < FLAT_LEVELS)
     return Fingerprint(case_id, path, info.size, content_digest(path), coarse, hash_image(thumbnail), flat)
 
 
@@ -111,14 +106,6 @@ def _unpack(path: Path, packed: Any) -> Fingerprint:
     levels = np.frombuffer(bytes.fromhex(coarse), dtype="<f4").astype(np.float32)
     hash_bits = np.unpackbits(np.frombuffer(bytes.fromhex(bits), dtype=np.uint8), count=HASH_BITS)
     return Fingerprint("", path, (height, width), digest, levels, hash_bits.astype(bool), flat)
-
-
-def hash_image(thumbnail: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Perceptual hash of a (32, 32) grey thumbnail: 255 bits."""
-    cosines = _cosines()
-    frequencies = cosines @ thumbnail @ cosines.T  # (32, 32) -> (16, 16)
-    without_mean = frequencies.ravel()[1:]
-    return np.asarray(without_mean > np.median(without_mean))
 
 
 def find_exact(prints: Sequence[Fingerprint], parts: Mapping[str, str]) -> tuple[DuplicatePair, ...]:
@@ -202,26 +189,12 @@ def _digest_pixels(path: Path, known: dict[Path, str]) -> str:
 
 def _thumbnail_jpeg(path: Path) -> NDArray[np.float32]:
     with reading(path), open_image(path) as image:
-        image.draft("L", (2 * _THUMBNAIL, 2 * _THUMBNAIL))  # decodes a fraction of the coefficients
+        image.draft("L", (2 * THUMBNAIL, 2 * THUMBNAIL))  # decodes a fraction of the coefficients
         image.load()
         grey = np.asarray(image.convert("L"), dtype=np.float32)
-        return _shrink(upright(grey, orientation(image)))
+        return shrink(upright(grey, orientation(image)))
 
 
 def _thumbnail_any(path: Path) -> NDArray[np.float32]:
     array = read_image(path).array * 255
-    return _shrink(array[0] if array.shape[0] == 1 else np.tensordot(_LUMA, array, axes=1))
-
-
-def _shrink(grey: NDArray[Any]) -> NDArray[np.float32]:
-    picture = PillowImage.fromarray(np.ascontiguousarray(grey, dtype=np.float32))
-    small = picture.resize((_THUMBNAIL, _THUMBNAIL), PillowImage.Resampling.BOX)
-    return np.asarray(small, dtype=np.float32)
-
-
-def _cosines() -> NDArray[np.float32]:
-    """(16, 32): the first rows of the orthonormal DCT-II."""
-    row, column = np.mgrid[:_FREQUENCIES, :_THUMBNAIL]
-    waves = np.cos(np.pi * row * (2 * column + 1) / (2 * _THUMBNAIL)) * np.sqrt(2 / _THUMBNAIL)
-    waves[0] /= np.sqrt(2)
-    return np.asarray(waves, dtype=np.float32)
+    return shrink(to_grey(array))

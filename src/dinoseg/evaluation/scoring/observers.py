@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,14 +12,22 @@ from numpy.typing import NDArray
 
 from dinoseg.data.cases.files import CaseFiles, shorten
 from dinoseg.errors import LayoutError, UsageError
+from dinoseg.evaluation.examples import draw_example
 from dinoseg.evaluation.scoring.masks import LabelFiles, find_labels, list_masks, pair_masks
 from dinoseg.evaluation.scoring.meanings import ClassValues, find_meaning
-from dinoseg.evaluation.scoring.views import Ids, read_view
+from dinoseg.evaluation.scoring.observers_page import (
+    AgreementPage,
+    Disagreement,
+    build_agreement_page,
+    find_least,
+)
+from dinoseg.evaluation.scoring.views import Ids, MaskView, read_view
 from dinoseg.evaluation.statistics import Interval, PairedTest, bootstrap_interval, paired_test
-from dinoseg.outputs import refuse_existing, write_csv, write_json
+from dinoseg.outputs import refuse_existing, write_csv, write_json, write_text
 from dinoseg.progress import Progress, Silent
 
-FILES = ("observers.json", "cases.csv")
+FILES = ("observers.json", "cases.csv", "index.html")
+SHOWN_CASES, DRAWN_CASES = 10, 6  # of least agreement
 
 AGREEMENT_TEXT = (
     "Agreement: Dice of the masks of two, the mean over the classes within each case (1 where both leave a "
@@ -100,7 +108,7 @@ def compare_observers(
         observers: two or more folders of masks of the same names.
         model: folder of the masks of a model.
         classes: name -> value or values in the files; default: as for `score`.
-        out: folder for observers.json and cases.csv; nothing is written without.
+        out: folder for observers.json, cases.csv and a page; nothing is written without.
         seed: of the bootstrap.
         overwrite: replace older files.
         progress: told how many cases are done.
@@ -120,7 +128,7 @@ def compare_observers(
     group = _Group(tuple(places), _name(places), has_model=model is not None)
     table = _measure(group, classes, progress or Silent())
     found = _summarise(group, table, seed)
-    return found if out is None else _write(found, table, Path(out), overwrite=overwrite)
+    return found if out is None else _write(group, found, table, Path(out), overwrite=overwrite)
 
 
 @dataclass(frozen=True)
@@ -141,12 +149,13 @@ class _Group:
 
 @dataclass(frozen=True, eq=False)
 class _Table:
-    """Dice of every two members (pairs, cases)."""
+    """Dice of every two members (pairs, cases); `read` gives the masks of a case, one per member."""
 
     cases: tuple[CaseFiles, ...]
     classes: Mapping[int, str]
     dice: NDArray[np.float64]
     left_out: tuple[str, ...]
+    read: Callable[[str], list[MaskView]]
 
     @property
     def groups(self) -> list[str]:
@@ -173,16 +182,25 @@ def _measure(group: _Group, classes: ClassValues | None, progress: Progress) -> 
         progress=progress,
     )
     human = replace(meaning, masks=replace(meaning.labels, parts={}))
+    known = {case.id: case for case in cases}
+
+    def read(name: str) -> list[MaskView]:
+        return [
+            read_view(path, known[name], meaning if group.is_model(place) else human)
+            for place, path in enumerate(files[name])
+        ]
+
     rows = []
     for case in progress.track(cases, total=len(cases), label="compare"):
-        masks = [
-            read_view(path, case, meaning if group.is_model(place) else human)
-            for place, path in enumerate(files[case.id])
-        ]
-        ids = [view.target if place == 0 else view.prediction for place, view in enumerate(masks)]
+        ids = _list_ids(read(case.id))
         rows.append([measure_agreement(ids[a], ids[b], meaning.classes) for a, b in group.pairs])
     named = {id_: name for id_, name in meaning.classes.items() if id_}
-    return _Table(cases, named, np.array(rows).T, left_out)
+    return _Table(cases, named, np.array(rows).T, left_out, read)
+
+
+def _list_ids(views: Sequence[MaskView]) -> list[Ids]:
+    """The mask of each member: the first one's is the label of every view."""
+    return [view.target if place == 0 else view.prediction for place, view in enumerate(views)]
 
 
 def _pair_all(group: _Group, first: LabelFiles) -> tuple[dict[str, list[Path]], tuple[str, ...]]:
@@ -263,7 +281,7 @@ def _test_model(group: _Group, table: _Table, seed: int) -> PairedTest | None:
     return paired_test(model, np.mean(humans, axis=0), table.groups, seed=seed)
 
 
-def _write(found: Agreement, table: _Table, out: Path, *, overwrite: bool) -> Agreement:
+def _write(group: _Group, found: Agreement, table: _Table, out: Path, *, overwrite: bool) -> Agreement:
     document = {**vars(found), "out": out, "policy": (AGREEMENT_TEXT, STANDING_TEXT)}
     write_json(out / "observers.json", document, overwrite=overwrite)
     names = [f"{pair.first} - {pair.second}" for pair in found.pairs]
@@ -276,4 +294,39 @@ def _write(found: Agreement, table: _Table, out: Path, *, overwrite: bool) -> Ag
         for case, column in zip(table.cases, table.dice.T, strict=True)
     ]
     write_csv(out / "cases.csv", rows, comments=(AGREEMENT_TEXT,), overwrite=overwrite)
+    write_text(out / "index.html", build_agreement_page(_describe(group, found, table)), overwrite=overwrite)
     return Agreement(**{**vars(found), "out": out})
+
+
+def _describe(group: _Group, found: Agreement, table: _Table) -> AgreementPage:
+    names, pairs = group.names, group.pairs
+    least = find_least([case.id for case in table.cases], table.dice, names, pairs, most=SHOWN_CASES)
+    return AgreementPage(
+        facts={
+            "Cases": f"{found.cases} of {found.groups} groups",
+            "Classes": ", ".join(found.classes.values()),
+            "Folders": ", ".join(map(str, group.places)),
+        },
+        names=names,
+        pairs={pair: row.dice for pair, row in zip(pairs, found.pairs, strict=True)},
+        members=[(row.dice, row.rank) for row in found.members],
+        model=found.model,
+        least=[
+            replace(each, jpeg=_draw(group, table, each)) if place < DRAWN_CASES else each
+            for place, each in enumerate(least)
+        ],
+        left_out=found.left_out,
+        policy=(AGREEMENT_TEXT, *((STANDING_TEXT,) if found.model is not None else ())),
+    )
+
+
+def _draw(group: _Group, table: _Table, each: Disagreement) -> bytes:
+    """The masks of the two that agree least on a case; of a volume the slice where they differ most."""
+    views = table.read(each.case)
+    ids = _list_ids(views)
+    first, second = (ids[group.names.index(name)] for name in (each.first, each.second))
+    flat = replace(views[-1], target=first, prediction=second).flatten()
+    ground = np.zeros((1, *flat.target.shape), np.float32)
+    return draw_example(
+        ground, flat.target, flat.prediction, classes={0: "", **table.classes}, spacing=flat.spacing
+    )

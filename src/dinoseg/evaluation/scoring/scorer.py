@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dinoseg.data.cases.prints import TrainingCases
 from dinoseg.data.images import read_image
 from dinoseg.errors import DataError
 from dinoseg.evaluation.contents import Failure, Report
@@ -26,8 +28,12 @@ from dinoseg.evaluation.scoring.masks import (
     pair_masks,
 )
 from dinoseg.evaluation.scoring.meanings import ClassValues, Meaning, find_meaning
+from dinoseg.evaluation.scoring.segmentations import pair_segmentations
 from dinoseg.evaluation.scoring.views import MaskView, read_view
 from dinoseg.progress import Progress, Silent
+
+if TYPE_CHECKING:
+    from dinoseg.evaluation.paper.study import Study
 
 
 def score(
@@ -38,6 +44,7 @@ def score(
     tolerance: float | None = None,
     match_iou: float = DEFAULT_IOU,
     metadata: Path | str | None = None,
+    model: Path | str | None = None,
     out: Path | str | None = None,
     seed: int = 0,
     overwrite: bool = False,
@@ -46,14 +53,13 @@ def score(
     """Score masks that are there already: Dice, IoU, HD95, ASSD, NSD and lesions per class.
 
     Args:
-        predictions: folder of masks, images or volumes, named as the labels.
+        predictions: folder of masks, images or volumes, named as the labels; or of SEG or RTSTRUCT.
         labels: folder of masks, or a data set with images and masks.
-        classes: name -> value or values in the files, e.g. {"liver": 1, "tumour": (2, 3)}; default:
-            as dataset.yaml or dataset.json declares, else as the values allow.
+        classes: name -> value or values in the files; default: as declared, else as the values allow.
         tolerance: of the NSD; default 1 mm where the spacing is known, else 2 px.
         match_iou: two lesions match where their IoU is above it.
-        metadata: a table with the column case or group, whose other columns are strata; default:
-            metadata.csv beside the labels, if it is there.
+        metadata: a table whose columns are strata; default: metadata.csv beside the labels.
+        model: run folder of the model that made the masks: cases that it was trained on are named.
         out: folder for a report; nothing is written without.
         seed: of the bootstrap.
         overwrite: replace an older report.
@@ -69,8 +75,11 @@ def score(
     place = None if out is None else refuse_report(Path(out), overwrite=overwrite)
     progress = progress or Silent()
     scoring = Scoring(tolerance, seed, match_iou=match_iou)
-    work = _prepare(Path(predictions), find_labels(Path(labels)), classes, progress)
+    files = find_labels(Path(labels))
+    trained = None if model is None else _open_training_cases(Path(model), files)
+    work = _prepare(Path(predictions), files, classes, progress)
     found = _score(work, scoring, None if metadata is None else Path(metadata), progress)
+    found = found if trained is None else _with_leaks(work, found, trained, progress)
     return found if place is None else _with_report(work, found, place, seed=seed, overwrite=overwrite)
 
 
@@ -85,7 +94,7 @@ class _Work:
 
 
 def _prepare(place: Path, labels: LabelFiles, classes: ClassValues | None, progress: Progress) -> _Work:
-    found = pair_masks(list_masks(place), labels, place=place)
+    found = pair_segmentations(place, labels) or pair_masks(list_masks(place), labels, place=place)
     meaning = find_meaning(
         [path for _, case in found.pairs for path in case.labels],
         [path for path, _ in found.pairs],
@@ -138,6 +147,19 @@ def _score_view(work: _Work, scoring: Scoring, view: MaskView) -> list[ClassScor
     )
 
 
+def _open_training_cases(run: Path, files: LabelFiles) -> TrainingCases:
+    from dinoseg.evaluation.scoring.training_cases import open_training_cases  # needs what reads a run
+
+    return open_training_cases(run, files)
+
+
+def _with_leaks(work: _Work, found: Evaluation, trained: TrainingCases, progress: Progress) -> Evaluation:
+    from dinoseg.evaluation.scoring.training_cases import find_trained_pairs
+
+    known = find_trained_pairs(trained, [case for _, case in work.found.pairs], progress)
+    return replace(found, trained_on=known)
+
+
 def _with_report(work: _Work, found: Evaluation, out: Path, *, seed: int, overwrite: bool) -> Evaluation:
     report = Report(
         scores=found.scores,
@@ -149,8 +171,28 @@ def _with_report(work: _Work, found: Evaluation, out: Path, *, seed: int, overwr
         pictures=_draw_pictures(work, found.scores),
         failures=found.failures,
         strata=found.strata,
+        trained_on=dict(found.trained_on),
+        study=_describe_study(work, found, seed),
     )
     return replace(found, report=write_report(report, out, overwrite=overwrite))
+
+
+def _describe_study(work: _Work, found: Evaluation, seed: int) -> Study:
+    from dinoseg.evaluation.paper.study import Study
+
+    row = found.headline
+    return Study(
+        data=work.labels.root.resolve().name,
+        kind="volumes" if work.labels.is_volumes else "images",
+        cases=row.cases,
+        groups=row.groups,
+        split="",
+        classes=tuple(name for class_id, name in work.meaning.classes.items() if class_id),
+        protocol="native",
+        tolerance=f"{found.tolerance:g} {found.unit}",
+        unscored=len(found.failures),
+        seed=seed,
+    )
 
 
 def _list_facts(work: _Work, seed: int) -> dict[str, str]:

@@ -63,7 +63,7 @@ def read_view(path: Path, files: CaseFiles, meaning: Meaning) -> MaskView:
         LabelError: they are on different grids, one is a volume and the other is not, or a value
             has no class.
     """
-    if bool(volume_suffix(path)) != files.is_volume:
+    if bool(volume_suffix(path)) != files.is_volume and not _is_object(path, files):
         raise LabelError(f"{path} and {files.label} are a volume and an image; both must be of one kind")
     if files.is_volume:
         return _decided(_read_volumes(path, files, meaning), meaning)
@@ -77,10 +77,15 @@ def read_view(path: Path, files: CaseFiles, meaning: Meaning) -> MaskView:
     return _decided(MaskView(files, prediction, target, None), meaning)
 
 
+def _is_object(path: Path, files: CaseFiles) -> bool:
+    """Whether a mask is a SEG or RTSTRUCT of a series."""
+    return files.series is not None and not volume_suffix(path)
+
+
 def _read_volumes(path: Path, files: CaseFiles, meaning: Meaning) -> MaskView:
     place = files.label or files.image
     label = files.series.read_label(place) if files.series else read_label(place)
-    mask = read_label(path)
+    mask = files.series.read_label(path) if files.series and _is_object(path, files) else read_label(path)
     _refuse_other_grid(path, mask.geometry, place, label.geometry)
     known = label.geometry.spacing_known
     return MaskView(

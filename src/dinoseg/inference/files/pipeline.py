@@ -151,7 +151,7 @@ def _run_plan(
             seconds=time.monotonic() - started,
         )
         record.finish(report)
-    for line in likeness.summarise((file.source for file in report.files), len(report.files)):
+    for line in likeness.summarise(len(report.files), [str(file.source) for file in report.files]):
         progress.note(line)
     return report
 

@@ -17,7 +17,6 @@ from dinoseg.backbones.features import Features
 from dinoseg.config import AugmentationSettings
 from dinoseg.data import CaseFiles, LabelMapping
 from dinoseg.data.case import Case
-from dinoseg.data.cases.likeness import Facts
 from dinoseg.data.tensors.augmentation import View, draw_view
 from dinoseg.data.tensors.transforms import PREPARATION
 from dinoseg.data.tensors.windows import Corner, FixedWindow
@@ -25,7 +24,7 @@ from dinoseg.model.segmenter import Segmenter
 from dinoseg.processes import ALONE, Processes
 from dinoseg.progress import Progress
 from dinoseg.streams import map_ahead
-from dinoseg.training.features.items import list_items
+from dinoseg.training.features.items import Look, list_items
 from dinoseg.training.features.jobs import FeatureJob, FeatureWork, WantedView, label_of, to_entry
 from dinoseg.training.features.threads import one_image_per_thread
 from dinoseg.training.features.windows import VERSION, RandomWindows, SlidingWindows, WindowView
@@ -155,22 +154,39 @@ class ViewBank:
             owned.setdefault(subject, []).append(label)
         return torch.cat([self._find_foreground(subject, labels) for subject, labels in owned.items()])
 
-    def find_facts(self) -> list[Facts]:
+    def find_looks(self) -> list[Look]:
         """What each image or volume shows, measured when it was read for its features."""
-        firsts = (position for position in range(len(self)) if self._is_first(position))
-        found = (self._remember(self._facts_key(each), partial(self._measure, each)) for each in firsts)
-        return [Facts.from_array(values.numpy()) for values in found]
+        return [self._find_look(position) for position in range(len(self)) if self._is_first(position)]
+
+    def _find_look(self, position: int) -> Look:
+        key = self._facts_key(position)
+        entry = self._store.get(key)
+        if entry is None:
+            entry = self._measure(position).to_entry()
+            self._store.put(key, entry)
+        return Look.from_entry(entry)
+
+    def _measure(self, position: int) -> Look:
+        return self._items.describe(position, self._read(position))
+
+    def remember_of(self, what: str, position: int, compute: Callable[[], Tensor]) -> Tensor:
+        """What is computed once, under a name, of an image as it is."""
+        return self._remember(entry_key(what, self._feature_key(Sample(position, 0))), compute)
+
+    def see(self, position: int, *, mirrored: bool = False) -> Tensor:
+        """(1, C, h, w): the deepest map of an image as it is; or mirrored, which is computed now."""
+        sample = Sample(position, 0)
+        if not mirrored:
+            return self._features([sample]).levels[-1]
+        return self._cache.backbone(self._render(sample).flip(-1).unsqueeze(0)).levels[-1]
 
     def _is_first(self, position: int) -> bool:
         """Whether it is an image, or the first slice of a volume."""
         subjects = self._items.subjects
         return position == 0 or subjects[position] != subjects[position - 1]
 
-    def _measure(self, position: int) -> Tensor:
-        return torch.from_numpy(self._items.describe(position, self._read(position)).to_array())
-
     def _facts_key(self, position: int) -> str:
-        return entry_key("facts", self._images[position])
+        return entry_key("facts and print", self._images[position])
 
     def _lacks_facts(self, position: int, listed: set[str]) -> str | None:
         """Key of the facts that are to be measured with an image, or the first slice of a volume."""

@@ -18,6 +18,7 @@ from dinoseg.data import CaseFiles, LabelMapping, read_case
 from dinoseg.data.case import Case
 from dinoseg.data.cases.images import read_size
 from dinoseg.data.cases.likeness import Facts, describe_image, describe_volume
+from dinoseg.data.cases.prints import CasePrint, print_case
 from dinoseg.data.cases.volumes import (
     VolumeCase,
     VolumeSlices,
@@ -62,9 +63,35 @@ class Items(Protocol):
         """Whether each item of a case shows a class: bool, in the order of the items."""
         ...
 
-    def describe(self, position: int, case: Case) -> Facts:
+    def describe(self, position: int, case: Case) -> Look:
         """What the whole image or volume of an item shows, `case` being that item as it was read."""
         ...
+
+
+@dataclass(frozen=True)
+class Look:
+    """What is kept of a training case besides its features.
+
+    Attributes:
+        facts: what it shows.
+        mark: what it is known again by.
+    """
+
+    facts: Facts
+    mark: CasePrint
+
+    def to_entry(self) -> dict[str, Tensor]:
+        """As the feature cache keeps it."""
+        return {
+            "facts": torch.from_numpy(self.facts.to_array()),
+            "print": torch.from_numpy(self.mark.to_array()),
+        }
+
+    @classmethod
+    def from_entry(cls, entry: Mapping[str, Tensor]) -> Look:
+        """What `to_entry` gave."""
+        facts = Facts.from_array(entry["facts"].numpy())
+        return cls(facts, CasePrint.from_array(entry["print"].numpy()))
 
 
 def list_items(
@@ -120,9 +147,9 @@ class Pictures:
         """That of the image."""
         return read_size(self._cases[position])
 
-    def describe(self, position: int, case: Case) -> Facts:
+    def describe(self, position: int, case: Case) -> Look:
         """What the image shows."""
-        return describe_image(case.image)
+        return Look(describe_image(case.image), print_case(case.image.array))
 
     def read_foreground(self, subject: int) -> Tensor:
         """Whether the one item shows a class."""
@@ -197,12 +224,13 @@ class Slices:
             self._sizes[subject] = measure_slices(self._cases[subject], self._settings.plane)[1:]
         return self._sizes[subject]
 
-    def describe(self, position: int, case: Case) -> Facts:
+    def describe(self, position: int, case: Case) -> Look:
         """What the volume of the slice shows, before its intensities are changed."""
         with self._reading:
             volume = self._open(self.subjects[position]).case.image
             known = volume.geometry.spacing_known
-            return describe_volume(volume.array, spacing=volume.spacing if known else None)
+            facts = describe_volume(volume.array, spacing=volume.spacing if known else None)
+            return Look(facts, print_case(volume.array))
 
     def read_foreground(self, subject: int) -> Tensor:
         """Whether each slice of a volume shows a class."""

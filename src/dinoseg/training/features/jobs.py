@@ -144,8 +144,7 @@ class FeatureWork:
         case = self.items.read(job.position)
         entries: dict[str, Entry] = {}
         if job.facts:
-            shown = self.items.describe(job.position, case).to_array()
-            entries[job.facts] = to_entry(torch.from_numpy(shown))
+            entries[job.facts] = self.items.describe(job.position, case).to_entry()
         places = Places(case)
         for wanted in job.views:
             view = places.find(wanted.view)

@@ -8,10 +8,17 @@ from typing import Any
 
 from dinoseg.config import from_yaml
 from dinoseg.data import Dataset
+from dinoseg.data.cases.prints import CasePrint
 from dinoseg.data.layouts.joined import JoinedDataset, name_folders
 from dinoseg.data.splits.splits import Splits, load_splits
 from dinoseg.errors import ConfigError, RunError, SplitError
-from dinoseg.model.folder import Description, find_model_folder, find_run_folder, read_description
+from dinoseg.model.folder import (
+    Description,
+    find_model_folder,
+    find_run_folder,
+    read_description,
+    read_training_cases,
+)
 from dinoseg.model.loading import read_tensors
 from dinoseg.model.segmenter import Segmenter
 from dinoseg.model.settings import RunSettings
@@ -41,6 +48,21 @@ def begin_with(model: Segmenter, run: Path, progress: Progress) -> None:
     elif theirs != ours:
         text += f", whose classes {theirs} are here, in this order, {ours}"
     progress.note(text)
+
+
+def find_prints_before(settings: RunSettings, progress: Progress) -> tuple[CasePrint, ...]:
+    """What the run that this one begins with, if any, keeps of the cases that it was trained on."""
+    if settings.init is None:
+        return ()
+    try:
+        found = read_training_cases(find_model_folder(settings.init))
+    except RunError:  # it is gone while this run is resumed
+        found = None
+    if found is None:
+        progress.note(
+            f"{settings.init} does not say on which cases it was trained: they are not kept with the model"
+        )
+    return () if found is None else found.prints
 
 
 def refuse_seen(settings: RunSettings, dataset: Dataset, splits: Splits) -> None:

@@ -1,0 +1,1 @@
+"""The published tables as recipes, and running them again: `dinoseg reproduce`."""
