@@ -20,13 +20,16 @@ from dinoseg.backbones.graphs import OPSET as WRITTEN
 from dinoseg.backbones.graphs import write_graph
 from dinoseg.cli import main
 from dinoseg.cli.exporting import BundlePrecision as Accepted
+from dinoseg.data.cases.prints import TrainingCases, print_case
 from dinoseg.data.dicom import read_segmentation, read_series
-from dinoseg.data.images import write_image
+from dinoseg.data.images import read_image, write_image
 from dinoseg.data.phantoms.phantoms import draw_phantom
 from dinoseg.errors import DinosegError, DiskFullError, LicenseError, OutputError, RunError, UsageError
 from dinoseg.export import export
 from dinoseg.export import exporter as exporter_module
+from dinoseg.inference.likeness import find_trained, to_upright
 from dinoseg.model.bundles import LICENSE, OPSET, PIPELINE, BundlePrecision, digest_pipeline, read_pipeline
+from dinoseg.model.folder import TRAINING_CASES
 from tests.data.dicom.drawn import draw_series
 from tests.export.runs import BINARY, FOUR, VOLUMES, make_run
 from tests.inference.volumes import make_volume, save_nifti
@@ -348,6 +351,18 @@ def test_the_licence_of_the_backbone_goes_along_and_is_asked_for(tmp_path: Path,
         dinoseg.load(tmp_path / "bundle")
     assert dinoseg.load(tmp_path / "bundle", accept_license=True).pipeline.backbone.license == DINOV3_LICENSE
     dinoseg.load(tmp_path / "bundle")  # remembered
+
+
+def test_training_cases_are_known_again(tmp_path: Path, copied: None, images: Path) -> None:
+    run = make_run(tmp_path / "run", "segdino-v1", classes=FOUR)
+    shown = read_image(sorted(images.iterdir())[0])
+    cases = TrainingCases.of([print_case(to_upright(shown))])
+    (run / "model" / TRAINING_CASES).write_text(json.dumps(cases.describe()))
+    export(run, tmp_path / "bundle")
+    assert TRAINING_CASES in read_pipeline(tmp_path / "bundle").files
+    model = dinoseg.load(tmp_path / "bundle")
+    assert find_trained(model, shown) == "same"
+    assert find_trained(model, read_image(sorted(images.iterdir())[1])) is None
 
 
 def test_a_bundle_that_says_something_else_is_not_kept(tmp_path: Path, copied: None) -> None:
