@@ -51,7 +51,7 @@ BUDGETS = {
     "split": Budget("data split data --out new.json", 600, EVERYTHING),
     "check": Budget("data check data", 740, EVERYTHING - {"scipy"}),
     "predict": Budget("predict run {image} --out masks", 730, EVERYTHING - TORCH),
-    "evaluate": Budget("evaluate run data --split test", 1080, EVERYTHING - TORCH - {"scipy"}),
+    "evaluate": Budget("evaluate run data --split test", 1100, EVERYTHING - TORCH - {"scipy"}),
     "score": Budget("score data/masks data", 940, EVERYTHING - {"scipy"}),
 }
 

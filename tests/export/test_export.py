@@ -130,7 +130,7 @@ def test_a_bundle_predicts_the_masks_of_its_run_without_torch(
 def test_volumes_read_the_slices_around_without_torch(
     volume_run: Path, volume_bundle: Path, volumes: Path, tmp_path: Path
 ) -> None:
-    assert read_pipeline(volume_bundle).reach == 1
+    assert read_pipeline(volume_bundle).decoders[0].reach == 1
     assert _predict_apart(volume_bundle, volumes, tmp_path / "bundle")["code"] == 0
     dinoseg.inference.predict_files(volume_run, volumes, tmp_path / "run", batch_size=2)
     for number in range(2):

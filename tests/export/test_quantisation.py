@@ -14,14 +14,13 @@ from torch import nn
 from dinoseg.backbones.graphs import write_graph
 from dinoseg.data.case import Case, Image
 from dinoseg.engines import open_graph
-from dinoseg.export.cases import Examples
+from dinoseg.export.cases import Example, Examples
 from dinoseg.export.quantisation import quantise, store_in_half
-from dinoseg.inference.engine import Prepared
 
 
-def _prepare(seed: int) -> Prepared:
+def _prepare(seed: int) -> Example:
     pixels = np.random.default_rng(seed).standard_normal((3, 16, 16)).astype(np.float32)
-    return Prepared(Case(str(seed), Image(pixels), None, group="", source=Path("made")), pixels)
+    return Example(Case(str(seed), Image(pixels), None, group="", source=Path("made")), pixels)
 
 
 @pytest.fixture(scope="module")

@@ -89,6 +89,9 @@ def test_summary_says_what_was_done(draw: Draw, tmp_path: Path) -> None:
         str(key): count for key, count in predict(model, path, window=16).pixels.items()
     }
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    confidence = row.pop("confidence")
+    assert (confidence["calibrated_on"], confidence["miss_probability"]) == (0, None)
+    assert 0 < confidence["expected_dice"] < 1
     assert row == {"source": str(path), "sha256": sha256, "mask": "masks/a.png", "size": [20, 30]}
 
 

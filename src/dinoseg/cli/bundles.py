@@ -21,7 +21,7 @@ def tell_bundle(output: Output, folder: Path) -> None:
     output.facts = {"bundle": folder, **pipeline.model_dump(mode="json")}
     settings, backbone = pipeline.settings, pipeline.backbone
     names = ", ".join(f"{index} {name}" for index, name in settings.classes.items())
-    output.line(f"{folder}: {settings.decoder.method} on {backbone.name}, dinoseg {pipeline.dinoseg}")
+    output.line(f"{folder}: {pipeline.method} on {backbone.name}, dinoseg {pipeline.dinoseg}")
     output.line(f"classes: {names}")
     output.line(f"graphs for {pipeline.size} px in {pipeline.precision}, ONNX opset {pipeline.opset}")
     output.line(f"backbone: {backbone.source}, digest {backbone.digest[:12]}")

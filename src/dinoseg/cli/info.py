@@ -95,13 +95,47 @@ def _tell_settings(output: Output) -> None:
 
 def _tell_folder(output: Output, folder: Path) -> None:
     from dinoseg.model.bundles import is_bundle
+    from dinoseg.model.ensemble import is_ensemble
     from dinoseg.sharing import resolve
 
     folder = resolve(folder, output.progress)
     if is_bundle(folder):
         tell_bundle(output, folder)
+    elif is_ensemble(folder):
+        _tell_ensemble(output, folder)
     else:
         _tell_run(output, folder)
+
+
+def _tell_ensemble(output: Output, run: Path) -> None:
+    from dinoseg.cli.runs import read_ensemble_run
+
+    output.facts = facts = read_ensemble_run(run)
+    for report in facts["reports"]:
+        output.line(_word_report(report))
+    members = facts["members"]
+    kind = {"folds": "folds of a cross-validation", "runs": "runs"}[facts["kind"]]
+    output.line(f"{run}: an ensemble of {len(members)} {kind}; their probabilities are averaged")
+    classes = members[0]["settings"]["classes"]
+    output.line(f"classes: {', '.join(f'{index} {name}' for index, name in classes.items())}")
+    rows = [
+        (
+            member["run"].name,
+            member["settings"]["decoder"]["method"],
+            member["backbone"]["name"],
+            member["settings"]["preprocessing"]["size"],
+            member["backbone"]["license"],
+        )
+        for member in members
+    ]
+    output.table(("member", "method", "backbone", "size px", "licence of the backbone"), rows)
+    if facts["cases"]:
+        output.line(", ".join(f"{count} {name}" for name, count in facts["cases"].items()) + " cases")
+    cleaning = facts["postprocessing"]
+    names = {int(index): name for index, name in classes.items()}
+    output.line(f"postprocessing: {'none' if cleaning is None else cleaning.describe(names)}")
+    cases = facts["calibrated_on"]
+    output.line(f"confidence: {f'calibrated on {cases} cases' if cases else 'not calibrated'}")
 
 
 def _tell_run(output: Output, run: Path) -> None:

@@ -49,6 +49,17 @@ def predict(
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Write the class probabilities as well.")
     ] = False,
+    uncertainty: Annotated[
+        bool,
+        typer.Option(
+            "--uncertainty",
+            help="Write how unsure each pixel is: 16-bit PNG, or float32 NIfTI of a volume.",
+        ),
+    ] = False,
+    review: Annotated[
+        bool,
+        typer.Option("--review", help="Write review.html: the pictures, those to look at first on top."),
+    ] = False,
     no_overlays: Annotated[bool, typer.Option("--no-overlays", help="Write no overlay pictures.")] = False,
     planes: Planes = None,
     volume_format: Annotated[
@@ -108,8 +119,10 @@ def predict(
                 series=series,
                 postprocess=not raw_masks,
                 probabilities=probabilities,
+                uncertainty=uncertainty,
             ),
             overlays=not no_overlays,
+            review=review,
             volume_format=volume_format,
             overwrite=overwrite,
             resume=resume,
@@ -131,6 +144,8 @@ def _tell(output: Output, report: PredictionReport) -> None:
         output.line(f"{file.source}: {', '.join(listed)}")
     if any(file.overlay for file in report.files):
         output.line(f"pictures to look at: {report.out / 'overlays'}")
+    if report.review is not None:
+        output.line(f"look at these first: {report.review}")
     if report.failures:
         total = len(report.files) + len(report.failures)
         failed = f"{len(report.failures)} of {total} files could not be read"

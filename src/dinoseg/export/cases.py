@@ -15,15 +15,22 @@ from dinoseg.data.sources.source import Source, expand, is_volume, open_case, op
 from dinoseg.data.tensors.transforms import prepare_pixels
 from dinoseg.data.volumes import Volume, to_canonical
 from dinoseg.errors import UsageError
-from dinoseg.inference.engine import Prepared
 from dinoseg.inference.volumes import refuse_other_kind
-from dinoseg.model.network import Network
+from dinoseg.model.network import Array, Network
 
 MOST = 64  # images
 SLICES = 8  # of a volume, from its middle
 DRAWN: tuple[PhantomKind, ...] = ("ultrasound", "dermoscopy", "endoscopy")
 DRAWN_EACH = 2
 DRAWN_SIZE = (160, 200)
+
+
+@dataclass(frozen=True)
+class Example:
+    """An image and what the network sees of it: `pixels` (3, S, S), normalised."""
+
+    case: Case
+    pixels: Array
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,7 @@ class Examples:
     """
 
     name: str
-    series: tuple[tuple[Prepared, ...], ...]
+    series: tuple[tuple[Example, ...], ...]
 
     @property
     def count(self) -> int:
@@ -58,7 +65,7 @@ def read_examples(model: Network, sources: Sequence[Path], *, size: int) -> Exam
         UsageError: there is none.
     """
     items = expand(list(sources))
-    found: list[tuple[Prepared, ...]] = []
+    found: list[tuple[Example, ...]] = []
     left = MOST
     for index, item in enumerate(items):
         series = tuple(_prepare(model, case, size) for case in islice(_open(model, item, index), left))
@@ -85,5 +92,5 @@ def _open(model: Network, item: Source, index: int) -> Iterator[Case]:
     yield case
 
 
-def _prepare(model: Network, case: Case, size: int) -> Prepared:
-    return Prepared(case, prepare_pixels(case.image, (size, size), mean=model.mean, std=model.std))
+def _prepare(model: Network, case: Case, size: int) -> Example:
+    return Example(case, prepare_pixels(case.image, (size, size), mean=model.mean, std=model.std))

@@ -13,6 +13,7 @@ from dinoseg import __version__
 from dinoseg.backbones.graphs import OPSET, write_backbone
 from dinoseg.backbones.weights_settings import read_settings
 from dinoseg.config import override
+from dinoseg.data.cases.prints import TrainingCases
 from dinoseg.engines import check_engine
 from dinoseg.errors import UsageError
 from dinoseg.export.cases import Examples, draw_examples, read_examples
@@ -37,6 +38,7 @@ from dinoseg.model.bundles import (
     digest_file,
     digest_pipeline,
 )
+from dinoseg.model.ensemble import Ensemble
 from dinoseg.model.folder import TRAINING_CASES, locate_backbone
 from dinoseg.model.loading import load_run
 from dinoseg.model.runtime import open_graphs
@@ -111,7 +113,7 @@ def export(
     _check_request(precision, size, examples)
     refuse_filled(out, overwrite=overwrite)
     run = resolve(run, shown)
-    model = load_run(
+    model: Segmenter | Ensemble = load_run(
         run,
         backbone=backbone,
         accept_license=accept_license,
@@ -119,8 +121,9 @@ def export(
         engine="torch",
         progress=shown,
     )
+    members = list_members(model)
     side = size or model.size[0]
-    text = find_license(model.backbone, _find_weights(model, run), _path(license_file))
+    text = find_license(members[0].backbone, _find_weights(members[0], run), _path(license_file))
     cases = (
         read_examples(model, [Path(each) for each in examples], size=side)
         if examples
@@ -128,7 +131,8 @@ def export(
     )
     was_there = out.exists()
     try:
-        return _write(_Request(model, out, side, precision, cases, text), overwrite=overwrite, shown=shown)
+        request = _Request(model, members, out, side, precision, cases, text)
+        return _write(request, overwrite=overwrite, shown=shown)
     except BaseException:
         if not was_there:
             _discard(out)
@@ -137,12 +141,44 @@ def export(
 
 @dataclass(frozen=True)
 class _Request:
-    model: Segmenter
+    model: Segmenter | Ensemble
+    members: tuple[Segmenter, ...]
     out: Path
     size: int
     precision: BundlePrecision
     cases: Examples
     license: str
+
+    @property
+    def decoders(self) -> list[str]:
+        """Names of the graphs of the decoders."""
+        if len(self.members) == 1:
+            return [DECODER]
+        return [DECODER.replace(".", f"-{number}.") for number in range(1, len(self.members) + 1)]
+
+    @property
+    def trained_on(self) -> TrainingCases | None:
+        """What the training cases of all members are known again by."""
+        known = [member.trained_on for member in self.members]
+        prints = [each for cases in known if cases is not None for each in cases.prints]
+        return None if None in known else TrainingCases.of(prints)
+
+
+def list_members(model: Segmenter | Ensemble) -> tuple[Segmenter, ...]:
+    """The models of an ensemble, or the one model.
+
+    Raises:
+        UsageError: they see images differently, or not as many slices.
+    """
+    if isinstance(model, Segmenter):
+        return (model,)
+    members = tuple(member for member in model.members if isinstance(member, Segmenter))
+    if len(model.groups) > 1 or len({member.reach for member in members}) > 1:
+        raise UsageError(
+            "the members of this ensemble have several backbones, sizes or reaches, and a bundle has one; "
+            "export them one by one"
+        )
+    return members
 
 
 def _check_request(precision: str, size: int | None, examples: Sequence[object]) -> None:
@@ -157,25 +193,26 @@ def _check_request(precision: str, size: int | None, examples: Sequence[object])
 
 
 def _write(request: _Request, *, overwrite: bool, shown: Progress) -> Export:
-    model, out = request.model, request.out
-    known = [] if model.trained_on is None else [TRAINING_CASES]
-    paths = [out / name for name in (BACKBONE, DECODER, *known, LICENSE, CARD, PIPELINE)]
+    first, out, trained_on = request.members[0], request.out, request.trained_on
+    known = [] if trained_on is None else [TRAINING_CASES]
+    paths = [out / name for name in (BACKBONE, *request.decoders, *known, LICENSE, CARD, PIPELINE)]
     claim(out)
     with atomic_files(paths, overwrite=overwrite) as folder:
-        shown.note(f"writing the graphs of {model.backbone.name} and {model.settings.decoder.method}")
-        write_backbone(model.backbone, folder / BACKBONE, size=(request.size, request.size))
-        write_decoder(model, folder / DECODER, size=request.size)
+        shown.note(f"writing the graphs of {first.backbone.name} and {first.settings.decoder.method}")
+        write_backbone(first.backbone, folder / BACKBONE, size=(request.size, request.size))
+        for name, member in zip(request.decoders, request.members, strict=True):
+            write_decoder(member, folder / name, size=request.size)
         _shrink(folder, request)
         # Weights beyond what one file of ONNX holds lie beside it; they get their names first.
         paths[:0] = [out / path.name for path in sorted(folder.glob("*.data"))]
         pipeline = _describe(request)
         shown.note(f"comparing with torch on {request.cases.name}")
-        found = compare(model, open_graphs(folder, pipeline), request.cases)
+        found = compare(request.model, open_graphs(folder, pipeline), request.cases)
         refuse_different(found, request.precision)
         write_text(folder / LICENSE, request.license)
-        if model.trained_on is not None:
-            write_json(folder / TRAINING_CASES, model.trained_on.describe())
-        card = write_card(model, found, precision=request.precision, size=request.size)
+        if trained_on is not None:
+            write_json(folder / TRAINING_CASES, trained_on.describe())
+        card = write_card(request.members, found, precision=request.precision, size=request.size)
         write_text(folder / CARD, card)
         files = {path.name: digest_file(folder / path.name) for path in paths if path.name != PIPELINE}
         _write_pipeline(folder, pipeline.model_copy(update={"files": files, "comparison": found}))
@@ -185,16 +222,16 @@ def _write(request: _Request, *, overwrite: bool, shown: Progress) -> Export:
 
 def _shrink(folder: Path, request: _Request) -> None:
     if request.precision == "float16":
-        store_in_half(folder / BACKBONE)
-        store_in_half(folder / DECODER)
+        for name in (BACKBONE, *request.decoders):
+            store_in_half(folder / name)
     if request.precision == "int8":
         # The decoder stays as it is: it is where logits are made.
         quantise(folder / BACKBONE, request.cases)
 
 
 def _describe(request: _Request) -> Pipeline:
-    model = request.model
-    backbone, facts = model.backbone, model.describe()
+    model, first = request.model, request.members[0]
+    backbone, facts = first.backbone, model.describe()
     return Pipeline(
         format=FORMAT,
         dinoseg=__version__,
@@ -205,8 +242,8 @@ def _describe(request: _Request) -> Pipeline:
         opset=OPSET,
         precision=request.precision,
         size=request.size,
-        needs_image=model.decoder.needs_image,
-        reach=model.reach,
+        method=facts["method"],
+        decoder_digest=facts["decoder_digest"],
         # without the folders of this machine
         settings=override(model.settings, {"backbone.name": backbone.name}),
         backbone=BundledBackbone(
@@ -215,11 +252,20 @@ def _describe(request: _Request) -> Pipeline:
             license=backbone.license,
             source=_tell_source(backbone.source),
             levels=len(backbone.channels),
-            mean=model.mean,
-            std=model.std,
+            mean=first.mean,
+            std=first.std,
         ),
-        decoders=(BundledDecoder(digest=facts["decoder_digest"]),),
+        decoders=tuple(
+            BundledDecoder(
+                file=name,
+                digest=member.describe()["decoder_digest"],
+                needs_image=member.decoder.needs_image,
+                reach=member.reach,
+            )
+            for name, member in zip(request.decoders, request.members, strict=True)
+        ),
         postprocessing=model.postprocessing,
+        calibration=model.calibration,
         seen=None if model.seen is None else asdict(model.seen),
         steps=describe_steps(model.settings),
         files={},

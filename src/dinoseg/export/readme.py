@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from dinoseg.config import to_yaml
 from dinoseg.methods import find_method
 from dinoseg.model.bundles import LICENSE, Comparison
 from dinoseg.model.segmenter import Segmenter
 
 
-def write_card(model: Segmenter, found: Comparison, *, precision: str, size: int) -> str:
+def write_card(members: Sequence[Segmenter], found: Comparison, *, precision: str, size: int) -> str:
     """The text of README.md."""
+    model, many = members[0], f"{len(members)} models averaged: " if len(members) > 1 else ""
     settings, backbone = model.settings, model.backbone
     method = find_method(settings.decoder.method)
     names = ", ".join(f"{index} {name}" for index, name in model.classes.items())
     return (
-        f"# {settings.decoder.method} on {backbone.name}, ready to use\n\n"
+        f"# {many}{settings.decoder.method} on {backbone.name}, ready to use\n\n"
         f"{method.title} ({method.source}). Classes: {names}. Input: {size}×{size} px, weights in "
         f"{precision}. Not a medical device.\n\n"
         "Backbone and decoder as graphs of standard ONNX operators, and `pipeline.json` with all that is "

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from dinoseg.config import PostprocessingSettings, Settings, from_yaml
+from dinoseg.config import ConfidenceSettings, PostprocessingSettings, Settings, from_yaml
 from dinoseg.errors import ConfigError, RunError
 from dinoseg.model.folder import require_method
 from dinoseg.model.settings import ModelSettings
@@ -44,6 +44,8 @@ class BundledDecoder(Settings):
 
     file: str = DECODER
     digest: str = Field(description="sha256 of its weights, as `predict` records it")
+    needs_image: bool = Field(description="whether it looks at the image")
+    reach: int = Field(ge=0, description="slices on either side whose maps it reads")
 
 
 class Comparison(Settings):
@@ -64,12 +66,15 @@ class Pipeline(Settings):
     opset: int
     precision: BundlePrecision
     size: int = Field(ge=1, description="side of the images that the graphs take, px")
-    needs_image: bool = Field(description="whether the decoder looks at the image")
-    reach: int = Field(ge=0, description="slices on either side whose maps the decoder reads")
+    method: str = Field(description="of the model, or that it is an ensemble, and of what")
+    decoder_digest: str = Field(description="of all decoders")
     settings: ModelSettings
     backbone: BundledBackbone
-    decoders: tuple[BundledDecoder, ...] = Field(min_length=1)
+    decoders: tuple[BundledDecoder, ...] = Field(
+        min_length=1, description="of several, the class probabilities are averaged"
+    )
     postprocessing: PostprocessingSettings | None
+    calibration: ConfidenceSettings | None = Field(description="what the probabilities are worth")
     seen: dict[str, Any] | None
     steps: dict[str, Any] = Field(
         description="how images become input, and logits masks, in words and numbers"

@@ -13,6 +13,7 @@ from dinoseg.sharing import resolve
 
 if TYPE_CHECKING:
     from dinoseg.config import BackboneEngine
+    from dinoseg.model.ensemble import Ensemble
     from dinoseg.model.runtime import Runtime
     from dinoseg.model.segmenter import Segmenter
 
@@ -27,7 +28,7 @@ def load(
     engine: BackboneEngine | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
-) -> Segmenter | Runtime:
+) -> Segmenter | Ensemble | Runtime:
     """Load the model of a run folder (or of a `model/` folder itself) or of a bundle, ready to predict.
 
     Args:

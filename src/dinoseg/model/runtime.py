@@ -9,15 +9,17 @@ from typing import Any
 import numpy as np
 
 from dinoseg.backbones.licenses import require_license
-from dinoseg.config import PostprocessingSettings
+from dinoseg.config import ConfidenceSettings, PostprocessingSettings
 from dinoseg.data.cases.likeness import Profile
 from dinoseg.data.cases.prints import TrainingCases
 from dinoseg.engines import DEFAULT_ENGINE, Engine, EnginePrecision, Graph, check_engine, open_graph
-from dinoseg.model.bundles import Pipeline, read_pipeline
+from dinoseg.model.bundles import BundledDecoder, Pipeline, read_pipeline
 from dinoseg.model.folder import read_training_cases
 from dinoseg.model.network import Array
 from dinoseg.model.settings import ModelSettings
 from dinoseg.progress import Progress, Silent
+
+TINY = 1e-7  # least probability whose logarithm is taken
 
 
 class Runtime:
@@ -31,6 +33,7 @@ class Runtime:
         engine: what computes it.
         postprocessing: what predict and evaluate do to masks; None for nothing.
         seen: what the training cases show; None for models that nobody told.
+        calibration: what the probabilities are worth; None where that was not fitted.
         trained_on: what the training cases are known again by; None for models that nobody told.
     """
 
@@ -40,7 +43,7 @@ class Runtime:
         self,
         pipeline: Pipeline,
         backbone: Graph,
-        decoder: Graph,
+        decoders: Sequence[Graph],
         *,
         engine: Engine,
         precision: EnginePrecision,
@@ -51,8 +54,9 @@ class Runtime:
         self.postprocessing: PostprocessingSettings | None = pipeline.postprocessing
         self.seen = None if pipeline.seen is None else Profile.read(pipeline.seen)
         self.trained_on: TrainingCases | None = None
+        self.calibration: ConfidenceSettings | None = pipeline.calibration
         self._backbone = backbone
-        self._decoder = decoder
+        self._decoders = tuple(zip(pipeline.decoders, decoders, strict=True))
 
     @property
     def settings(self) -> ModelSettings:
@@ -83,11 +87,11 @@ class Runtime:
         """What identifies the model; with the engine and both precisions, as they change last digits."""
         pipeline = self.pipeline
         return {
-            "method": self.settings.decoder.method,
+            "method": pipeline.method,
             "backbone": pipeline.backbone.name,
             "backbone_digest": pipeline.backbone.digest,
             "precision": self.precision,
-            "decoder_digest": pipeline.decoders[0].digest,
+            "decoder_digest": pipeline.decoder_digest,
             "size": [pipeline.size, pipeline.size],
             "engine": self.engine,
             "bundle_precision": pipeline.precision,
@@ -100,14 +104,31 @@ class Runtime:
             RunError: the engine fails, or the images have another size than the graphs.
         """
         levels = self._backbone.run({"image": pixels})
-        arrays = {f"level_{index}": level for index, level in enumerate(levels)}
-        if self.pipeline.needs_image:
-            arrays["image"] = pixels
-        if self.pipeline.reach:
-            around = (find_neighbours(level, self.pipeline.reach) for level in levels)
-            arrays |= {f"around_{index}": maps for index, maps in enumerate(around)}
-        (logits,) = self._decoder.run(arrays)
-        return logits
+        votes = [_decide(graph, decoder, levels, pixels) for decoder, graph in self._decoders]
+        return votes[0] if len(votes) == 1 else average(votes)
+
+
+def _decide(graph: Graph, decoder: BundledDecoder, levels: Sequence[Array], pixels: Array) -> Array:
+    arrays = {f"level_{index}": level for index, level in enumerate(levels)}
+    if decoder.needs_image:
+        arrays["image"] = pixels
+    if decoder.reach:
+        around = (find_neighbours(level, decoder.reach) for level in levels)
+        arrays |= {f"around_{index}": maps for index, maps in enumerate(around)}
+    (logits,) = graph.run(arrays)
+    return logits
+
+
+def average(votes: Sequence[Array]) -> Array:
+    """Log-odds (B, K, H, W) of the averaged probabilities of several models' logits."""
+    if votes[0].shape[1] == 1:
+        shares = np.mean([0.5 + 0.5 * np.tanh(0.5 * vote) for vote in votes], axis=0, dtype=np.float32)
+        share: Array = np.clip(shares, TINY, 1 - TINY)
+        return np.log(share) - np.log1p(-share)
+    raised = [np.exp(vote - vote.max(axis=1, keepdims=True)) for vote in votes]
+    scores = np.mean([each / each.sum(axis=1, keepdims=True) for each in raised], axis=0, dtype=np.float32)
+    found: Array = np.log(np.clip(scores, TINY, 1 - TINY))
+    return found
 
 
 def find_neighbours(level: Array, reach: int) -> Array:
@@ -165,8 +186,8 @@ def open_graphs(
     threads: int | None = None,
 ) -> Runtime:
     """The network of graphs in a folder that a pipeline describes; as `open_bundle`, without its checks."""
-    backbone, decoder = (
-        open_graph(folder / name, engine=engine, precision=precision, threads=threads)
-        for name in (pipeline.backbone.file, pipeline.decoders[0].file)
+    names = [pipeline.backbone.file, *(decoder.file for decoder in pipeline.decoders)]
+    backbone, *decoders = (
+        open_graph(folder / name, engine=engine, precision=precision, threads=threads) for name in names
     )
-    return Runtime(pipeline, backbone, decoder, engine=engine, precision=precision)
+    return Runtime(pipeline, backbone, decoders, engine=engine, precision=precision)

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-_RUN_PARTS = ("model", "checkpoints", "logs", "report", "backbone")
-_PREDICTION_PARTS = ("masks", "overlays", "probabilities")
+_RUN_PARTS = ("model", "checkpoints", "logs", "report", "backbone", "members")
+_ENSEMBLE = "ensemble.json"
+_PREDICTION_PARTS = ("masks", "overlays", "probabilities", "uncertainty")
 _PREDICTIONS = "predictions.json"
+_REVIEW = "review.html"
 _REPORT = ("cases.csv", "summary.csv", "summary.json", "index.html")
-_SERIES = {"draws.json": "draw-*", "curve.json": "runs/*/*-shot/draw-*"}  # document -> its runs
+# document -> its runs
+_SERIES = {
+    "draws.json": "draw-*",
+    "curve.json": "runs/*/*-shot/draw-*",
+    "folds.json": "fold_*",
+    _ENSEMBLE: "members/*",
+}
 _FIX = {
     "run": "a run is what predicts and is scored: name one as RUN, and images as the rest",
     "series": "it holds trained models: name one as RUN, and images as the rest",
@@ -39,8 +47,8 @@ def is_ours(folder: Path) -> bool:
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a folder is a run, finished or begun."""
-    finished = (folder / "model" / "config.json").is_file()
+    """Whether a folder is a run, finished or begun, or an ensemble of runs."""
+    finished = (folder / "model" / "config.json").is_file() or (folder / _ENSEMBLE).is_file()
     return finished or all((folder / name).is_file() for name in ("config.yaml", "environment.json"))
 
 
@@ -73,7 +81,7 @@ def _find_owner(part: Path) -> str:
 def _holds_only_predictions(folder: Path) -> bool:
     """A folder of images that predictions were written into is still one of images."""
     names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
-    return names <= {_PREDICTIONS, *_PREDICTION_PARTS}
+    return names <= {_PREDICTIONS, _REVIEW, *_PREDICTION_PARTS}
 
 
 def _name(folder: Path, kind: str) -> str:

@@ -13,6 +13,7 @@ from dinoseg.data.sources.source import normalise
 from dinoseg.errors import FileFormatError, OutputError
 from dinoseg.inference.files.plan import Job, Plan
 from dinoseg.inference.results.report import OUTPUTS, SUMMARY
+from dinoseg.model.confidence import Confidence
 from dinoseg.outputs import find_foreign, refuse_taken
 
 Row = Mapping[str, Any]  # of a file in predictions.json
@@ -28,11 +29,13 @@ class Earlier:
         rows: of predictions.json, of the files that were finished.
         finished: sources of this call that are among them -> their digests.
         warnings: what was doubtful about those.
+        confidences: how much their masks are to be trusted.
     """
 
     rows: Sequence[Row] = ()
     finished: Mapping[Path, str] = field(default_factory=dict)
     warnings: Mapping[Path, tuple[str, ...]] = field(default_factory=dict)
+    confidences: Mapping[Path, Confidence | None] = field(default_factory=dict)
 
 
 def refuse_outputs(plan: Plan, out: Path, *, overwrite: bool) -> None:
@@ -65,16 +68,19 @@ def find_earlier(plan: Plan, out: Path, origin: Mapping[str, Any], *, channels: 
     _refuse_other_origin(path, summary, origin)
     rows = [row for row in summary["files"] if isinstance(row, dict)]
     named = _by_output([*rows, *summary.get("planned", ())])
-    finished, warnings = {}, {}
+    finished, warnings, confidences = {}, {}, {}
+    stated = {row.get("mask"): row.get("confidence") for row in rows}
     told = {row.get("mask"): tuple(row.get("warnings", ())) for row in rows}
     for job in plan.jobs:
         digest = _match(job, out, named, channels)
         if digest is not None:
             finished[job.source] = digest
-            warnings[job.source] = told.get(job.mask.relative_to(out).as_posix(), ())
+            name = job.mask.relative_to(out).as_posix()
+            warnings[job.source] = told.get(name, ())
+            confidences[job.source] = Confidence.read(stated.get(name))
     left = [output for job in plan.jobs if job.source not in finished for output in job.outputs]
     refuse_taken([path, *left], overwrite=True)
-    return Earlier(rows, finished, warnings)
+    return Earlier(rows, finished, warnings, confidences)
 
 
 def _match(job: Job, out: Path, named: Mapping[str, Sequence[Row]], channels: int) -> str | None:

@@ -20,6 +20,7 @@ from dinoseg.inference.engine import Prepared, Segmented, prepare, segment
 from dinoseg.inference.files.earlier import Earlier, find_earlier, refuse_outputs
 from dinoseg.inference.files.plan import Job, Plan, VolumeFormat, plan_jobs
 from dinoseg.inference.files.record import Record
+from dinoseg.inference.files.review import refuse_review, write_review
 from dinoseg.inference.files.volume_pipeline import VolumePipeline, read_back
 from dinoseg.inference.likeness import Likeness
 from dinoseg.inference.results.report import Failure, PredictedFile, PredictionReport, describe_settings
@@ -38,6 +39,7 @@ def predict_files(
     *,
     how: Inference | None = None,
     overlays: bool = True,
+    review: bool = False,
     volume_format: VolumeFormat | None = None,
     overwrite: bool = False,
     resume: bool = False,
@@ -45,23 +47,20 @@ def predict_files(
     progress: Progress | None = None,
     **options: Any,
 ) -> PredictionReport:
-    """Segment files and write `out/masks`, `out/overlays`, `out/probabilities`, `out/predictions.json`.
+    """Segment files: masks, overlays, predictions.json, and what `how` asks for, each in a folder of `out`.
 
-    A file that cannot be read is reported and the others are done. About three batches of
-    images, or one volume and its mask, are in memory at once, however many there are.
+    A file that cannot be read is reported and the others are done; three batches are in memory at once.
 
     Args:
         model: a loaded model, or a run folder; as in `predict`, like `how` and `options`.
-        sources: images, volumes, DICOM series (a folder or zip) and folders of them, one or several;
-            folders are searched with their sub-folders, which the outputs keep.
+        sources: images, volumes, DICOM series (a folder or zip) and folders of them, with sub-folders.
         out: folder of the outputs.
-        how: `probabilities` of images are written (float16).
+        how: `probabilities` of images (float16) and `uncertainty` are written.
         overlays: also write pictures of the masks on the images.
-        volume_format: of the masks of volumes; None for that of the input where it holds labels, else
-            NIfTI. "dicom-seg" needs DICOM series.
+        review: also write review.html, a page of these pictures, those to look at first on top.
+        volume_format: of the masks of volumes; None for that of the input, or NIfTI where it holds none.
         overwrite: replace outputs of an earlier call that nobody changed; any other file stays an error.
-        resume: leave alone what an earlier call with the same model and settings has finished of the same
-            files; another file of the same name is an error.
+        resume: leave alone what an earlier call with the same model and settings has finished.
         workers: threads that read, and as many that write; the results do not depend on it.
         progress: counts files and is told each failure when it happens.
         options: fields of `Inference` by name.
@@ -74,8 +73,10 @@ def predict_files(
     """
     how, progress, out = Inference.choose(how, options), progress or Silent(), Path(out)
     replacing = _Replacing(overwrite, resume, workers)
+    refuse_review(out, wanted=review, overlays=overlays)
     plan = _plan(_list_paths(sources), out, how, replacing, overlays=overlays, volume_format=volume_format)
-    return _run_plan(open_model(model, progress, how=how), plan, out, how, replacing, progress)
+    report = _run_plan(open_model(model, progress, how=how), plan, out, how, replacing, progress)
+    return replace(report, review=write_review(report)) if review else report
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,12 @@ def _plan(
     volume_format: VolumeFormat | None,
 ) -> Plan:
     plan = plan_jobs(
-        sources, out, overlays=overlays, probabilities=how.probabilities, volume_format=volume_format
+        sources,
+        out,
+        overlays=overlays,
+        probabilities=how.probabilities,
+        uncertainty=how.uncertainty,
+        volume_format=volume_format,
     )
     if any(job.is_volume for job in plan.jobs):
         refuse_probabilities(how)
@@ -147,7 +153,8 @@ def _run_plan(
             files=_in_order(plan, done),
             failures=tuple(item for item in done if isinstance(item, Failure)),
             classes=dict(model.settings.classes),
-            **origin,
+            model=origin["model"],
+            settings=origin["settings"],
             seconds=time.monotonic() - started,
         )
         record.finish(report)
@@ -220,7 +227,8 @@ def _run_jobs(
     skipped = [job for job in plan.jobs if job.source in earlier.finished]
     for file in map_ahead(lambda job: _read_back(job, images.model), skipped, workers=workers, ahead=16):
         told = earlier.warnings[file.source] or file.warnings
-        yield replace(file, sha256=earlier.finished[file.source], warnings=told)
+        known = earlier.confidences.get(file.source)
+        yield replace(file, sha256=earlier.finished[file.source], warnings=told, confidence=known)
     left = [job for job in plan.jobs if job.source not in earlier.finished]
     yield from images.run([job for job in left if not job.is_volume], workers)
     yield from images.failures
@@ -235,6 +243,8 @@ def _write(item: Segmented, job: Job, sha256: str) -> PredictedFile:
         prediction.save_overlay(job.overlay, item.case.image, legend=legend, overwrite=True)
     if job.probabilities is not None:
         prediction.save_probabilities(job.probabilities, overwrite=True)
+    if job.uncertainty is not None:
+        prediction.save_uncertainty(job.uncertainty, overwrite=True)
     prediction.save(job.mask, overwrite=True)
     return PredictedFile(
         source=job.source,
@@ -244,6 +254,8 @@ def _write(item: Segmented, job: Job, sha256: str) -> PredictedFile:
         size=item.case.image.size,
         pixels=prediction.pixels,
         sha256=sha256,
+        uncertainty=job.uncertainty,
+        confidence=prediction.confidence,
     )
 
 
@@ -257,6 +269,7 @@ def _read_back(job: Job, model: Network) -> PredictedFile:
         mask=job.mask,
         overlay=job.overlay,
         probabilities=job.probabilities,
+        uncertainty=job.uncertainty,
         size=(int(mask.shape[0]), int(mask.shape[1])),
         pixels={index: int(counts[index]) for index in model.settings.classes},
         skipped=True,

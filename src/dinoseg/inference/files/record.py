@@ -15,7 +15,7 @@ from dinoseg.inference.files.plan import Plan
 from dinoseg.inference.results.report import SUMMARY, PredictedFile, PredictionReport, describe_file
 from dinoseg.outputs import claim, write_json
 
-PARTS = ("masks", "overlays", "probabilities")  # folders of the outputs
+PARTS = ("masks", "overlays", "probabilities", "uncertainty")  # folders of the outputs
 
 _PAUSE = 5.0  # seconds between two writings at least,
 _SHARE = 20  # and so many times as long as one takes
