@@ -36,7 +36,7 @@ def test_an_ensemble_is_one_bundle(tmp_path: Path, classes: dict[int, str]) -> N
 
 
 def test_members_that_see_images_differently_are_refused(tmp_path: Path) -> None:
-    runs = [make_run(tmp_path / str(size), "linear", size=size) for size in (32, 48)]
+    runs = [make_run(tmp_path / str(size), "linear", size=size, seed=size) for size in (32, 48)]
     make_ensemble(runs, tmp_path / "both")
     with pytest.raises(UsageError, match="export them one by one"):
         export(tmp_path / "both", tmp_path / "bundle")
