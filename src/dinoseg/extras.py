@@ -10,7 +10,8 @@ from dinoseg.errors import DinosegError
 #: Extra -> the libraries that it brings and that something here cannot do without.
 EXTRAS: Mapping[str, tuple[str, ...]] = {
     "train": ("torch", "lightning", "tensorboard", "safetensors"),
-    "hub": ("huggingface_hub",),
+    "hub": ("huggingface_hub", "fsspec"),
+    "ray": ("ray",),
     "runtime": ("onnxruntime",),
     "openvino": ("openvino",),
     "export": ("onnx", "onnxscript"),

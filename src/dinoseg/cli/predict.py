@@ -72,6 +72,20 @@ def predict(
     raw_masks: RawMasks = False,
     overwrite: Overwrite = False,
     resume: Annotated[bool, typer.Option("--resume", help="Leave out what is there already.")] = False,
+    shard: Annotated[
+        str | None,
+        typer.Option(help="Only this share of the files, such as 3/8: for jobs side by side.", metavar="I/N"),
+    ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(help="Compute by workers of Ray: `ray` here, or ray://HOST:PORT.", metavar="CLUSTER"),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Of the cluster; 2 if not given.", min=1, metavar="N")
+    ] = None,
+    gpus: Annotated[
+        float | None, typer.Option(help="Of each worker; 0.5 lets two share one.", min=0, metavar="N")
+    ] = None,
     backbone: BackbonePlace = None,
     device: Device = "cpu",
     precision: Precision = None,
@@ -91,36 +105,63 @@ def predict(
         as_json=as_json, debug=debug, resume="run the same command with --resume to go on"
     ) as output:
         output.begin(f"predicting with {run} -> {out}")
+        from dinoseg.cli.cohorts import choose_runner, refuse_here
         from dinoseg.cli.devices import keep_freed_memory, name_model
+        from dinoseg.cohorts.remote import is_remote, predict_remote
         from dinoseg.config import Inference
         from dinoseg.inference import predict_files
+        from dinoseg.inference.files.shard import Shard
         from dinoseg.sharing import resolve
 
         keep_freed_memory()
         run = resolve(run, output.progress)
+        saved = name_model(
+            run,
+            backbone=backbone,
+            accept_license=accept_license,
+            device=device,
+            precision=precision,
+            engine=engine,
+            threads=threads,
+        )
+        how = Inference(
+            window=window,
+            overlap=overlap,
+            flips=flips,
+            batch_size=batch_size,
+            planes=parse_planes(planes),
+            series=series,
+            postprocess=not raw_masks,
+            probabilities=probabilities,
+            uncertainty=uncertainty,
+        )
+        share = Shard.read(shard) if shard else Shard()
+        runner = choose_runner(saved, cluster, workers=workers, gpus=gpus, threads=threads)
+        if any(map(is_remote, [*sources, out])):
+            refuse_here(review=review, volume_format=volume_format, runner=runner)
+            found = predict_remote(
+                saved.open(output.progress),
+                sources,
+                out,
+                how=how,
+                overlays=not no_overlays,
+                resume=resume,
+                overwrite=overwrite,
+                shard=share,
+                progress=output.progress,
+            )
+            output.facts, output.exit_code = {"out": found.out, **found.describe()}, found.exit_code
+            output.line(
+                f"{found.done} files in {found.out}, {found.skipped} were there, {found.seconds:.1f} s"
+            )
+            return
         report = predict_files(
-            name_model(
-                run,
-                backbone=backbone,
-                accept_license=accept_license,
-                device=device,
-                precision=precision,
-                engine=engine,
-                threads=threads,
-            ),
+            saved,
             sources,
             out,
-            how=Inference(
-                window=window,
-                overlap=overlap,
-                flips=flips,
-                batch_size=batch_size,
-                planes=parse_planes(planes),
-                series=series,
-                postprocess=not raw_masks,
-                probabilities=probabilities,
-                uncertainty=uncertainty,
-            ),
+            how=how,
+            shard=share,
+            runner=runner,
             overlays=not no_overlays,
             review=review,
             volume_format=volume_format,

@@ -51,8 +51,18 @@ class Likeness:
 
     def add_to(self, file: PredictedFile, image: Image | Volume) -> PredictedFile:
         """The file with these lines among its warnings."""
-        lines = self.look(str(file.source), image, file.confidence)
-        return replace(file, warnings=(*file.warnings, *lines)) if lines else file
+        name = str(file.source)
+        if not (lines := self.look(name, image, file.confidence)):
+            return file
+        difference, known = self.found.get(name, ""), self.known.get(name)
+        return replace(file, warnings=(*file.warnings, *lines), difference=difference, known=known)
+
+    def keep(self, file: PredictedFile) -> None:
+        """Take over what was found of a file elsewhere, in another process perhaps."""
+        if file.difference:
+            self.found[str(file.source)] = file.difference
+        if file.known:
+            self.known[str(file.source)] = file.known
 
     def summarise(self, total: int, names: Sequence[str] | None = None) -> Iterator[str]:
         """Lines about those of `total` inputs, in the order of `names`, or as they were looked at."""

@@ -8,6 +8,7 @@ _RUN_PARTS = ("model", "checkpoints", "logs", "report", "backbone", "members")
 _ENSEMBLE = "ensemble.json"
 _PREDICTION_PARTS = ("masks", "overlays", "probabilities", "uncertainty")
 _PREDICTIONS = "predictions.json"
+_SHARES = "predictions-*-of-*.json"
 _REVIEW = "review.html"
 _REPORT = ("cases.csv", "summary.csv", "summary.json", "index.html")
 # document -> its runs
@@ -64,7 +65,7 @@ def _find_kind(folder: Path) -> str:
         return "run"
     if any((folder / name).is_file() for name in _SERIES) and list_runs(folder):
         return "series"
-    if (folder / _PREDICTIONS).is_file() and _holds_only_predictions(folder):
+    if _has_predictions(folder) and _holds_only_predictions(folder):
         return "predictions"
     return "report" if all((folder / name).is_file() for name in _REPORT) else ""
 
@@ -73,15 +74,21 @@ def _find_owner(part: Path) -> str:
     """The kind of the folder that `part` lies in, where `part` is what we write there."""
     if part.name in _RUN_PARTS and is_run(part.parent):
         return "run"
-    if part.name in _PREDICTION_PARTS and (part.parent / _PREDICTIONS).is_file():
+    if part.name in _PREDICTION_PARTS and _has_predictions(part.parent):
         return "predictions"
     return ""
+
+
+def _has_predictions(folder: Path) -> bool:
+    """Whether a call of predict, or a share of one, wrote there."""
+    return (folder / _PREDICTIONS).is_file() or any(folder.glob(_SHARES))
 
 
 def _holds_only_predictions(folder: Path) -> bool:
     """A folder of images that predictions were written into is still one of images."""
     names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
-    return names <= {_PREDICTIONS, _REVIEW, *_PREDICTION_PARTS}
+    lists = {path.name for path in folder.glob("predictions*.json*")}
+    return names <= {_PREDICTIONS, _REVIEW, *_PREDICTION_PARTS, *lists}
 
 
 def _name(folder: Path, kind: str) -> str:

@@ -21,6 +21,7 @@ from dinoseg.data.sources.source import (
 )
 from dinoseg.data.volumes import LABEL_SUFFIXES, volume_stem, volume_suffix
 from dinoseg.errors import LayoutError, UsageError
+from dinoseg.inference.files.shard import ALL, Shard
 from dinoseg.inference.results.report import Failure
 
 VolumeFormat = Literal["nifti", "nrrd", "mha", "dicom-seg"]
@@ -76,6 +77,12 @@ class Plan:
     jobs: tuple[Job, ...]
     failures: tuple[Failure, ...]
     notes: tuple[str, ...] = ()
+    shard: Shard = ALL
+
+    def take(self, shard: Shard) -> Plan:
+        """The plan of a share of the files; what is unusable in the folders is told by the first."""
+        failures = self.failures if shard.index == 1 else ()
+        return replace(self, jobs=shard.take(self.jobs), failures=failures, shard=shard)
 
     def without_companions(self, channels: int) -> Plan:
         """Return the plan for a model of so many channels: one job where a volume is several files."""

@@ -30,15 +30,17 @@ img { width: 100%; height: auto; border-radius: 4px; }
 """
 
 
-def refuse_review(out: Path, *, wanted: bool, overlays: bool) -> None:
+def refuse_review(out: Path, *, wanted: bool, whole: bool, overlays: bool) -> None:
     """Raise where the page is wanted and cannot be written; one of ours lies beside masks that are refused.
 
     Raises:
-        UsageError: there will be no pictures to show.
+        UsageError: there will be no pictures to show, or only those of a share of all files.
         OutputError: there is a page that is not ours.
     """
     if wanted and not overlays:
         raise UsageError("the page of what to look at first shows the overlays; leave --no-overlays out")
+    if wanted and not whole:
+        raise UsageError("the page of what to look at first is of all files; leave it out of a share of them")
     refuse_taken([out / PAGE] if wanted else [], overwrite=True)
 
 

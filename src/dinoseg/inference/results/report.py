@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dinoseg.config import Inference
+from dinoseg.data.cases.prints import Likeness as Sameness
 from dinoseg.model.confidence import Confidence
 from dinoseg.model.network import Network, window_of
 
@@ -38,6 +39,8 @@ class PredictedFile:
         sha256: of the source, so that it is known again.
         uncertainty: the map, where asked for: 16-bit PNG (65535 is 1), or float32 NIfTI of a volume.
         confidence: how much the mask is to be trusted; None where the network does not tell.
+        difference: how it is not like what the model was trained on, where it was computed now and is not.
+        known: whether it is a case that the model was trained on, or looks so; None where it was not.
     """
 
     source: Path
@@ -53,6 +56,8 @@ class PredictedFile:
     sha256: str | None = None
     uncertainty: Path | None = None
     confidence: Confidence | None = None
+    difference: str = ""
+    known: Sameness | None = None
 
 
 @dataclass(frozen=True)
