@@ -50,6 +50,7 @@ def _draw_setting(axes: Any, setting: str, rows: list[Row], methods: list[str]) 
             label=row["method"],
         )
     axes.set_xscale("log")
+    axes.xaxis.set_minor_formatter("")  # they collide where less than a decade is shown
     axes.set_title(setting, fontsize=10, loc="left")
     axes.set_xlabel("seconds of training, one thread", fontsize=8)
     axes.set_ylabel("test Dice", fontsize=8)
