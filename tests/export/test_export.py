@@ -30,6 +30,7 @@ from dinoseg.export import exporter as exporter_module
 from dinoseg.inference.likeness import find_trained, to_upright
 from dinoseg.model.bundles import LICENSE, OPSET, PIPELINE, BundlePrecision, digest_pipeline, read_pipeline
 from dinoseg.model.folder import TRAINING_CASES
+from dinoseg.sharing import push
 from tests.data.dicom.drawn import draw_series
 from tests.export.runs import BINARY, FOUR, VOLUMES, make_run
 from tests.inference.volumes import make_volume, save_nifti
@@ -425,3 +426,16 @@ def test_a_missing_library_names_its_extra(
 
 def test_the_command_line_accepts_the_precisions_that_there_are() -> None:
     assert Accepted == BundlePrecision
+
+
+def test_a_bundle_is_pushed_with_a_page_of_its_own(bundle: Path, images: Path, tmp_path: Path) -> None:
+    """The page is in the bundle's list of digests, which is sealed anew; the graphs are the same bytes."""
+    share = tmp_path / "share"
+    pushed = push(bundle, share, license_name="apache-2.0")
+    assert {"backbone.onnx", "decoder.onnx", PIPELINE, LICENSE} <= set(pushed.files)
+    assert "library_name: dinoseg" in (share / "README.md").read_text()
+    read_pipeline(share)
+    image = next(iter(images.iterdir()))
+    found = dinoseg.predict(f"file://{share}", image, probabilities=True).probabilities
+    assert np.array_equal(found, dinoseg.predict(bundle, image, probabilities=True).probabilities)
+    assert (share / "backbone.onnx").read_bytes() == (bundle / "backbone.onnx").read_bytes()

@@ -14,6 +14,7 @@ from dinoseg.config import ConfidenceSettings, PostprocessingSettings, Settings,
 from dinoseg.errors import ConfigError, RunError
 from dinoseg.model.folder import require_method
 from dinoseg.model.settings import ModelSettings
+from dinoseg.outputs import digest_json
 
 FORMAT = 1
 OPSET = 20  # the newest that is understood here
@@ -110,7 +111,7 @@ def read_pipeline(folder: Path) -> Pipeline:
 
 def digest_pipeline(content: Mapping[str, Any]) -> str:
     """Sha256 of a pipeline without its digest, however it is laid out."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+    return digest_json(content)
 
 
 def digest_file(path: Path) -> str:

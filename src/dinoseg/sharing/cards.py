@@ -13,7 +13,6 @@ from dinoseg.backbones.catalog import BACKBONES
 from dinoseg.errors import RunError
 from dinoseg.sharing.contents import Contents
 
-CARD = "README.md"
 #: Of summary.json, as the index of models on the hub calls them.
 _METRICS = {"dice": "Dice", "iou": "IoU", "hd95": "HD95", "nsd": "NSD"}
 _SPLITS = ("train", "val", "test")

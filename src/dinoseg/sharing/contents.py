@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping
@@ -10,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from dinoseg.errors import RunError
-from dinoseg.outputs import list_runs
+from dinoseg.outputs import digest_json, list_runs
 
 CONFIG = "config.json"
 ENSEMBLE = "ensemble.json"
+PIPELINE = "pipeline.json"  # of a bundle, which lists its other files with their digests
+CARD = "README.md"
 # Of a run: its model, and the backbone where it was fine-tuned with it.
 _RUN_FOLDERS = ("model", "backbone")
 
@@ -43,11 +46,11 @@ class Contents:
     @property
     def has_backbone(self) -> bool:
         """Whether weights of a backbone are among the files."""
-        return any("backbone" in name.split("/")[:-1] for name in self.names)
+        return PIPELINE in self.names or any("backbone" in name.split("/")[:-1] for name in self.names)
 
 
 def gather(run: Path) -> Contents:
-    """The files of a run folder, or of its `model/`, or of an ensemble, that make the model.
+    """The files of a run folder, or of its `model/`, of an ensemble or a bundle, that make the model.
 
     Lists of splits stay here, as they name cases.
 
@@ -55,6 +58,8 @@ def gather(run: Path) -> Contents:
         RunError: there is no model.
     """
     run = run.parent if run.name == "model" and (run / CONFIG).is_file() else run
+    if (run / PIPELINE).is_file():
+        return _gather_bundle(run)
     members = _list_members(run)
     if not members:
         if runs := list_runs(run):
@@ -70,8 +75,23 @@ def gather(run: Path) -> Contents:
     return Contents(run, tuple(names), configs, any(hidden))
 
 
-def prepare(contents: Contents, folder: Path) -> None:
-    """Copy the files below `folder`, each config.json without paths of this machine."""
+def _gather_bundle(bundle: Path) -> Contents:
+    described = _read(bundle / PIPELINE)
+    try:
+        names = sorted({Path(name).name for name in described["files"]} - {CARD})
+    except (KeyError, TypeError) as error:
+        raise RunError(f"{bundle / PIPELINE} is damaged ({error}); export the run again") from error
+    if gone := [name for name in names if not (bundle / name).is_file()]:
+        raise RunError(f"{bundle} is incomplete: {gone[0]} is missing; export the run again")
+    _hide_paths(described)
+    return Contents(bundle, (*names, PIPELINE), {PIPELINE: described}, local_backbone=False)
+
+
+def prepare(contents: Contents, folder: Path, card: str) -> None:
+    """Copy the files below `folder`, the page with them, each config.json without paths of this machine."""
+    (folder / CARD).write_text(card, encoding="utf-8")
+    if PIPELINE in contents.configs:
+        _seal(contents.configs[PIPELINE], card)
     for name in contents.names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         if name in contents.configs:
@@ -79,6 +99,13 @@ def prepare(contents: Contents, folder: Path) -> None:
             (folder / name).write_text(text, encoding="utf-8")
         else:
             shutil.copyfile(contents.folder / name, folder / name)
+
+
+def _seal(pipeline: dict[str, Any], card: str) -> None:
+    """Let the list of a bundle agree with its new page, and its digest with what is left of paths."""
+    pipeline["files"][CARD] = hashlib.sha256(card.encode("utf-8")).hexdigest()
+    pipeline.pop("digest", None)
+    pipeline["digest"] = digest_json(pipeline)
 
 
 def _list_members(run: Path) -> list[str]:
