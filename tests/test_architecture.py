@@ -33,7 +33,7 @@ from tests.source_tree import (
 LAYERS = """
     cli | serving
     training
-    evaluation | export | releases
+    cohorts | evaluation | export | releases
     inference
     model
     methods | data | sharing

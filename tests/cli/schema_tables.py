@@ -50,7 +50,9 @@ def _word(value: dict[str, Any]) -> str:
     if "anyOf" in value:
         return " or ".join(_word(item) for item in value["anyOf"])
     if "enum" in value:
-        words = ", ".join(f"`{word}`" if word != "" else "empty" for word in value["enum"] if word is not None)
+        words = ", ".join(
+            f"`{word}`" if word != "" else "empty" for word in value["enum"] if word is not None
+        )
         return f"{words} or null" if "null" in value.get("type", ()) else words
     kinds = value.get("type", "anything")
     kind, *others = [kinds] if isinstance(kinds, str) else kinds

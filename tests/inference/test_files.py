@@ -52,7 +52,7 @@ def test_one_folder(glass: Segmenter, draw: Draw, tmp_path: Path) -> None:
     stems = ["a", "b", "sub/a", "sub/v1.2"]
     expected = [name for stem in stems for name in (f"masks/{stem}.png", f"overlays/{stem}.jpg")]
     expected += [f"probabilities/{stem}.npz" for stem in stems]
-    assert _tree(out) == sorted([*expected, "predictions.json"])
+    assert _tree(out) == sorted([*expected, "predictions.json", "predictions.jsonl"])
     assert report.exit_code == 0
     assert [file.source for file in report.files] == list(paths.values())
     for file, (name, size) in zip(report.files, sizes.items(), strict=True):
@@ -89,6 +89,9 @@ def test_summary_says_what_was_done(draw: Draw, tmp_path: Path) -> None:
         str(key): count for key, count in predict(model, path, window=16).pixels.items()
     }
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    confidence = row.pop("confidence")
+    assert (confidence["calibrated_on"], confidence["miss_probability"]) == (0, None)
+    assert 0 < confidence["expected_dice"] < 1
     assert row == {"source": str(path), "sha256": sha256, "mask": "masks/a.png", "size": [20, 30]}
 
 
@@ -124,7 +127,7 @@ def test_only_broken_files(glass: Segmenter, tmp_path: Path) -> None:
     report = predict_files(glass, [tmp_path / "none.png"], tmp_path / "out")
     assert report.exit_code == 3
     assert report.files == ()
-    assert _tree(tmp_path / "out") == ["predictions.json"]
+    assert _tree(tmp_path / "out") == ["predictions.json", "predictions.jsonl"]
 
 
 def test_same_stem_in_different_folders(glass: Segmenter, draw: Draw, tmp_path: Path) -> None:
@@ -321,7 +324,7 @@ def test_full_disk_leaves_nothing_half_written(
     with pytest.raises(OutputError, match="the disk is full; free some space"):
         predict_files(glass, [tmp_path / "in"], out, batch_size=2)
     assert threading.active_count() == before
-    assert len(_tree(out)) == 4
+    assert len([name for name in _tree(out) if not name.endswith(".jsonl")]) == 4
     assert json.loads((out / "predictions.json").read_text())["finished"] is False
     for path in out.rglob("*.png"):
         PillowImage.open(path).verify()
@@ -366,7 +369,7 @@ def test_number_of_workers_does_not_change_the_outputs(glass: Segmenter, draw: D
     for workers in (1, 4):
         out = tmp_path / f"out{workers}"
         assert predict_files(glass, [tmp_path / "in"], out, workers=workers, batch_size=3).failures == ()
-    names = [name for name in _tree(tmp_path / "out1") if not name.endswith(".json")]
+    names = [name for name in _tree(tmp_path / "out1") if ".json" not in name]
     assert len(names) == 20
     for name in names:
         assert (tmp_path / "out1" / name).read_bytes() == (tmp_path / "out4" / name).read_bytes()

@@ -41,6 +41,7 @@ class Inputs:
     backbone: Path
     features: Path
     reports: tuple[Path, ...] = ()
+    other: Path = Path()
     pushed: Path = Path()
 
 
@@ -97,7 +98,10 @@ VERBS = (
     ),
     Verb(
         "predict",
-        lambda inputs, out: ["predict", inputs.run, inputs.data / "images", "--out", out, "--probabilities"],
+        lambda inputs, out: [
+            *("predict", inputs.run, inputs.data / "images", "--out", out),
+            *("--probabilities", "--uncertainty", "--review"),
+        ],
         ("--resume",),
     ),
     Verb("evaluate", lambda inputs, out: ["evaluate", inputs.run, inputs.data, "--out", out], ()),
@@ -107,6 +111,11 @@ VERBS = (
         (),
     ),
     Verb("compare", lambda inputs, out: ["compare", *inputs.reports, "--out", out], ()),
+    Verb(
+        "ensemble",
+        lambda inputs, out: ["ensemble", inputs.run, inputs.other, "--out", out],
+        ("--overwrite",),
+    ),
     Verb("push", lambda inputs, out: ["push", inputs.run, out], ("--overwrite",)),
     Verb("pull", lambda inputs, out: ["pull", inputs.pushed, "--out", out], ("--overwrite",)),
     Verb("import", _import, ("--overwrite",)),
@@ -128,8 +137,10 @@ def make_inputs(root: Path, run: Callable[..., object]) -> Inputs:
         features=root / "features",
         reports=(root / "report-a", root / "report-b"),
         pushed=root / "pushed",
+        other=root / "other",
     )
     run("train", *_train(made, made.run))
+    run("train", *_train(made, made.other, "--seed", 1))
     run("push", made.run, made.pushed)
     for report in made.reports:
         run("score", made.data / "masks", made.data, "--out", report)

@@ -18,6 +18,7 @@ from dinoseg.cli import (
     data,
     demo,
     doctor,
+    ensemble,
     evaluate,
     importing,
     info,
@@ -49,6 +50,7 @@ app = typer.Typer(
 app.command("demo")(demo.demo)
 app.command("train")(train.train)
 app.command("curve")(curve.curve)
+app.command("ensemble")(ensemble.ensemble)
 app.command("evaluate")(evaluate.evaluate)
 app.command("score")(score.score)
 app.command("compare")(compare.compare)

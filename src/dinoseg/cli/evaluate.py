@@ -30,7 +30,7 @@ from dinoseg.cli.options import (
     parse_planes,
 )
 from dinoseg.cli.output import Output, session
-from dinoseg.cli.parts import tell_lesions, tell_strata
+from dinoseg.cli.parts import tell_confidence, tell_lesions, tell_strata
 from dinoseg.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -150,6 +150,7 @@ def describe_evaluation(evaluation: Evaluation) -> dict[str, Any]:
         "strata": evaluation.strata,
         "trained_on": dict(evaluation.trained_on),
         "failures": evaluation.failures,
+        "confidence": None if evaluation.reliability is None else evaluation.reliability.describe(),
         "report": evaluation.report,
     }
 
@@ -179,6 +180,7 @@ def tell_scores(output: Output, evaluation: Evaluation, *, title: str) -> None:
     output.table(columns, rows, title=title)
     tell_lesions(output, evaluation.summaries)
     tell_strata(output, evaluation.strata)
+    tell_confidence(output, evaluation)
     lines = evaluation.policy
     # The definitions of the five scores are on the page of the report.
     wanted = {REGIONS_TEXT, *((UNDECIDED_TEXT,) if evaluation.headline.undecided else ())}

@@ -98,7 +98,9 @@ def _check_torchvision() -> Finding:
         return Finding("torchvision", "ok", f"{find_version('torchvision')}, not needed")
     reason = (result.stderr.strip().splitlines() or ["no reason given"])[-1]
     fix = "it does not fit this torch and is not needed: pip uninstall torchvision"
-    return Finding("torchvision", "problem", f"{find_version('torchvision')} cannot be imported: {reason}", fix)
+    return Finding(
+        "torchvision", "problem", f"{find_version('torchvision')} cannot be imported: {reason}", fix
+    )
 
 
 def _check_processor() -> Finding:

@@ -108,11 +108,46 @@ def _tell_schemas(output: Output) -> None:
     output.line("the schemas themselves: dinoseg info schemas --json")
 
 
+def _tell_ensemble(output: Output, run: Path) -> None:
+    from dinoseg.cli.runs import read_ensemble_run
+
+    output.facts = facts = read_ensemble_run(run)
+    for report in facts["reports"]:
+        output.line(_word_report(report))
+    members = facts["members"]
+    kind = {"folds": "folds of a cross-validation", "runs": "runs"}[facts["kind"]]
+    output.line(f"{run}: an ensemble of {len(members)} {kind}; their probabilities are averaged")
+    classes = members[0]["settings"]["classes"]
+    output.line(f"classes: {', '.join(f'{index} {name}' for index, name in classes.items())}")
+    rows = [
+        (
+            member["run"].name,
+            member["settings"]["decoder"]["method"],
+            member["backbone"]["name"],
+            member["settings"]["preprocessing"]["size"],
+            member["backbone"]["license"],
+        )
+        for member in members
+    ]
+    output.table(("member", "method", "backbone", "size px", "licence of the backbone"), rows)
+    if facts["cases"]:
+        output.line(", ".join(f"{count} {name}" for name, count in facts["cases"].items()) + " cases")
+    cleaning = facts["postprocessing"]
+    names = {int(index): name for index, name in classes.items()}
+    output.line(f"postprocessing: {'none' if cleaning is None else cleaning.describe(names)}")
+    cases = facts["calibrated_on"]
+    output.line(f"confidence: {f'calibrated on {cases} cases' if cases else 'not calibrated'}")
+
+
 def _tell_run(output: Output, run: Path) -> None:
     from dinoseg.cli.runs import read_run
+    from dinoseg.model.ensemble import is_ensemble
     from dinoseg.sharing import resolve
 
     run = resolve(run, output.progress)
+    if is_ensemble(run):
+        _tell_ensemble(output, run)
+        return
     output.facts = facts = read_run(run)
     if facts["training"]:
         _tell_outcome(output, facts)

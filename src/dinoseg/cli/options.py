@@ -90,6 +90,15 @@ Draws = Annotated[
         help="Train on so many draws of the shots, score each, report the spread.", min=1, metavar="N"
     ),
 ]
+Folds = Annotated[
+    int | None,
+    typer.Option(
+        help="Cross-validate: train one model for each of so many folds, score every case out of its fold; "
+        "all are one model then.",
+        min=2,
+        metavar="N",
+    ),
+]
 DrawsEach = Annotated[
     int,
     typer.Option("--draws", help="Trainings of each method and number of shots.", min=1, metavar="N"),

@@ -1,4 +1,4 @@
-"""How scores of parts are told: of lesions, and of strata of the cases."""
+"""How scores of parts are told: of lesions, of strata of the cases, and of the model's confidence."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from dinoseg.cli.output import Output
 
 if TYPE_CHECKING:
-    from dinoseg.evaluation import ClassSummary
+    from dinoseg.evaluation import ClassSummary, Evaluation
     from dinoseg.evaluation.lesion_summary import LesionSummary
     from dinoseg.evaluation.statistics import Interval
     from dinoseg.evaluation.strata import Strata
@@ -67,3 +67,21 @@ def tell_strata(output: Output, strata: Sequence[Strata]) -> None:
 
 def _between(interval: Interval) -> str:
     return f"{interval.low:.3f} to {interval.high:.3f}" if math.isfinite(interval.low) else "unknown"
+
+
+def tell_confidence(output: Output, evaluation: Evaluation) -> None:
+    """Show in one line whether the model's confidence can be believed, and finds what failed."""
+    found = evaluation.reliability
+    if found is None:
+        return
+    if found.calibrated_on:
+        pixels = f"ECE {found.ece_before:.4f} before, {found.ece_after:.4f} after calibration"
+        pixels += " on these very cases" if found.in_sample else ""
+    else:
+        pixels = f"not calibrated, ECE {found.ece_before:.4f}"
+    failed = f"{found.failures} of {len(found.cases)} cases failed (Dice below 0.6)"
+    detection = "" if math.isnan(found.auroc) else f", found with AUROC {found.auroc:.3f}"
+    output.line(
+        f"confidence: {pixels}; expected Dice is off by {found.expected_error:.3f}; {failed}{detection}; "
+        f"AURC {found.aurc:.4f} (random {found.aurc_random:.4f}, oracle {found.aurc_oracle:.4f})"
+    )

@@ -48,6 +48,17 @@ def predict(
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Write the class probabilities as well.")
     ] = False,
+    uncertainty: Annotated[
+        bool,
+        typer.Option(
+            "--uncertainty",
+            help="Write how unsure each pixel is: 16-bit PNG, or float32 NIfTI of a volume.",
+        ),
+    ] = False,
+    review: Annotated[
+        bool,
+        typer.Option("--review", help="Write review.html: the pictures, those to look at first on top."),
+    ] = False,
     no_overlays: Annotated[bool, typer.Option("--no-overlays", help="Write no overlay pictures.")] = False,
     planes: Planes = None,
     volume_format: Annotated[
@@ -60,6 +71,20 @@ def predict(
     raw_masks: RawMasks = False,
     overwrite: Overwrite = False,
     resume: Annotated[bool, typer.Option("--resume", help="Leave out what is there already.")] = False,
+    shard: Annotated[
+        str | None,
+        typer.Option(help="Only this share of the files, such as 3/8: for jobs side by side.", metavar="I/N"),
+    ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(help="Compute by workers of Ray: `ray` here, or ray://HOST:PORT.", metavar="CLUSTER"),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Of the cluster; 2 if not given.", min=1, metavar="N")
+    ] = None,
+    gpus: Annotated[
+        float | None, typer.Option(help="Of each worker; 0.5 lets two share one.", min=0, metavar="N")
+    ] = None,
     backbone: BackbonePlace = None,
     device: Device = "cpu",
     precision: Precision = None,
@@ -78,30 +103,59 @@ def predict(
         as_json=as_json, debug=debug, resume="run the same command with --resume to go on"
     ) as output:
         output.begin(f"predicting with {run} -> {out}")
+        from dinoseg.cli.cohorts import choose_runner, refuse_here
         from dinoseg.cli.devices import check_device, keep_freed_memory, limit_threads
+        from dinoseg.cohorts.remote import is_remote, predict_remote
         from dinoseg.config import Inference
         from dinoseg.inference import predict_files
+        from dinoseg.inference.files.shard import Shard
         from dinoseg.model.saved import SavedModel
         from dinoseg.sharing import resolve
 
         limit_threads(threads)
         keep_freed_memory()
         run = resolve(run, output.progress)
+        saved = SavedModel(run, backbone, accept_license, check_device(device), precision)
+        how = Inference(
+            window=window,
+            overlap=overlap,
+            flips=flips,
+            batch_size=batch_size,
+            planes=parse_planes(planes),
+            series=series,
+            postprocess=not raw_masks,
+            probabilities=probabilities,
+            uncertainty=uncertainty,
+        )
+        share = Shard.read(shard) if shard else Shard()
+        runner = choose_runner(saved, cluster, workers=workers, gpus=gpus, threads=threads)
+        if any(map(is_remote, [*sources, out])):
+            refuse_here(review=review, volume_format=volume_format, runner=runner)
+            found = predict_remote(
+                saved.open(output.progress),
+                sources,
+                out,
+                how=how,
+                overlays=not no_overlays,
+                resume=resume,
+                overwrite=overwrite,
+                shard=share,
+                progress=output.progress,
+            )
+            output.facts, output.exit_code = {"out": found.out, **found.describe()}, found.exit_code
+            output.line(
+                f"{found.done} files in {found.out}, {found.skipped} were there, {found.seconds:.1f} s"
+            )
+            return
         report = predict_files(
-            SavedModel(run, backbone, accept_license, check_device(device), precision),
+            saved,
             sources,
             out,
-            how=Inference(
-                window=window,
-                overlap=overlap,
-                flips=flips,
-                batch_size=batch_size,
-                planes=parse_planes(planes),
-                series=series,
-                postprocess=not raw_masks,
-                probabilities=probabilities,
-            ),
+            how=how,
+            shard=share,
+            runner=runner,
             overlays=not no_overlays,
+            review=review,
             volume_format=volume_format,
             overwrite=overwrite,
             resume=resume,
@@ -123,6 +177,8 @@ def _tell(output: Output, report: PredictionReport) -> None:
         output.line(f"{file.source}: {', '.join(listed)}")
     if any(file.overlay for file in report.files):
         output.line(f"pictures to look at: {report.out / 'overlays'}")
+    if report.review is not None:
+        output.line(f"look at these first: {report.review}")
     if report.failures:
         total = len(report.files) + len(report.failures)
         failed = f"{len(report.failures)} of {total} files could not be read"

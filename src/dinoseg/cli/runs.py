@@ -34,6 +34,29 @@ def read_run(run: Path) -> dict[str, Any]:
     return {"run": run, **described, "training": training, **outcome, **found}
 
 
+def read_ensemble_run(run: Path) -> dict[str, Any]:
+    """An ensemble: its kind, what its members are, its reports, and of folds what `train` found.
+
+    Raises:
+        RunError: it, or a member, is damaged.
+    """
+    from dinoseg.model.ensemble import list_members, read_ensemble
+
+    described = read_ensemble(run)
+    members = [
+        {"run": member, **_read_model(member / "model" / "config.json")} for member in list_members(run)
+    ]
+    return {
+        "run": run,
+        "kind": described.kind,
+        "members": members,
+        "postprocessing": described.postprocessing,
+        "calibrated_on": described.calibration.cases if described.calibration else 0,
+        "cases": _count_cases(run / "splits.json"),
+        "reports": list_reports(run),
+    }
+
+
 def _read_model(path: Path) -> dict[str, Any]:
     from dinoseg.model.folder import require_method
 

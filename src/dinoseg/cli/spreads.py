@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dinoseg.cli.output import Output
 from dinoseg.errors import DataError
 
 if TYPE_CHECKING:
-    from dinoseg.training import Curve, Draws
+    from dinoseg.training import CrossValidation, Curve, Draws
     from dinoseg.training.series.outcomes import Repeats
 
 COLUMNS = ("method", "shots", "Dice", "sd", "95 % over draws", "missed", "draws", "parameters", "seconds")
@@ -26,6 +28,22 @@ def tell_draws(output: Output, draws: Draws) -> None:
     for draw in draws.repeats.draws:
         output.line(f"draw {draw.draw} (seed {draw.seed}): {draw.describe(draws.split)} -> {draw.run}")
     output.line(f"tables: {draws.out / 'draws.csv'}, draws.json; the report of each draw is in its folder")
+
+
+def tell_folds(output: Output, found: CrossValidation, data: Path) -> None:
+    """Show what came of `train --folds`."""
+    rows = [(fold.fold, fold.trained_on, fold.left_out, f"{fold.dice:.3f}") for fold in found.folds]
+    title = "every case scored by the model that did not see it"
+    output.table(("fold", "trained on", "left out", "Dice of those"), rows, title=title)
+    dice = found.dice
+    between = f", 95 % interval {dice.low:.3f} to {dice.high:.3f}" if math.isfinite(dice.low) else ""
+    output.line(
+        f"out of fold: Dice {dice.mean:.3f}{between} ({found.cases} cases of {found.groups} groups; "
+        f"{found.missed} of {found.with_target} missed): {found.report}"
+    )
+    run, folder = shlex.quote(str(found.out)), shlex.quote(str(data))
+    output.line(f"{run} is one model now, the average of its folds: dinoseg predict {run} INPUT --out masks")
+    output.line(f"test cases, if there are any: dinoseg evaluate {run} {folder} --split test")
 
 
 def tell_curve(output: Output, curve: Curve) -> None:

@@ -19,6 +19,7 @@ from dinoseg.cli.options import (
     Draws,
     DrawsSplit,
     Epochs,
+    Folds,
     Init,
     Json,
     LearningRate,
@@ -40,7 +41,7 @@ from dinoseg.cli.options import (
 )
 from dinoseg.cli.output import Output, session, suggest_folder
 from dinoseg.cli.processes import find_launch, start
-from dinoseg.cli.spreads import tell_draws
+from dinoseg.cli.spreads import tell_draws, tell_folds
 from dinoseg.cli.training import GO_ON, choose_training
 from dinoseg.errors import UsageError
 
@@ -72,6 +73,7 @@ def train(
     batch_size: TrainBatchSize = None,
     threads: Threads = None,
     draws: Draws = None,
+    folds: Folds = None,
     split: DrawsSplit = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
@@ -93,6 +95,10 @@ def train(
         how = choose_training(given, output.progress)
         _refuse_lone_options(shots, draws, split)
         _refuse_lone_choices(how)
+        if folds is not None:
+            _refuse_beside_folds(data, shots, draws)
+            _train_folds(output, data[0], out, folds, how)
+            return
         if draws is None:
             _train_once(output, data, out, how)
             return
@@ -113,6 +119,22 @@ def _train_once(output: Output, data: list[Path], out: Path, how: Training) -> N
 
     output.facts = {"run": out, **describe_model(model), "advice": read_advice(out)}
     _tell(output, data[0], out)
+
+
+def _train_folds(output: Output, data: Path, out: Path, folds: int, how: Training) -> None:
+    from dinoseg.training import train_folds
+
+    found = train_folds(data, out, folds, how=how, progress=output.progress)
+    output.facts = vars(found)
+    tell_folds(output, found, data)
+
+
+def _refuse_beside_folds(data: list[Path], shots: int | None, draws: int | None) -> None:
+    if len(data) > 1:
+        raise UsageError("--folds takes one data folder; join the folders in one to cross-validate")
+    for option, value in (("--shots", shots), ("--draws", draws)):
+        if value is not None:
+            raise UsageError(f"--folds trains on all cases but those left out; leave {option} out")
 
 
 def _refuse_lone_options(shots: int | None, draws: int | None, split: str | None) -> None:

@@ -41,6 +41,8 @@ class Inference:
         series: UID of the DICOM series to take where a folder or zip holds several.
         postprocess: clean masks as was chosen on validation for the model, if it was.
         probabilities: keep class probabilities, 4 bytes per class and pixel; not of volumes.
+        uncertainty: give the entropy of the calibrated class probabilities of every pixel, 0 to 1: of the
+            averaged ones where flips, planes or the members of an ensemble are averaged.
 
     Raises:
         UsageError: a value is not accepted.
@@ -54,6 +56,7 @@ class Inference:
     series: str | None = None
     postprocess: bool = True
     probabilities: bool = False
+    uncertainty: bool = False
 
     def __post_init__(self) -> None:
         if self.window is not None and self.window < 1:

@@ -94,7 +94,7 @@ def _draw_histograms(
         axes.set_ylabel("cases")
         axes.yaxis.get_major_locator().set_params(integer=True)
         axes.set_title(row.title, loc="left", fontsize=11, color=theme.text)
-        _style(axes, theme, "y")
+        style_axes(axes, theme, "y")
     # One legend for all panels, above them: inside it would cover the bars of the misses.
     entries: dict[str, Any] = {}
     for axes in all_axes:
@@ -133,7 +133,7 @@ def _draw_lines(
         loc="right",  # beside long names the axes are narrower than this line
     )
     axes.set_xlim(0, 1)
-    _style(axes, theme, "x")
+    style_axes(axes, theme, "x")
 
 
 def _members(scores: Sequence[ClassScore], row: ClassSummary) -> list[ClassScore]:
@@ -141,7 +141,8 @@ def _members(scores: Sequence[ClassScore], row: ClassSummary) -> list[ClassScore
     return [score for score in scores if (score.class_id, score.class_name) == wanted]
 
 
-def _style(axes: Any, theme: Theme, grid: str) -> None:
+def style_axes(axes: Any, theme: Theme, grid: str) -> None:
+    """Give axes the colours of a theme, no frame, and the grid lines "x", "y" or "both"."""
     axes.patch.set_alpha(0)
     axes.tick_params(colors=theme.text, labelsize=9)
     axes.xaxis.label.set_color(theme.text)

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 from dinoseg.data.cases.files import shorten
 from dinoseg.data.cases.prints import Likeness as Sameness
+from dinoseg.evaluation.definitions import CONFIDENCE_TEXT
 from dinoseg.evaluation.examples import Picture
 from dinoseg.evaluation.metrics import ClassScore
-from dinoseg.evaluation.strata import Strata
+from dinoseg.evaluation.reliability import Reliability
+from dinoseg.evaluation.strata import STRATA_TEXT, Strata
 from dinoseg.evaluation.summary import ClassSummary, Protocol
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ class Report:
         pictures: of the gallery, in order.
         failures: cases without scores; shown beside the means.
         strata: the cases by metadata and size.
+        reliability: of the model's confidence; None where there is none.
         study: what a paper tells of it; None for no method statement and no checklist.
         trained_on: case -> "same" or "alike", where the model was trained on it or on one that looks so.
     """
@@ -59,6 +62,7 @@ class Report:
     pictures: Sequence[Picture] = ()
     failures: Sequence[Failure] = ()
     strata: Sequence[Strata] = ()
+    reliability: Reliability | None = None
     trained_on: Mapping[str, Sameness] = field(default_factory=dict)
     study: Study | None = None
 
@@ -78,3 +82,9 @@ class Report:
     def failed(self) -> list[str]:
         """The failures as lines."""
         return [f"{failure.case}: {failure.message}" for failure in self.failures]
+
+
+def list_policy(report: Report) -> list[str]:
+    """What everything on the page means, line by line."""
+    lines = [*report.policy, *([STRATA_TEXT] if report.strata else [])]
+    return [*lines, *([CONFIDENCE_TEXT] if report.reliability is not None else [])]

@@ -42,6 +42,17 @@ EMPTY_TEXT = (
     "No case is dropped."
 )
 
+CONFIDENCE_TEXT = (
+    "Confidence: expected Dice is the mean over the foreground classes of what masks with as high a soft "
+    "Dice (2 sum of p over the mask / (its pixels + sum of p)) reached on validation; a miss is a class "
+    "that the target holds and of which nothing is found. ECE: mean distance between the probability of "
+    "the most probable class and how often it is right, over ten bins and at most 2,000 pixels of each "
+    "case. Risk: 1 - Dice; AURC: its mean over all coverages when the most confident cases are kept "
+    "first; random order: the mean risk; oracle: in the order of the true Dice. Failure detection: AUROC "
+    "of the expected Dice for a Dice below 0.6. All of it is of masks as predicted and, where "
+    "postprocessing cleans them, compared with the Dice of the cleaned ones."
+)
+
 UNDECIDED_TEXT = (
     "Ignored pixels count in no score. A case of which nobody decided a pixel has none: it is counted as "
     "undecided and is in no mean, interval or other count."

@@ -13,14 +13,16 @@ from dinoseg.data.cases.prints import Likeness as Sameness
 from dinoseg.data.layouts.dataset import Dataset
 from dinoseg.data.layouts.remarks import SIZE
 from dinoseg.data.sources.arrays import LAYOUT, Arrays, open_arrays, take_arrays
+from dinoseg.evaluation.calibration import Observation, fit_confidence
 from dinoseg.evaluation.contents import Failure, Report
 from dinoseg.evaluation.examples import Picture, choose_examples, describe
 from dinoseg.evaluation.metrics import ClassScore, score_case
+from dinoseg.evaluation.reliability import assess
 from dinoseg.evaluation.report import refuse_report, write_report
 from dinoseg.evaluation.results import Evaluation, Scoring, conclude
 from dinoseg.evaluation.selection import ALL
 from dinoseg.evaluation.summary import Protocol, refuse_mixed_units
-from dinoseg.evaluation.tasks import Task, open_task
+from dinoseg.evaluation.tasks import VALIDATION, PooledTask, Task, open_task
 from dinoseg.evaluation.views import View
 from dinoseg.evaluation.volume_views import VolumeView
 from dinoseg.inference.likeness import (
@@ -30,6 +32,7 @@ from dinoseg.inference.likeness import (
     summarise_trained,
 )
 from dinoseg.inference.results.report import describe_settings, word_settings
+from dinoseg.model.confidence import calibration_of
 from dinoseg.model.saved import Model, open_model
 from dinoseg.progress import Progress, Silent
 from dinoseg.streams import keeping_filters
@@ -104,10 +107,14 @@ def _score(task: Task, scoring: Scoring, progress: Progress) -> Evaluation:
     failures: list[Failure] = []
     scores: list[ClassScore] = []
     unlike: list[tuple[str, str]] = []
+    observed: dict[str, Observation] = {}
     known: list[tuple[str, Sameness]] = []
     shown = progress.track(task.files, total=len(task.files), label="evaluate")
-    for view in task.views(shown, failures=failures, progress=progress):
-        scores += _score_view(task, scoring, view)
+    for view in task.views(shown, failures=failures, progress=progress, observe=True):
+        found_here = _score_view(task, scoring, view)
+        scores += found_here
+        if observation := _observe(view, found_here):
+            observed[view.case.id] = observation
         unlike += _find_unlike(task, view)
         known += _find_known(task, view)
         refuse_mixed_units([scores[0], scores[-1]])
@@ -118,17 +125,46 @@ def _score(task: Task, scoring: Scoring, progress: Progress) -> Evaluation:
         progress.note(line)
     data = task.dataset
     found = conclude(scores, failures, scoring, root=data.root, is_volumes=data.is_volumes, progress=progress)
-    return replace(found, unlike=tuple(unlike), trained_on=tuple(known))
+    seen = tuple(observed.values())
+    calibration, in_sample = calibration_of(task.model), task.split == VALIDATION
+    if calibration is None and isinstance(task, PooledTask):
+        calibration = fit_confidence(seen)  # as training is about to keep it
+    reliability = assess(list(observed), seen, calibration, in_sample=in_sample)
+    return replace(
+        found, unlike=tuple(unlike), trained_on=tuple(known), reliability=reliability, observations=seen
+    )
+
+
+def _observe(view: View | VolumeView, scores: Sequence[ClassScore]) -> Observation | None:
+    """What a case says of the model's confidence; None where its probabilities are not known."""
+    found = view.found
+    if found is None or found.tally is None or view.pixels is None:
+        return None
+    classes = [score for score in scores if score.class_id is not None and score.outcome != "undecided"]
+    if not classes:
+        return None
+    return Observation(
+        tally=found.tally,
+        dice={score.class_id: score.dice for score in classes if score.class_id is not None},
+        missed={
+            score.class_id: score.target_size > 0 and score.dice == 0
+            for score in classes
+            if score.class_id is not None
+        },
+        pixels=view.pixels,
+        embedding=found.embedding,
+    )
 
 
 def _find_unlike(task: Task, view: View | VolumeView) -> list[tuple[str, str]]:
-    difference = find_differences(task.model, view.case.image)
+    confidence = None if view.found is None else view.found.confidence
+    difference = find_differences(task.model, view.case.image, confidence)
     return [(view.case.id, difference)] if difference else []
 
 
 def _find_known(task: Task, view: View | VolumeView) -> list[tuple[str, Sameness]]:
     """The case where the model was trained on it; of the split train everybody knows."""
-    same = None if task.split == "train" else find_trained(task.model, view.case.image)
+    same = None if task.split == "train" else find_trained(task.find_model(view.case.id), view.case.image)
     return [(view.case.id, same)] if same else []
 
 
@@ -159,6 +195,7 @@ def _with_report(task: Task, found: Evaluation, out: Path, *, seed: int, overwri
         pictures=_draw_pictures(task, found.scores),
         failures=found.failures,
         strata=found.strata,
+        reliability=found.reliability,
         trained_on=dict(found.trained_on),
         study=_describe_study(task, found, seed),
     )
@@ -189,12 +226,11 @@ def _describe_study(task: Task, found: Evaluation, seed: int) -> Study:
 def _list_facts(task: Task, seed: int) -> dict[str, str]:
     model = task.model.describe()
     sizes = [remark.message for remark in task.dataset.remarks if remark.topic == SIZE]
-    part = "every case, also any that the model was trained on" if task.split == ALL else task.split
     return {
         "Method": str(model["method"]),
         "Backbone": f"{model['backbone']} ({str(model['backbone_digest'])[:12]}, {model['precision']})",
         "Data": LAYOUT if task.dataset.layout == LAYOUT else str(task.dataset.root),
-        "Split": f"{part} ({len(task.files)} cases)",
+        "Split": f"{task.part} ({len(task.files)} cases)",
         "Protocol": task.protocol,
         **({"Size": sizes[0]} if sizes else {}),
         **word_settings(describe_settings(task.how, task.model)),

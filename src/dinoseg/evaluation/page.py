@@ -9,10 +9,11 @@ from dataclasses import replace
 from html import escape
 
 from dinoseg.evaluation.charts import DARK, LIGHT, draw_distribution
-from dinoseg.evaluation.contents import Report
+from dinoseg.evaluation.contents import Report, list_policy
 from dinoseg.evaluation.definitions import DISTANCES, METRICS, TITLES
 from dinoseg.evaluation.examples import Picture, Role, class_colours
 from dinoseg.evaluation.metrics import ClassScore
+from dinoseg.evaluation.page_confidence import confidence_section
 from dinoseg.evaluation.page_lesions import lesion_section
 from dinoseg.evaluation.page_parts import (
     data_url,
@@ -28,7 +29,6 @@ from dinoseg.evaluation.page_parts import (
 )
 from dinoseg.evaluation.page_strata import strata_section
 from dinoseg.evaluation.paper.page import paper_sections
-from dinoseg.evaluation.strata import STRATA_TEXT
 from dinoseg.evaluation.summary import ClassSummary, MetricSummary, headline
 
 _ROLES: dict[Role, str] = {"worst": "Worst", "median": "Middle", "best": "Best"}
@@ -45,9 +45,10 @@ def build_page(report: Report) -> str:
             _table(report.summaries),
             lesion_section(report.summaries),
             strata_section(report.strata),
+            confidence_section(report.reliability),
             _chart(report.scores, report.summaries),
             _gallery(report.pictures, report.classes),
-            meanings([*report.policy, STRATA_TEXT] if report.strata else report.policy),
+            meanings(list_policy(report)),
             paper_sections(report.study and replace(report.study, leaks=report.leaks)),
         ],
     )

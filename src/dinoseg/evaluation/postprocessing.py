@@ -22,14 +22,12 @@ from dinoseg.data.layouts.dataset import Dataset
 from dinoseg.errors import DataError, UsageError
 from dinoseg.evaluation.cleaning import CANDIDATES, Trial, try_candidates
 from dinoseg.evaluation.contents import Failure
-from dinoseg.evaluation.tasks import Task, find_run, open_task
+from dinoseg.evaluation.tasks import VALIDATION, Task, open_task
 from dinoseg.inference.masks.postprocessing import Ids, clean_mask
 from dinoseg.model.folder import refuse_changed_model, store_postprocessing
-from dinoseg.model.saved import Model
+from dinoseg.model.saved import Model, find_run
 from dinoseg.progress import Progress, Silent
 from dinoseg.streams import keeping_filters
-
-SPLIT = "val"
 
 _GAIN = 1e-6  # less is rounding
 _LARGEST_SHARE = 0.5  # of the smallest target: what is removed must not be what is looked for
@@ -108,7 +106,9 @@ def choose_postprocessing(
             "or what load() makes of it"
         )
     refuse_changed_model(place)
-    task = open_task(run, data, split=SPLIT, protocol="native", splits=splits, how=raw, progress=progress)
+    task = open_task(
+        run, data, split=VALIDATION, protocol="native", splits=splits, how=raw, progress=progress
+    )
     choice = _choose(task, progress)
     cleans = any(step.steps for step in choice.settings.classes.values())
     task.model.postprocessing = choice.settings if cleans else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,9 @@ from dinoseg.evaluation.contents import Report
 from dinoseg.evaluation.definitions import DISTANCES
 from dinoseg.evaluation.lesions import LesionScore
 from dinoseg.evaluation.metrics import ClassScore
+from dinoseg.evaluation.reliability import Reliability
 from dinoseg.evaluation.summary import ClassSummary
+from dinoseg.model.confidence import Confidence
 from dinoseg.outputs import atomic_files, claim, refuse_taken, write_csv, write_json, write_text
 
 FILES = ("cases.csv", "summary.csv", "summary.json", "index.html")
@@ -54,6 +56,7 @@ def _write_files(report: Report, out: Path) -> None:
         "classes": [asdict(row) for row in report.summaries],
         "strata": [asdict(row) for row in report.strata],
         "failures": [asdict(failure) for failure in report.failures],
+        "confidence": None if report.reliability is None else report.reliability.describe(),
         "trained_on": dict(report.trained_on),
         "method": [] if report.study is None else list(write_statement(report.study)),
     }
@@ -75,7 +78,9 @@ def refuse_report(out: Path, *, overwrite: bool) -> Path:
 
 
 def _case_rows(report: Report) -> list[dict[str, Any]]:
-    rows = [{key: _shorten(value) for key, value in _list_values(score).items()} for score in report.scores]
+    stated = _list_stated(report.reliability)
+    listed = [{**_list_values(score), **_list_confidence(score, stated)} for score in report.scores]
+    rows = [{key: _shorten(value) for key, value in values.items()} for values in listed]
     columns = max(rows, key=len, default={})  # an undecided case has no lesions
     known = report.trained_on
     return [
@@ -90,6 +95,23 @@ def _case_rows(report: Report) -> list[dict[str, Any]]:
 def _list_values(score: ClassScore) -> dict[str, Any]:
     values = {key: value for key, value in vars(score).items() if key != "lesions"}
     return values if score.lesions is None else {**values, **_list_lesions(score.lesions)}
+
+
+def _list_stated(reliability: Reliability | None) -> dict[str, Confidence]:
+    return {} if reliability is None else {case.case: case.confidence for case in reliability.cases}
+
+
+def _list_confidence(score: ClassScore, stated: Mapping[str, Confidence]) -> dict[str, Any]:
+    """What was expected of the class, and of the case; regions have no expected Dice of their own."""
+    found = stated.get(score.case)
+    if not stated:
+        return {}
+    return {
+        "expected_dice": None if found is None else found.classes.get(score.class_id or 0),
+        "expected_dice_of_case": None if found is None else found.expected_dice,
+        "miss_probability": None if found is None else found.miss,
+        "feature_distance": None if found is None else found.distance,
+    }
 
 
 def _list_lesions(found: LesionScore) -> dict[str, Any]:

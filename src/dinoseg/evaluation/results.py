@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dinoseg.data.cases.files import shorten
 from dinoseg.data.cases.prints import Likeness as Sameness
 from dinoseg.errors import DataError
+from dinoseg.evaluation.calibration import Observation
 from dinoseg.evaluation.contents import Failure
 from dinoseg.evaluation.definitions import protocol_lines
 from dinoseg.evaluation.lesions import DEFAULT_IOU
 from dinoseg.evaluation.metrics import DEFAULT_TOLERANCE, ClassScore, Unit
+from dinoseg.evaluation.reliability import Reliability
 from dinoseg.evaluation.strata import Strata, find_metadata, find_strata
 from dinoseg.evaluation.summary import ClassSummary, Protocol, headline, summarise, tell_undecided
 from dinoseg.progress import Progress
@@ -35,6 +37,9 @@ class Evaluation:
         strata: the cases by metadata.csv and by size; empty where nothing divides them.
         unlike: cases that are not like what the model was trained on, and how they differ; empty for
             masks.
+        reliability: how the model's confidence agrees with the scores; None for masks, and where it says
+            nothing.
+        observations: what that is from, of the cases in order.
         trained_on: cases that the model was trained on ("same"), or that look the same ("alike"), under
             whatever name; not asked of the split train.
     """
@@ -49,6 +54,8 @@ class Evaluation:
     match_iou: float = DEFAULT_IOU
     strata: tuple[Strata, ...] = ()
     unlike: tuple[tuple[str, str], ...] = ()
+    reliability: Reliability | None = None
+    observations: tuple[Observation, ...] = field(default=(), repr=False, compare=False)
     trained_on: tuple[tuple[str, Sameness], ...] = ()
 
     @property

@@ -26,7 +26,7 @@ ALL = "all"
 
 
 def select_cases(
-    dataset: Dataset, split: str, *, splits: Path | None = None, run: Path | None = None
+    dataset: Dataset, split: str, *, splits: Path | None = None, runs: Sequence[Path] = ()
 ) -> tuple[CaseFiles, ...]:
     """Return the cases of a split, in its order.
 
@@ -38,7 +38,8 @@ def select_cases(
         dataset: where the cases are.
         split: "train", "val", "test", or "all" for every case of the data set.
         splits: a splits.json.
-        run: the run folder of the model, where it is known.
+        runs: run folders of the model, where they are known: the first that was trained on these data
+            says what is in the split, and none may have been trained on it.
 
     Raises:
         UsageError: an unknown split.
@@ -47,17 +48,18 @@ def select_cases(
     """
     if split not in (*NAMES, ALL):
         raise UsageError(f"split {split!r} is not accepted; choose {', '.join(NAMES)} or {ALL}")
-    trained = _trained_with(dataset, run, splits)
+    known = (_trained_with(dataset, run, splits) for run in runs)
+    trained = [each for each in known if each is not None]
     if split == ALL:
         chosen = tuple(case.id for case in dataset.cases)
     else:
-        found = trained if splits is None and trained is not None else _known_splits(dataset, split, splits)
+        found = trained[0] if splits is None and trained else _known_splits(dataset, split, splits)
         chosen = dict(found.items())[split]
     if not chosen:
         advice = f"make one with `dinoseg data split {dataset.root}`"
         raise SplitError(f"the {split} split of {dataset.root} holds no case; {advice}")
-    if split != "train" and trained is not None:
-        _refuse_trained(chosen, trained, split)
+    for each in trained if split != "train" else ():
+        _refuse_trained(chosen, each, split)
     return dataset.find(chosen)
 
 
@@ -117,10 +119,10 @@ def _find_record(dataset: Dataset, run: Path, given: Path | None) -> Path:
     return (named or fitting or [run / FILE_NAME])[0]
 
 
-def _trained_with(dataset: Dataset, run: Path | None, given: Path | None) -> Splits | None:
+def _trained_with(dataset: Dataset, run: Path, given: Path | None) -> Splits | None:
     """Return the splits of the run if this is the data set that it was trained on."""
-    path = None if run is None else _find_record(dataset, run, given)
-    if path is None or not path.is_file():
+    path = _find_record(dataset, run, given)
+    if not path.is_file():
         return None
     splits = load_splits(path)
     known = {case.id for case in dataset.cases}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, groupby
 from pathlib import Path
 
 from dinoseg.config import Inference
@@ -11,14 +12,16 @@ from dinoseg.data.cases.files import CaseFiles
 from dinoseg.data.layouts.dataset import Dataset, open_dataset
 from dinoseg.errors import UsageError
 from dinoseg.evaluation.contents import Failure
-from dinoseg.evaluation.selection import refuse_other_classes, refuse_other_kind, select_cases
+from dinoseg.evaluation.selection import ALL, refuse_other_classes, refuse_other_kind, select_cases
 from dinoseg.evaluation.summary import Protocol
 from dinoseg.evaluation.views import View, stream_views
 from dinoseg.evaluation.volume_views import VolumeView, stream_volume_views
+from dinoseg.model.ensemble import Ensemble
 from dinoseg.model.network import Network
-from dinoseg.model.saved import Model, as_model, open_model
+from dinoseg.model.saved import Model, find_folds, find_runs, open_model
 from dinoseg.progress import Progress
 
+VALIDATION = "val"
 PROTOCOLS: tuple[Protocol, ...] = ("native", "paper")
 
 
@@ -42,8 +45,23 @@ class Task:
     protocol: Protocol
     how: Inference
 
+    @property
+    def part(self) -> str:
+        """What is scored, in words."""
+        return "every case, also any that the model was trained on" if self.split == ALL else self.split
+
+    def find_model(self, case: str) -> Network:
+        """What answers for a case."""
+        return self.model
+
     def views(
-        self, files: Iterable[CaseFiles], *, failures: list[Failure], progress: Progress, raw: bool = False
+        self,
+        files: Iterable[CaseFiles],
+        *,
+        failures: list[Failure],
+        progress: Progress,
+        raw: bool = False,
+        observe: bool = False,
     ) -> Iterator[View] | Iterator[VolumeView]:
         """Prediction and target of each case, in order.
 
@@ -52,15 +70,67 @@ class Task:
             failures: cases that cannot be read are appended here.
             progress: counts the slices of each volume.
             raw: masks as predicted, and targets that still say what nobody decided.
+            observe: look at the probabilities of some pixels of each case.
         """
         model, mapping, how = self.model, self.dataset.labels, self.how
         if self.dataset.is_volumes:
             return stream_volume_views(
-                model, files, mapping, how=how, failures=failures, progress=progress, raw=raw
+                model, files, mapping, how=how, failures=failures, progress=progress, raw=raw, observe=observe
             )
         return stream_views(
-            model, files, mapping, protocol=self.protocol, how=how, failures=failures, raw=raw
+            model,
+            files,
+            mapping,
+            protocol=self.protocol,
+            how=how,
+            failures=failures,
+            raw=raw,
+            observe=observe,
         )
+
+
+@dataclass(frozen=True)
+class PooledTask(Task):
+    """The cases that the folds of a cross-validation left out, each answered by the member that did.
+
+    Attributes:
+        folds: case ids that each member left out, in the order of the members.
+    """
+
+    folds: tuple[frozenset[str], ...] = ()
+
+    @property
+    def part(self) -> str:
+        """What is scored, in words."""
+        return f"out of fold: every case by the one of {len(self.folds)} models that did not see it"
+
+    def views(
+        self,
+        files: Iterable[CaseFiles],
+        *,
+        failures: list[Failure],
+        progress: Progress,
+        raw: bool = False,
+        observe: bool = False,
+    ) -> Iterator[View] | Iterator[VolumeView]:
+        """As of a task; the files come fold by fold."""
+        for fold, cases in groupby(files, key=self._find_fold):
+            member = self._take_member(fold)
+            alone = Task(member, self.dataset, self.files, self.split, self.protocol, self.how)
+            yield from alone.views(cases, failures=failures, progress=progress, raw=raw, observe=observe)
+
+    def find_model(self, case: str) -> Network:
+        """The member that left a case out."""
+        return self._take_member(next(index for index, ids in enumerate(self.folds) if case in ids))
+
+    def _find_fold(self, case: CaseFiles) -> int:
+        return next(index for index, ids in enumerate(self.folds) if case.id in ids)
+
+    def _take_member(self, fold: int) -> Network:
+        """The model of a fold, whose masks are cleaned as those of the whole."""
+        members: Sequence[Network] = self.model.members if isinstance(self.model, Ensemble) else ()
+        members[fold].postprocessing = self.model.postprocessing
+        return members[fold]
 
 
 def open_task(
@@ -75,6 +145,8 @@ def open_task(
 ) -> Task:
     """Find the cases, refuse those that the model was trained on, and only then load it.
 
+    The split val of a cross-validation is every case out of its fold.
+
     Raises:
         UsageError: the protocol is unknown, or an option is not for it or for evaluation.
         SplitError: the split is empty or unknown, or the model was trained on its cases.
@@ -83,7 +155,10 @@ def open_task(
     """
     how = _check_options(how, protocol)
     dataset = data if isinstance(data, Dataset) else open_dataset(data, progress=progress)
-    files = select_cases(dataset, split, splits=Path(splits) if splits else None, run=find_run(model))
+    given = Path(splits) if splits else None
+    runs = find_folds(model) if split == VALIDATION and given is None else ()
+    pools = [select_cases(dataset, split, runs=[run]) for run in runs]
+    files = tuple(chain(*pools)) or select_cases(dataset, split, splits=given, runs=find_runs(model))
     network = open_model(model, progress)
     if protocol == "paper" and network.settings.preprocessing.window is not None:
         raise UsageError(
@@ -92,12 +167,10 @@ def open_task(
         )
     refuse_other_kind(network, dataset, protocol=protocol, planes=how.planes)
     refuse_other_classes(network.settings.classes, dataset)
-    return Task(network, dataset, files, split, protocol, how)
-
-
-def find_run(model: Model) -> Path | None:
-    """The run folder of a model, where it is known."""
-    return as_model(model).run
+    if not pools:
+        return Task(network, dataset, files, split, protocol, how)
+    folds = tuple(frozenset(case.id for case in pool) for pool in pools)
+    return PooledTask(network, dataset, files, split, protocol, how, folds)
 
 
 def _check_options(how: Inference, protocol: Protocol) -> Inference:

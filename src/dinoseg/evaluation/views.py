@@ -17,11 +17,13 @@ from dinoseg.data.cases.images import read_case
 from dinoseg.data.labels.mapping import LabelMapping
 from dinoseg.data.tensors.transforms import resize_image, resize_label
 from dinoseg.errors import DataError, LabelError, UsageError
+from dinoseg.evaluation.calibration import Pixels
 from dinoseg.evaluation.contents import Failure
 from dinoseg.evaluation.examples import draw_example
 from dinoseg.evaluation.metrics import leave_out
 from dinoseg.evaluation.summary import Protocol
 from dinoseg.inference.engine import Prepared, answer_whole, prepare, segment
+from dinoseg.inference.results.prediction import Prediction
 from dinoseg.model.network import Network, input_size
 from dinoseg.streams import batched, map_ahead
 
@@ -38,6 +40,8 @@ class View:
         target: class ids on the same grid.
         spacing: of that grid in mm; None where it is not known, or under the paper protocol.
         decided: whether the target decides any pixel.
+        found: the prediction with its confidence; None under the paper protocol.
+        pixels: some of them with their probabilities; None where nobody asked.
     """
 
     case: Case
@@ -45,6 +49,8 @@ class View:
     target: NDArray[np.uint8]
     spacing: tuple[float, ...] | None
     decided: bool = True
+    found: Prediction | None = None
+    pixels: Pixels | None = None
 
     def leave_out(self) -> View:
         """The view with background in both masks where nobody decided, which changes them in place."""
@@ -76,6 +82,7 @@ def stream_views(
     how: Inference,
     failures: list[Failure],
     raw: bool = False,
+    observe: bool = False,
 ) -> Iterator[View]:
     """Yield a view of each case in order, reading ahead while the model computes.
 
@@ -87,6 +94,7 @@ def stream_views(
         how: the model is applied.
         failures: cases that cannot be read are appended here.
         raw: masks as predicted and `IGNORE_ID` in the targets, which are not to be scored as they are.
+        observe: look at the probabilities of some pixels; not under the paper protocol.
     """
 
     def read(item: CaseFiles) -> Prepared | Failure:
@@ -97,8 +105,11 @@ def stream_views(
 
     with closing(map_ahead(read, files, workers=_READERS, ahead=how.batch_size)) as found:
         prepared = _set_aside(found, failures)
-        make_views = _views_of_paper if protocol == "paper" else _views_at_native_size
-        for view in make_views(model, prepared, how):
+        if protocol == "paper":
+            views = _views_of_paper(model, prepared, how)
+        else:
+            views = _views_at_native_size(model, prepared, replace(how, probabilities=observe))
+        for view in views:
             yield view if raw or mapping.ignore is None else view.leave_out()
 
 
@@ -119,8 +130,13 @@ def _set_aside(found: Iterable[Prepared | Failure], failures: list[Failure]) -> 
 
 def _views_at_native_size(model: Network, prepared: Iterable[Prepared], how: Inference) -> Iterator[View]:
     for item in segment(model, prepared, how):
-        if item.case.label is not None:
-            yield View(item.case, item.prediction.mask, item.case.label.array, item.case.spacing)
+        label, prediction = item.case.label, item.prediction
+        if label is None:
+            continue
+        scores = prediction.probabilities
+        pixels = None if scores is None else Pixels.draw(item.case.id, scores, label.array)
+        found = replace(prediction, probabilities=None)
+        yield View(item.case, prediction.mask, label.array, item.case.spacing, found=found, pixels=pixels)
 
 
 def _views_of_paper(model: Network, prepared: Iterable[Prepared], how: Inference) -> Iterator[View]:

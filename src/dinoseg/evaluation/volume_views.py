@@ -15,6 +15,7 @@ from dinoseg.data.labels.mapping import LabelMapping
 from dinoseg.data.volumes import LabelVolume
 from dinoseg.data.volumes.slices import plane_axis
 from dinoseg.errors import DataError, LabelError, UsageError
+from dinoseg.evaluation.calibration import PIXELS, Pixels
 from dinoseg.evaluation.contents import Failure
 from dinoseg.evaluation.examples import draw_example
 from dinoseg.evaluation.metrics import leave_out
@@ -35,12 +36,14 @@ class VolumeView:
         found: the prediction, on the same grid.
         target: (D, H, W) class ids, without the ones to ignore.
         decided: whether the target decides any voxel.
+        pixels: some voxels with their probabilities; None where nobody asked.
     """
 
     case: VolumeCase
     found: VolumePrediction
     target: Ids
     decided: bool = True
+    pixels: Pixels | None = None
 
     @property
     def prediction(self) -> Ids:
@@ -100,6 +103,7 @@ def stream_volume_views(
     failures: list[Failure],
     progress: Progress,
     raw: bool = False,
+    observe: bool = False,
 ) -> Iterator[VolumeView]:
     """Yield a view of each volume in order; let go of one before asking for the next.
 
@@ -111,10 +115,11 @@ def stream_volume_views(
         failures: cases that cannot be read are appended here.
         progress: counts the slices of each volume.
         raw: masks as predicted and `IGNORE_ID` in the targets, which are not to be scored as they are.
+        observe: look at the probabilities of some voxels; not where several planes are averaged.
     """
     for item in files:
         try:
-            view = _view(model, item, mapping, how, progress)
+            view = _view(model, item, mapping, how, progress, observe=observe)
             yield view if raw or mapping.ignore is None else view.leave_out()
             del view  # before the next one is read
         except (DataError, UsageError) as error:
@@ -122,10 +127,28 @@ def stream_volume_views(
 
 
 def _view(
-    model: Network, item: CaseFiles, mapping: LabelMapping, how: Inference, progress: Progress
+    model: Network,
+    item: CaseFiles,
+    mapping: LabelMapping,
+    how: Inference,
+    progress: Progress,
+    *,
+    observe: bool,
 ) -> VolumeView:
     case = read_volume_case(item, mapping)
     if case.label is None:
         raise LabelError(f"{item.image} has no label to score against; add one or leave the case out")
-    found = segment_volume(model, case.image, how=how, progress=progress)
-    return VolumeView(case, found, case.label.array)
+    planes = how.planes or (model.settings.preprocessing.plane,)
+    if not observe or len(planes) > 1:
+        found = segment_volume(model, case.image, how=how, progress=progress)
+        return VolumeView(case, found, case.label.array)
+    upright = np.moveaxis(case.orientation.apply(case.label).array, plane_axis(planes[0]), 0)
+    seen: list[Pixels] = []
+    most = -(-PIXELS // len(upright))
+
+    def watch(index: int, scores: NDArray[np.float32]) -> None:
+        label = np.ascontiguousarray(upright[index])
+        seen.append(Pixels.draw(f"{case.id} {index}", scores, label, most=most))
+
+    found = segment_volume(model, case.image, how=how, watch=watch, progress=progress)
+    return VolumeView(case, found, case.label.array, pixels=Pixels.join(seen))

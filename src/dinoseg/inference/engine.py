@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -12,20 +13,26 @@ from dinoseg.config import Inference
 from dinoseg.data.case import Case
 from dinoseg.data.tensors.transforms import prepare_pixels
 from dinoseg.errors import UsageError
-from dinoseg.inference.logits import answering, find_class
+from dinoseg.inference.logits import answering, average, find_class, list_groups
 from dinoseg.inference.masks.postprocessing import clean_mask
 from dinoseg.inference.results.prediction import Prediction
 from dinoseg.inference.windows import slide
-from dinoseg.model.network import Answer, Array, Network, input_size, window_of
+from dinoseg.model.confidence import Tally, calibration_of, estimate, find_uncertainty
+from dinoseg.model.network import Answer, Answering, Array, Network, input_size, window_of
 from dinoseg.streams import batched
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A case and what the network sees of it: `pixels` (3, h, w), normalised."""
+    """A case and what the network sees of it.
+
+    Attributes:
+        case: with its image, of which only the size is needed from here on.
+        pixels: (3, h, w), normalised; of an ensemble one array for each of its groups.
+    """
 
     case: Case
-    pixels: Array
+    pixels: tuple[Array, ...]
 
 
 @dataclass(frozen=True)
@@ -43,9 +50,12 @@ def prepare(model: Network, case: Case, how: Inference) -> Prepared:
         UsageError: the image is not (1 or 3, H, W), is empty, or holds NaN or infinity.
     """
     _check_image(case)
-    whole = window_of(model.settings, how) is None
-    size = input_size(model.settings) if whole else case.image.size
-    return Prepared(case, prepare_pixels(case.image, size, mean=model.mean, std=model.std))
+    pixels = []
+    for network in list_groups(model):
+        whole = window_of(network.settings, how) is None
+        size = input_size(network.settings) if whole else case.image.size
+        pixels.append(prepare_pixels(case.image, size, mean=network.mean, std=network.std))
+    return Prepared(case, tuple(pixels))
 
 
 def segment(model: Network, prepared: Iterable[Prepared], how: Inference) -> Generator[Segmented, None, None]:
@@ -105,44 +115,72 @@ def answer_whole(
     model: Network, batch: Sequence[Prepared], how: Inference, *, size: tuple[int, int] | None = None
 ) -> list[Answer]:
     """What the network says about whole images, at their own sizes or at one `size`."""
-    return answering(model).answer(
-        np.stack([item.pixels for item in batch]),
-        [size or item.case.image.size for item in batch],
-        flips=how.flips,
-        probabilities=how.probabilities,
-    )
+    sizes = [size or item.case.image.size for item in batch]
+    networks = list_groups(model)
+    several = len(networks) > 1
+    answers = [
+        answering(network).answer(
+            np.stack([item.pixels[index] for item in batch]),
+            sizes,
+            flips=how.flips,
+            probabilities=needs_probabilities(how) or several,
+        )
+        for index, network in enumerate(networks)
+    ]
+    if not several:
+        return answers[0]
+    return [
+        average(model, found, probabilities=needs_probabilities(how)) for found in zip(*answers, strict=True)
+    ]
 
 
 def _answer_windows(
     model: Network, batch: Sequence[Prepared], window: int, how: Inference
 ) -> Iterable[Answer]:
-    return (_answer_by_windows(model, item.pixels, window, how) for item in batch)
+    return (_answer_by_windows(model, item, window, how) for item in batch)
 
 
-def _answer_by_windows(model: Network, pixels: Array, window: int, how: Inference) -> Answer:
-    network = answering(model)
+def _answer_by_windows(model: Network, item: Prepared, window: int, how: Inference) -> Answer:
+    found = []
+    for network, pixels in zip(list_groups(model), item.pixels, strict=True):
+        tallies: list[Tally] = []
+        score = partial(_score_windows, answering(network), tallies, flips=how.flips)
+        scores = slide(score, pixels, window=window, overlap=how.overlap, batch_size=how.batch_size)
+        found.append(Answer(find_class(scores), scores, sum(tallies[1:], tallies[0]) if tallies else None))
+    return average(model, found, probabilities=needs_probabilities(how))
 
-    def score(windows: Array) -> list[Array]:
-        sizes = [(window, window)] * len(windows)
-        found = network.answer(windows, sizes, flips=how.flips, probabilities=True)
-        return [answer.probabilities for answer in found if answer.probabilities is not None]
 
-    scores = slide(score, pixels, window=window, overlap=how.overlap, batch_size=how.batch_size)
-    return Answer(find_class(scores), scores if how.probabilities else None)
+def _score_windows(network: Answering, tallies: list[Tally], windows: Array, *, flips: bool) -> list[Array]:
+    """Probabilities of some windows; their tallies are added to the list."""
+    sizes = [(windows.shape[-2], windows.shape[-1])] * len(windows)
+    found = network.answer(windows, sizes, flips=flips, probabilities=True)
+    tallies += [answer.tally for answer in found if answer.tally is not None]
+    return [answer.probabilities for answer in found if answer.probabilities is not None]
+
+
+def needs_probabilities(how: Inference) -> bool:
+    """Whether the class probabilities of every pixel are computed, kept or not."""
+    return how.probabilities or how.uncertainty
 
 
 def _finish(model: Network, case: Case, answer: Answer, how: Inference) -> Prediction:
+    calibration, scores = calibration_of(model), answer.probabilities
+    tally, embedding = answer.tally, answer.embedding
     if how.postprocess and model.postprocessing is not None:
         cell = None if case.spacing is None else math.prod(case.spacing)
         clean_mask(answer.mask, model.postprocessing, cell=cell, name=case.id)
     return Prediction(
         id=case.id,
         mask=answer.mask,
-        probabilities=answer.probabilities,
+        probabilities=scores if how.probabilities else None,
         classes=dict(model.settings.classes),
         source=case.source,
         spacing=case.spacing,
         affine=case.affine,
+        confidence=None if tally is None else estimate(calibration, tally, embedding),
+        uncertainty=find_uncertainty(calibration, scores) if how.uncertainty and scores is not None else None,
+        tally=tally,
+        embedding=embedding,
     )
 
 

@@ -14,6 +14,7 @@ from dinoseg.data.cases.prints import Likeness as Sameness
 from dinoseg.data.cases.prints import TrainingCases
 from dinoseg.data.volumes import Volume, to_canonical
 from dinoseg.inference.results.report import PredictedFile
+from dinoseg.model.confidence import Confidence
 from dinoseg.model.network import Network
 
 _SHOWN = 3  # names in a line; predictions.json has all
@@ -39,9 +40,9 @@ class Likeness:
     found: dict[str, str] = field(default_factory=dict)
     known: dict[str, Sameness] = field(default_factory=dict)
 
-    def look(self, name: str, image: Image | Volume) -> tuple[str, ...]:
+    def look(self, name: str, image: Image | Volume, confidence: Confidence | None = None) -> tuple[str, ...]:
         """What is to be said of an input, as read: it is not like the training cases, or one of them."""
-        if difference := find_differences(self.model, image):
+        if difference := find_differences(self.model, image, confidence):
             self.found[name] = difference
         same = find_trained(self.model, image)
         if same:
@@ -50,8 +51,18 @@ class Likeness:
 
     def add_to(self, file: PredictedFile, image: Image | Volume) -> PredictedFile:
         """The file with these lines among its warnings."""
-        lines = self.look(str(file.source), image)
-        return replace(file, warnings=(*file.warnings, *lines)) if lines else file
+        name = str(file.source)
+        if not (lines := self.look(name, image, file.confidence)):
+            return file
+        difference, known = self.found.get(name, ""), self.known.get(name)
+        return replace(file, warnings=(*file.warnings, *lines), difference=difference, known=known)
+
+    def keep(self, file: PredictedFile) -> None:
+        """Take over what was found of a file elsewhere, in another process perhaps."""
+        if file.difference:
+            self.found[str(file.source)] = file.difference
+        if file.known:
+            self.known[str(file.source)] = file.known
 
     def summarise(self, total: int, names: Sequence[str] | None = None) -> Iterator[str]:
         """Lines about those of `total` inputs, in the order of `names`, or as they were looked at."""
@@ -63,13 +74,24 @@ class Likeness:
         yield from summarise_trained(known, total)
 
 
-def find_differences(model: Network, image: Image | Volume) -> str:
+def find_differences(model: Network, image: Image | Volume, confidence: Confidence | None = None) -> str:
     """How an input is far from all training cases, in one line, or "".
 
     Args:
         model: what it keeps of its training is asked, where it keeps it.
         image: as read, a volume in the orientation of its file.
+        confidence: of its mask, which knows how far the backbone's features are.
     """
+    found = [_compare_facts(model, image)]
+    if confidence is not None and confidence.is_unlike:
+        found.append(
+            f"its features are {confidence.distance:.2f} times as far from those of training as those of "
+            "99 of 100 validation cases"
+        )
+    return "; ".join(each for each in found if each)
+
+
+def _compare_facts(model: Network, image: Image | Volume) -> str:
     seen = getattr(model, "seen", None)  # not every network has a training to remember
     if not isinstance(seen, Profile):
         return ""

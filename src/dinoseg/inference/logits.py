@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinoseg.errors import RunError
+from dinoseg.model.confidence import Tally
+from dinoseg.model.ensemble import Ensemble
 from dinoseg.model.network import Answer, Answering, Array, Network, Size
 
 _FLIPS: Sequence[tuple[int, ...]] = ((-1,), (-2,), (-2, -1))  # horizontal, vertical, both
@@ -85,15 +87,24 @@ def find_class(scores: Array) -> NDArray[np.uint8]:
 
 
 def _answer(votes: Sequence[Array], size: Size, *, probabilities: bool) -> Answer:
+    tally = Tally.of(_average_votes(votes))
     logits = resize_logits(votes[0], size)
     if len(votes) == 1:
         # Straight from the logits, whether or not probabilities are kept: one answer either way.
-        return Answer(to_mask(logits), to_probabilities(logits) if probabilities else None)
+        return Answer(to_mask(logits), to_probabilities(logits) if probabilities else None, tally)
     scores = to_probabilities(logits)
     for vote in votes[1:]:
         scores += to_probabilities(resize_logits(vote, size))
     scores /= len(votes)
-    return Answer(find_class(scores), scores if probabilities else None)
+    return Answer(find_class(scores), scores if probabilities else None, tally)
+
+
+def _average_votes(votes: Sequence[Array]) -> Array:
+    scores = to_probabilities(votes[0])
+    for vote in votes[1:]:
+        scores += to_probabilities(vote)
+    scores /= len(votes)
+    return scores
 
 
 def _resize_axis(logits: Array, axis: int, length: int) -> Array:
@@ -109,3 +120,36 @@ def _resize_axis(logits: Array, axis: int, length: int) -> Array:
     far *= share
     far += near
     return far
+
+
+def list_groups(model: Network) -> tuple[Network, ...]:
+    """What computes: the groups of an ensemble, or the model itself."""
+    return model.groups if isinstance(model, Ensemble) else (model,)
+
+
+def average(model: Network, answers: Sequence[Answer], *, probabilities: bool) -> Answer:
+    """The answer of a model from those of its groups, which hold probabilities on one grid.
+
+    Args:
+        model: says how many members each group stands for.
+        answers: of the groups, in order.
+        probabilities: keep them.
+    """
+    found = [answer.probabilities for answer in answers if answer.probabilities is not None]
+    weights = model.weights if isinstance(model, Ensemble) else (1,)
+    scores: Array = found[0] * (weights[0] / sum(weights)) if len(found) > 1 else found[0]
+    for weight, each in zip(weights[1:], found[1:], strict=True):
+        scores += each * (weight / sum(weights))
+    mask = find_class(scores) if len(found) > 1 else answers[0].mask
+    kept = scores if probabilities else None
+    return Answer(mask, kept, _join_tallies(answers, weights), answers[0].embedding)
+
+
+def _join_tallies(answers: Sequence[Answer], weights: Sequence[int]) -> Tally | None:
+    """Those of all groups, each counting as its members, whatever the grid; None where one does not tell."""
+    shares = [
+        answer.tally.scale(weight / float(answer.tally.predicted.sum()))
+        for answer, weight in zip(answers, weights, strict=True)
+        if answer.tally is not None
+    ]
+    return sum(shares[1:], shares[0]) if len(shares) == len(answers) else None

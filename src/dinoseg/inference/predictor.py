@@ -117,8 +117,9 @@ def _predict_items(
             if isinstance(item, str | Path | Volume | GivenSeries):
                 channels = model.settings.preprocessing.channels
                 volume = open_volume(item, channels=channels, series=how.series)
-                likeness.look(volume.id, volume)
-                yield segment_volume(model, volume, how=how)
+                found = segment_volume(model, volume, how=how)
+                likeness.look(volume.id, volume, found.confidence)
+                yield found
 
 
 def _predict_images(
@@ -133,6 +134,6 @@ def _predict_images(
 
     with closing(map_ahead(read, indices, workers=_READERS, ahead=how.batch_size)) as prepared:
         for index, item in zip(indices, segment(model, prepared, how), strict=True):
-            likeness.look(item.case.id, item.case.image)
+            likeness.look(item.case.id, item.case.image, item.prediction.confidence)
             known = isinstance(items[index], str | Path | Case)
             yield item.prediction if known else replace(item.prediction, source=None)

@@ -6,11 +6,12 @@ their number. Several planes are averaged by way of the disk, see `fusion`.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,11 +28,52 @@ from dinoseg.inference.masks.fusion import Fusion
 from dinoseg.inference.masks.postprocessing import clean_mask
 from dinoseg.inference.results.prediction import Prediction
 from dinoseg.inference.results.volume_prediction import VolumePrediction
-from dinoseg.model.network import Network, reach_of
+from dinoseg.model.confidence import Tally, calibration_of, estimate, find_uncertainty
+from dinoseg.model.network import Array, Network, find_reach
 from dinoseg.progress import Progress, Silent
 from dinoseg.streams import map_ahead
 
 _READERS = 2
+Number = TypeVar("Number", bound=np.generic)
+
+
+Watch = Callable[[int, Array], None]
+"""Told the index of a slice along the model's plane, and its class probabilities."""
+
+
+@dataclass
+class _Gathered:
+    """What the slices of a volume say together.
+
+    Attributes:
+        uncertainty: (D, H, W), canonical, to be filled; None where it is not asked for.
+        watch: told the probabilities of each slice; None for nobody.
+        tally: sums over the slices so far.
+        embedding: sum of theirs.
+        slices: their number.
+    """
+
+    uncertainty: Array | None
+    watch: Watch | None
+    tally: Tally | None = None
+    embedding: Array | None = None
+    slices: int = 0
+
+    def add(self, plane: Plane, index: int, found: Prediction) -> None:
+        if found.tally is not None:
+            self.tally = found.tally if self.tally is None else self.tally + found.tally
+        if found.embedding is not None:
+            self.embedding = found.embedding if self.embedding is None else self.embedding + found.embedding
+        self.slices += 1
+        if self.uncertainty is not None and found.uncertainty is not None:
+            take_plane(self.uncertainty, plane, index)[:] = found.uncertainty
+        if self.watch is not None and found.probabilities is not None:
+            self.watch(index, found.probabilities)
+
+    @property
+    def mean_embedding(self) -> Array | None:
+        """(C,), over the slices."""
+        return None if self.embedding is None else self.embedding / np.float32(self.slices)
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +84,7 @@ class _Work:
     volume: Volume
     how: Inference
     progress: Progress
+    gathered: _Gathered
 
     @property
     def planes(self) -> tuple[Plane, ...]:
@@ -61,6 +104,7 @@ def segment_volume(
     *,
     how: Inference | None = None,
     scratch: Path | str | None = None,
+    watch: Watch | None = None,
     progress: Progress | None = None,
     **options: Any,
 ) -> VolumePrediction:
@@ -70,8 +114,8 @@ def segment_volume(
         model: trained on volumes; a Segmenter is left in eval mode.
         volume: in the orientation of its file.
         how: a window and flips are those of the slices.
-        scratch: folder for temporary files, which only several planes need (one byte for each voxel,
-            foreground class and plane); default: the system's.
+        scratch: folder for temporary files, which only several planes need; default: the system's.
+        watch: told the class probabilities of each slice, on the canonical grid of the one plane.
         progress: counts slices.
         options: fields of `Inference` by name.
 
@@ -80,24 +124,32 @@ def segment_volume(
         UsageError: an option is not accepted, or probabilities are asked for.
         OutputError: the disk of `scratch` is too small.
     """
-    scratch = None if scratch is None else Path(scratch)
     how = Inference.choose(how, options)
     refuse_probabilities(how)
     refuse_other_kind(model, volume.id, is_volume=True)
     _refuse_other_channels(model, volume)
-    canonical = to_canonical(volume)
-    work = _Work(model, canonical.volume, replace(how, postprocess=False), progress or Silent())
+    canonical, spread = to_canonical(volume), _make_uncertainty(volume) if how.uncertainty else None
+    view = None if spread is None else canonical.orientation.apply(spread).array[0]
+    raw, gathered = replace(how, postprocess=False), _Gathered(view, watch)
+    work = _Work(model, canonical.volume, raw, progress or Silent(), gathered)
     label = LabelVolume(np.zeros(volume.geometry.shape, np.uint8), volume.geometry, volume.source, volume.id)
     # A view: what is written into it lies in the input's own order.
-    work.write(canonical.orientation.apply(label).array, scratch)
-    prediction = _describe(work, volume, label)
+    work.write(canonical.orientation.apply(label).array, None if scratch is None else Path(scratch))
+    prediction = _describe(work, volume, label, None if spread is None else spread.array[0])
     if how.postprocess and model.postprocessing is not None:
         clean_mask(prediction.mask, model.postprocessing, cell=prediction.voxel_volume, name=volume.id)
     return prediction
 
 
-def _describe(work: _Work, volume: Volume, label: LabelVolume) -> VolumePrediction:
-    settings = work.model.settings
+def _make_uncertainty(volume: Volume) -> Volume:
+    """An empty map on the grid of a volume."""
+    array = np.zeros((1, *volume.geometry.shape), np.float32)
+    return Volume(array, volume.geometry, volume.source, volume.id)
+
+
+def _describe(work: _Work, volume: Volume, label: LabelVolume, uncertainty: Array | None) -> VolumePrediction:
+    settings, tally, embedding = work.model.settings, work.gathered.tally, work.gathered.mean_embedding
+    calibration = calibration_of(work.model)
     return VolumePrediction(
         id=volume.id,
         mask=label.array,
@@ -109,6 +161,10 @@ def _describe(work: _Work, volume: Volume, label: LabelVolume) -> VolumePredicti
         method=settings.decoder.method,
         reference=volume.reference if isinstance(volume, DicomVolume) else None,
         warnings=_find_doubts(work.model, volume),
+        confidence=None if tally is None else estimate(calibration, tally, embedding),
+        uncertainty=uncertainty,
+        tally=tally,
+        embedding=embedding,
     )
 
 
@@ -169,29 +225,33 @@ def _find_doubts(model: Network, volume: Volume) -> tuple[str, ...]:
     return find_doubts(volume, None if intensity is None else intensity_rule(intensity))
 
 
-def take_plane(array: NDArray[np.uint8], plane: Plane, index: int) -> NDArray[np.uint8]:
-    """Slice `index` of a canonical mask (D, H, W), as a view."""
+def take_plane(array: NDArray[Number], plane: Plane, index: int) -> NDArray[Number]:
+    """Slice `index` of a canonical array (D, H, W), as a view."""
     return array[(slice(None),) * plane_axis(plane) + (index,)]
 
 
 def _write_plane(work: _Work, plane: Plane, target: NDArray[np.uint8]) -> None:
-    with closing(_predict_slices(work, plane, work.how)) as found:
+    how = replace(work.how, probabilities=work.gathered.watch is not None)
+    with closing(_predict_slices(work, plane, how)) as found:
         for index, prediction in enumerate(found):
             take_plane(target, plane, index)[:] = prediction.mask
+            work.gathered.add(plane, index, prediction)
 
 
 def _write_fused(work: _Work, target: NDArray[np.uint8], scratch: Path | None) -> None:
     shape = work.volume.geometry.shape
-    how = replace(work.how, probabilities=True)
+    how = replace(work.how, probabilities=True, uncertainty=False)
     with Fusion(
         shape, planes=work.planes, classes=len(work.model.settings.classes), scratch=scratch
     ) as fusion:
         for plane in work.planes:
             with closing(_predict_slices(work, plane, how)) as found:
-                for prediction in found:
+                for index, prediction in enumerate(found):
                     if prediction.probabilities is not None:
                         fusion.add(plane, prediction.probabilities)
-        fusion.write_mask(target)
+                    work.gathered.add(plane, index, prediction)
+        measure = partial(find_uncertainty, calibration_of(work.model))
+        fusion.write_mask(target, work.gathered.uncertainty, measure)
 
 
 def _predict_slices(work: _Work, plane: Plane, how: Inference) -> Generator[Prediction, None, None]:
@@ -208,7 +268,7 @@ def _predict_slices(work: _Work, plane: Plane, how: Inference) -> Generator[Pred
 
     label = f"{work.volume.id}, {plane}"
     with closing(map_ahead(read, range(len(slices)), workers=_READERS, ahead=how.batch_size)) as prepared:
-        reach = reach_of(work.model.settings)
+        reach = find_reach(work.model)
         if reach:
             found = segment_slabs(work.model, prepared, how, reach=reach)
         else:

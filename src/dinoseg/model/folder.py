@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dinoseg.config import PostprocessingSettings, from_yaml, override
+from dinoseg.config import ConfidenceSettings, PostprocessingSettings, from_yaml, override
 from dinoseg.data.cases.likeness import Profile
 from dinoseg.data.cases.prints import TrainingCases
 from dinoseg.errors import ConfigError, RunError
 from dinoseg.methods import METHODS
+from dinoseg.model.ensemble import DOCUMENT as ENSEMBLE
+from dinoseg.model.ensemble import is_ensemble, read_confidence, read_ensemble
 from dinoseg.model.settings import ModelSettings
 from dinoseg.outputs import is_claimed, list_runs, refuse_foreign, write_json
 
@@ -24,19 +26,24 @@ _MODEL = "model"  # its name in a run folder
 def store_postprocessing(run: Path | str, settings: PostprocessingSettings | None) -> None:
     """Keep the steps that were chosen for the masks of a run's model, in its config.json.
 
+    Those of an ensemble are kept in its ensemble.json.
+
     Raises:
         RunError: the folder is no run, or its config.json is damaged.
         OutputError: config.json cannot be written, or somebody changed it since.
     """
     path = refuse_changed_model(run)
-    read_description(path)
+    if path.name == ENSEMBLE:
+        read_ensemble(path.parent)
+    else:
+        read_description(path)
     described = json.loads(path.read_text(encoding="utf-8"))
     described["postprocessing"] = None if settings is None else settings.model_dump()
     write_json(path, described, overwrite=True)
 
 
 def refuse_changed_model(run: Path | str) -> Path:
-    """The config.json of a run's model, which must be as dinoseg wrote it.
+    """The config.json of a run's model, or the ensemble.json, which must be as dinoseg wrote it.
 
     A run of an older version, without a list of its files, is taken as it is.
 
@@ -44,7 +51,8 @@ def refuse_changed_model(run: Path | str) -> Path:
         RunError: the folder is no run.
         OutputError: somebody changed config.json.
     """
-    path = find_model_folder(Path(run)) / "config.json"
+    folder = Path(run)
+    path = folder / ENSEMBLE if is_ensemble(folder) else find_model_folder(folder) / "config.json"
     if is_claimed(path):
         refuse_foreign([path])
     return path
@@ -90,6 +98,7 @@ class Description:
     normalisation: tuple[list[float], list[float]]
     postprocessing: PostprocessingSettings | None
     seen: Profile | None = None
+    calibration: ConfidenceSettings | None = None
 
 
 def require_method(described: Any, path: Path) -> None:
@@ -134,6 +143,7 @@ def read_description(path: Path) -> Description:
             normalisation=(backbone["mean"], backbone["std"]),
             postprocessing=None if cleaning is None else _read_postprocessing(cleaning, settings),
             seen=None if seen is None else Profile.read(seen),
+            calibration=read_confidence(described),
         )
     except (OSError, ValueError, KeyError, TypeError, ConfigError) as error:
         raise RunError(f"{path} is damaged ({error}); restore it or train again") from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -9,11 +11,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from dinoseg.backbones import create_backbone
-from dinoseg.backbones.extractors import Precision
-from dinoseg.config import override
+from dinoseg.backbones.extractors import Backbone, Precision
+from dinoseg.config import BackboneSettings, override
 from dinoseg.errors import RunError
 from dinoseg.methods.decoder import Decoder
+from dinoseg.model.ensemble import Ensemble, digest_file, is_ensemble, read_ensemble
 from dinoseg.model.folder import (
+    Description,
     find_model_folder,
     find_run_folder,
     locate_backbone,
@@ -21,6 +25,7 @@ from dinoseg.model.folder import (
     read_training_cases,
 )
 from dinoseg.model.segmenter import Segmenter
+from dinoseg.model.shared import SharedBackbone
 from dinoseg.progress import Progress, Silent
 from dinoseg.sharing import resolve
 from dinoseg.streams import keeping_filters
@@ -35,8 +40,10 @@ def load(
     device: str = "cpu",
     precision: Precision | None = None,
     progress: Progress | None = None,
-) -> Segmenter:
+) -> Segmenter | Ensemble:
     """Load the model of a run folder (or of a `model/` folder itself), ready to predict.
+
+    A folder of `train --folds` or `dinoseg ensemble` gives an `Ensemble`, anything else a `Segmenter`.
 
     Args:
         run: the run folder, or the address of a shared one: `hf://owner/name@revision`, `file:///folder`.
@@ -51,23 +58,60 @@ def load(
         RunError: the folder is no run, is damaged, or its decoder was trained on another backbone.
         WeightsError: the backbone's weights are not there, or a shared model cannot be fetched.
     """
-    run = resolve(run, progress)
-    folder = find_model_folder(run)
-    described = read_description(folder / "config.json")
-    settings = described.settings
-    if precision is not None:
-        settings = override(settings, {"backbone.precision": precision})
-    frozen = create_backbone(
-        str(backbone) if backbone else locate_backbone(settings.backbone.name, folder.parent),
-        layers=settings.backbone.layers,
-        accept_license=accept_license,
-        precision=settings.backbone.precision,
-        scales=settings.backbone.scales,
-        progress=progress or Silent(),
-    )
+    opened = _Opening(backbone, accept_license, precision, progress or Silent())
+    folder = resolve(run, progress)
+    if is_ensemble(folder):
+        return _load_ensemble(folder, opened, device)
+    return opened.load(folder).to(device).eval()
+
+
+@dataclass
+class _Opening:
+    """How models are loaded; a frozen backbone is made once for all that have the same."""
+
+    backbone: str | Path | None
+    accept_license: bool
+    precision: Precision | None
+    progress: Progress
+    frozen: dict[str, Backbone] = field(default_factory=dict)
+
+    def load(self, run: Path) -> Segmenter:
+        """The model of a run, on the processor."""
+        folder = find_model_folder(run)
+        described = read_description(folder / "config.json")
+        settings = described.settings
+        if self.precision is not None:
+            settings = override(settings, {"backbone.precision": self.precision})
+        model = Segmenter(settings, self._freeze(settings.backbone, described, folder))
+        load_decoder(model.decoder, folder / "decoder.safetensors")
+        model.postprocessing = described.postprocessing
+        model.seen = described.seen
+        model.calibration = described.calibration
+        model.trained_on = read_training_cases(folder)
+        model.run = find_run_folder(run)
+        return model
+
+    def _freeze(self, wanted: BackboneSettings, described: Description, folder: Path) -> Backbone:
+        key = f"{described.identity} {wanted.precision}"  # the identity knows layers and input sizes
+        if key not in self.frozen:
+            self.frozen[key] = create_backbone(
+                str(self.backbone) if self.backbone else locate_backbone(wanted.name, folder.parent),
+                layers=wanted.layers,
+                accept_license=self.accept_license,
+                precision=wanted.precision,
+                scales=wanted.scales,
+                progress=self.progress,
+            )
+        _refuse_other_backbone(self.frozen[key], wanted, described, folder)
+        return self.frozen[key]
+
+
+def _refuse_other_backbone(
+    frozen: Backbone, wanted: BackboneSettings, described: Description, folder: Path
+) -> None:
     if frozen.identity != described.identity:
         raise RunError(
-            f"{folder} was trained on a {settings.backbone.name} with digest {described.identity[:12]}, "
+            f"{folder} was trained on a {wanted.name} with digest {described.identity[:12]}, "
             f"given one with {frozen.identity[:12]}; name the original weights with --backbone"
         )
     if (list(frozen.mean), list(frozen.std)) != described.normalisation:
@@ -75,13 +119,32 @@ def load(
             f"{folder} was trained with mean and deviation {described.normalisation}, the backbone given has "
             f"{list(frozen.mean)}, {list(frozen.std)}; restore its preprocessor_config.json"
         )
-    model = Segmenter(settings, frozen)
-    load_decoder(model.decoder, folder / "decoder.safetensors")
-    model.postprocessing = described.postprocessing
-    model.seen = described.seen
-    model.trained_on = read_training_cases(folder)
-    model.run = find_run_folder(run)
-    return model.to(device).eval()
+
+
+def _load_ensemble(folder: Path, opened: _Opening, device: str) -> Ensemble:
+    described = read_ensemble(folder)
+    members = []
+    for member in described.members:
+        run = folder / member.folder
+        if digest_file(find_model_folder(run) / "decoder.safetensors") != member.digest:
+            raise RunError(
+                f"{run} holds another decoder than when the ensemble was made; restore it, or make the "
+                "ensemble again"
+            )
+        members.append(opened.load(run).to(device).eval())
+    ensemble = Ensemble(members, _group(members), kind=described.kind)
+    ensemble.run, ensemble.postprocessing = folder, described.postprocessing
+    ensemble.calibration = described.calibration
+    return ensemble
+
+
+def _group(members: Sequence[Segmenter]) -> list[Segmenter | SharedBackbone]:
+    """Members that see images alike, together."""
+    alike: dict[tuple[str, str], list[Segmenter]] = {}
+    for member in members:
+        key = (member.backbone.digest, member.settings.preprocessing.model_dump_json())
+        alike.setdefault(key, []).append(member)
+    return [group[0] if len(group) == 1 else SharedBackbone(group) for group in alike.values()]
 
 
 def load_decoder(decoder: Decoder, path: Path | str) -> None:

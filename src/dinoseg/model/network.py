@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinoseg.config import Inference, PostprocessingSettings
+from dinoseg.model.confidence import Tally
 from dinoseg.model.settings import ModelSettings
 
 Array = NDArray[np.float32]
@@ -69,10 +70,14 @@ class Answer:
     Attributes:
         mask: (H, W), uint8 class ids.
         probabilities: (classes, H, W), float32, background first; None unless asked for.
+        tally: sums of the probabilities, on any grid; None where the network does not tell.
+        embedding: (C,), mean of the backbone's last feature map; None where there is none.
     """
 
     mask: NDArray[np.uint8]
     probabilities: Array | None
+    tally: Tally | None = None
+    embedding: Array | None = None
 
 
 @runtime_checkable
@@ -99,6 +104,12 @@ def reach_of(settings: ModelSettings) -> int:
     """How many slices on either side a model of volumes reads beside each; 0 for images."""
     reach: int = getattr(settings.decoder, "reach", 0) if settings.preprocessing.for_volumes else 0
     return reach
+
+
+def find_reach(model: Network) -> int:
+    """How many slices on either side a model reads; of several models at once the most of any."""
+    members: Sequence[Network] = getattr(model, "members", (model,))
+    return max(reach_of(member.settings) for member in members)
 
 
 def window_of(settings: ModelSettings, how: Inference) -> int | None:

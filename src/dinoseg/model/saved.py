@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from dinoseg.model.ensemble import is_ensemble, list_members, read_ensemble
 from dinoseg.model.folder import find_run_folder
 from dinoseg.model.network import Network
 from dinoseg.progress import Progress
@@ -66,3 +67,25 @@ def open_model(model: Model, progress: Progress | None = None) -> Network:
     """The network that was given, or that of a run folder."""
     found = as_model(model)
     return found.open(progress) if isinstance(found, SavedModel) else found
+
+
+def find_run(model: Model) -> Path | None:
+    """The run folder of a model, where it is known."""
+    return as_model(model).run
+
+
+def find_runs(model: Model) -> tuple[Path, ...]:
+    """The run folders that know what a model was trained on: its own, then those of its members."""
+    own = find_run(model)
+    if own is not None:
+        return (own, *list_members(own)) if is_ensemble(own) else (own,)
+    members = getattr(model, "members", ())
+    return tuple(member.run for member in members if member.run is not None)
+
+
+def find_folds(model: Model) -> tuple[Path, ...]:
+    """The run folders of the folds of a cross-validation, from fold 0; empty for any other model."""
+    own = find_run(model)
+    if own is None or not is_ensemble(own) or read_ensemble(own).kind != "folds":
+        return ()
+    return list_members(own)

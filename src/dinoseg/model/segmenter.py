@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,30 +11,27 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import save
-from torch import Tensor, nn
+from torch import Tensor
 
 from dinoseg import __version__
 from dinoseg.backbones.extractors import Backbone
 from dinoseg.backbones.features import Features
-from dinoseg.config import PostprocessingSettings, to_yaml
+from dinoseg.config import ConfidenceSettings, PostprocessingSettings, to_yaml
 from dinoseg.data.case import Image
 from dinoseg.data.cases.likeness import Profile
 from dinoseg.data.cases.prints import TrainingCases
 from dinoseg.data.tensors.transforms import prepare_pixels
-from dinoseg.errors import DinosegError, RunError
 from dinoseg.methods import METHODS, find_method
 from dinoseg.methods.assembly import create_decoder
-from dinoseg.methods.blocks.resizing import resize
 from dinoseg.methods.decoder import Decoder
 from dinoseg.model.folder import FORMAT, TRAINING_CASES
-from dinoseg.model.network import Answer, input_size, reach_of
+from dinoseg.model.network import input_size, reach_of
 from dinoseg.model.settings import ModelSettings
+from dinoseg.model.voting import Voting
 from dinoseg.outputs import atomic_path, write_json, write_text
 
-_FLIPS: Sequence[tuple[int, ...]] = ((-1,), (-2,), (-2, -1))  # horizontal, vertical, both
 
-
-class Segmenter(nn.Module):
+class Segmenter(Voting):
     """A segmentation model: what is trained, saved, predicted with and exported.
 
     Attributes:
@@ -47,6 +42,7 @@ class Segmenter(nn.Module):
         size: (S, S), what images are resized to, or a window's where it was trained on windows.
         postprocessing: what predict and evaluate do to masks; None for nothing.
         seen: what the training cases show; None for models that nobody told.
+        calibration: what its probabilities are worth; None where that was not fitted.
         trained_on: what the training cases are known again by; None for models that nobody told.
         run: the run folder that it was loaded from, or written to; None for neither.
     """
@@ -58,6 +54,7 @@ class Segmenter(nn.Module):
         self.decoder = decoder or create_decoder(settings.decoder, backbone.channels, settings.outputs)
         self.postprocessing: PostprocessingSettings | None = None
         self.seen: Profile | None = None
+        self.calibration: ConfidenceSettings | None = None
         self.trained_on: TrainingCases | None = None
         self.run: Path | None = None
 
@@ -110,59 +107,29 @@ class Segmenter(nn.Module):
 
         Where `reach` is above 0, the B images are slices that follow each other.
         """
+        return self.decide(self.look(pixels), pixels)[0]
+
+    def look(self, pixels: Tensor) -> Features:
+        """What the backbone makes of normalised pixels."""
         features: Features = self.backbone(pixels)
-        return self.decode(features.with_neighbours(self.reach) if self.reach else features, pixels)
+        return features
+
+    def decide(self, features: Features, pixels: Tensor) -> list[Tensor]:
+        """Logits of the one decoder, which may read the slices around each among the B."""
+        return [self.decode(features.with_neighbours(self.reach) if self.reach else features, pixels)]
 
     def decode(self, features: Features, pixels: Tensor | None = None) -> Tensor:
         """Logits (B, K, H, W) from features that are there already."""
         logits: Tensor = self.decoder(features, pixels if self.decoder.needs_image else None)
         return logits
 
-    def probabilities(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
-        """Class probabilities (B, classes, *size), background first, from logits of any size."""
-        logits = resize(logits.float(), size)
-        if logits.shape[1] > 1:
-            return logits.softmax(dim=1)
-        foreground = logits.sigmoid()
-        return torch.cat([1 - foreground, foreground], dim=1)
-
-    def mask(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
-        """Class ids (B, *size), uint8: the most probable class of every pixel of the native grid."""
-        logits = resize(logits.float(), size)
-        # Ten times as fast as argmax on a processor; of equal ones both take the first.
-        ids = logits.max(dim=1).indices if logits.shape[1] > 1 else logits[:, 0] > 0
-        return ids.to(torch.uint8)
-
     @torch.inference_mode()
     def logits(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         """Logits of arrays, as `Network` asks for them; leaves the model in eval mode."""
         self.eval()
-        with self._explaining(len(pixels)):
+        with self.explaining(len(pixels)):
             found: NDArray[np.float32] = self(torch.from_numpy(pixels).to(self.device)).float().cpu().numpy()
             return found
-
-    @torch.inference_mode()
-    def answer(
-        self,
-        pixels: NDArray[np.float32],
-        sizes: Sequence[tuple[int, int]],
-        *,
-        flips: bool = False,
-        probabilities: bool = False,
-    ) -> list[Answer]:
-        """Masks of arrays, computed on the model's device; see `network.Answering`.
-
-        Raises:
-            RunError: the logits are not finite.
-            DinosegError: the accelerator's memory is too small.
-        """
-        self.eval()
-        with self._explaining(len(pixels)):
-            votes = self._vote(torch.from_numpy(pixels).to(self.device), flips=flips)
-            return [
-                self._answer([vote[index : index + 1] for vote in votes], size, probabilities=probabilities)
-                for index, size in enumerate(sizes)
-            ]
 
     def describe(self) -> dict[str, Any]:
         """What identifies the model: method, backbone, precision, size, digests of both halves' weights."""
@@ -205,6 +172,7 @@ class Segmenter(nn.Module):
             **origin,
             "postprocessing": None if self.postprocessing is None else self.postprocessing.model_dump(),
             "seen": None if self.seen is None else asdict(self.seen),
+            "confidence": None if self.calibration is None else self.calibration.model_dump(),
             "backbone": {
                 "name": backbone.name,
                 "digest": backbone.identity,  # the same in either precision
@@ -232,44 +200,6 @@ class Segmenter(nn.Module):
     def _word_input(self) -> str:
         size = f"{self.size[0]}×{self.size[1]} px"
         return size if self.settings.preprocessing.window is None else f"windows of {size}, not resized"
-
-    def _vote(self, pixels: Tensor, *, flips: bool) -> list[Tensor]:
-        """Logits (B, K, H, W) of the pixels as they are, then of each flip, turned back."""
-        votes: list[Tensor] = [self(pixels)]
-        for axes in _FLIPS if flips else ():
-            votes.append(self(pixels.flip(axes)).flip(axes))
-        if not all(bool(vote.isfinite().all()) for vote in votes):
-            raise RunError(
-                "the model's output holds NaN or infinity; its weights are damaged, train it again"
-            )
-        return votes
-
-    def _answer(self, votes: Sequence[Tensor], size: tuple[int, int], *, probabilities: bool) -> Answer:
-        """The answer for one image; `votes` are (1, K, H, W)."""
-        scores = self._average(votes, size) if probabilities or len(votes) > 1 else None
-        if len(votes) == 1 or scores is None:
-            # Straight from the logits, whether or not probabilities are kept: one answer either way.
-            mask = self.mask(votes[0], size)
-        else:
-            mask = scores.max(dim=1).indices.to(torch.uint8)
-        kept = scores[0].cpu().numpy() if probabilities and scores is not None else None
-        return Answer(mask[0].cpu().numpy(), kept)
-
-    def _average(self, votes: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
-        total = self.probabilities(votes[0], size)
-        for vote in votes[1:]:
-            total = total + self.probabilities(vote, size)
-        return total / len(votes)
-
-    @contextmanager
-    def _explaining(self, batch_size: int) -> Iterator[None]:
-        try:
-            yield
-        except torch.OutOfMemoryError as error:
-            raise DinosegError(
-                f"the memory of {self.device} is too small for {batch_size} images or windows at once; "
-                "choose fewer with --batch-size, or a smaller --window"
-            ) from error
 
     def _digest_decoder(self) -> str:
         digest = hashlib.sha256()

@@ -25,7 +25,7 @@ from dinoseg.outputs.temporary import is_temporary, sweep
 MANIFEST = ".dinoseg-manifest.jsonl"
 NOT_OURS = "was not written by dinoseg, or was changed since (older versions kept no list of their files)"
 _CHUNK = 1 << 20
-_GROWING = (".tfevents.", ".wandb", "debug-internal.log")
+_GROWING = (".tfevents.", ".wandb", "debug-internal.log", ".jsonl")
 _LENT, _GIVEN_BACK = "lent", "given back"  # in place of a digest, of a folder
 
 
@@ -218,7 +218,7 @@ def _fits(path: Path, entry: _Entry) -> bool:
 
 
 def _grows(path: Path) -> bool:
-    """Whether it is a log of TensorBoard or W&B, whose writers append to it whenever they like."""
+    """Whether it is a log of TensorBoard or W&B or a list of predictions, which are appended to later."""
     return any(part in path.name for part in _GROWING)
 
 

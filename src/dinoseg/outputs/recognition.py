@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
-_RUN_PARTS = ("model", "checkpoints", "logs", "report", "backbone")
-_PREDICTION_PARTS = ("masks", "overlays", "probabilities")
+_RUN_PARTS = ("model", "checkpoints", "logs", "report", "backbone", "members")
+_ENSEMBLE = "ensemble.json"
+_PREDICTION_PARTS = ("masks", "overlays", "probabilities", "uncertainty")
 _PREDICTIONS = "predictions.json"
+_SHARES = "predictions-*-of-*.json"
+_REVIEW = "review.html"
 _REPORT = ("cases.csv", "summary.csv", "summary.json", "index.html")
-_SERIES = {"draws.json": "draw-*", "curve.json": "runs/*/*-shot/draw-*"}  # document -> its runs
+# document -> its runs
+_SERIES = {
+    "draws.json": "draw-*",
+    "curve.json": "runs/*/*-shot/draw-*",
+    "folds.json": "fold_*",
+    _ENSEMBLE: "members/*",
+}
 _FIX = {
     "run": "a run is what predicts and is scored: name one as RUN, and images as the rest",
     "series": "it holds trained models: name one as RUN, and images as the rest",
@@ -39,8 +48,8 @@ def is_ours(folder: Path) -> bool:
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a folder is a run, finished or begun."""
-    finished = (folder / "model" / "config.json").is_file()
+    """Whether a folder is a run, finished or begun, or an ensemble of runs."""
+    finished = (folder / "model" / "config.json").is_file() or (folder / _ENSEMBLE).is_file()
     return finished or all((folder / name).is_file() for name in ("config.yaml", "environment.json"))
 
 
@@ -56,7 +65,7 @@ def _find_kind(folder: Path) -> str:
         return "run"
     if any((folder / name).is_file() for name in _SERIES) and list_runs(folder):
         return "series"
-    if (folder / _PREDICTIONS).is_file() and _holds_only_predictions(folder):
+    if _has_predictions(folder) and _holds_only_predictions(folder):
         return "predictions"
     return "report" if all((folder / name).is_file() for name in _REPORT) else ""
 
@@ -65,15 +74,21 @@ def _find_owner(part: Path) -> str:
     """The kind of the folder that `part` lies in, where `part` is what we write there."""
     if part.name in _RUN_PARTS and is_run(part.parent):
         return "run"
-    if part.name in _PREDICTION_PARTS and (part.parent / _PREDICTIONS).is_file():
+    if part.name in _PREDICTION_PARTS and _has_predictions(part.parent):
         return "predictions"
     return ""
+
+
+def _has_predictions(folder: Path) -> bool:
+    """Whether a call of predict, or a share of one, wrote there."""
+    return (folder / _PREDICTIONS).is_file() or any(folder.glob(_SHARES))
 
 
 def _holds_only_predictions(folder: Path) -> bool:
     """A folder of images that predictions were written into is still one of images."""
     names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
-    return names <= {_PREDICTIONS, *_PREDICTION_PARTS}
+    lists = {path.name for path in folder.glob("predictions*.json*")}
+    return names <= {_PREDICTIONS, _REVIEW, *_PREDICTION_PARTS, *lists}
 
 
 def _name(folder: Path, kind: str) -> str:

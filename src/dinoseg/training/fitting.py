@@ -45,6 +45,7 @@ from dinoseg.training.advice.advice import advise, write_advice
 from dinoseg.training.features.alike import tell_alike
 from dinoseg.training.features.banks import BankMaker, Banks, check_window
 from dinoseg.training.features.items import Look, digest_content, read_digests
+from dinoseg.training.learning.calibrating import calibrate
 from dinoseg.training.learning.checkpoints import read_checkpoint
 from dinoseg.training.learning.forecast import forecast
 from dinoseg.training.learning.guards import importing, interruptible, isolated
@@ -54,6 +55,8 @@ from dinoseg.training.runs.composition import compose_settings, describe_intensi
 from dinoseg.training.runs.locks import locked, refuse_locked
 from dinoseg.training.runs.opening import Data, opened_data
 from dinoseg.training.runs.run_folder import RunFolder
+
+ELSEWHERE = {name: f"belongs to dinoseg.training.train_{name}(data, out, N)" for name in ("draws", "folds")}
 
 
 @keeping_filters()
@@ -89,7 +92,7 @@ def train(
         WeightsError: the backbone's weights are missing.
     """
     arrays = take_arrays(data, options)
-    how = choose_options(Training, how, options)
+    how = choose_options(Training, how, options, elsewhere=ELSEWHERE)
     refuse_missing_loggers((how.changes or {}).get("train.logger"))
     with connect(how.devices, how.nodes, device=how.device) as processes:
         folder, shown = RunFolder(refuse_missing(out)), (progress if processes.is_first else None) or Silent()
@@ -351,6 +354,7 @@ def _fit(
         title = f"{settings.model.decoder.method} on {model.backbone.name}"
         draw_learning_curve(rows, folder.curve, title=title)
         model.to(device).eval()
+        model.calibration = calibrate(model, banks, settings.train.batch_size, progress)
         model.save(folder.model, overwrite=True)
         if asked.alone and settings.train.advice:
             found = advise(model, settings, banks, chosen.train, rows, choosing=asked.choosing)

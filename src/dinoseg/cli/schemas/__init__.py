@@ -23,9 +23,7 @@ def list_schemas() -> dict[str, Schema]:
     """Verb, such as `data check` -> schema of what it prints when it ends without an error."""
     files = resources.files(__name__).iterdir()
     names = sorted(file.name.removesuffix(".json") for file in files if file.name.endswith(".json"))
-    return {
-        name.replace("-", " "): read_schema(name) for name in names if name not in (ERROR, _DEFINITIONS)
-    }
+    return {name.replace("-", " "): read_schema(name) for name in names if name not in (ERROR, _DEFINITIONS)}
 
 
 def read_schema(verb: str) -> Schema:

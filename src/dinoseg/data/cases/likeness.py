@@ -136,6 +136,26 @@ class Profile:
         )
 
     @classmethod
+    def join(cls, profiles: Sequence[Profile]) -> Profile:
+        """What the training cases of several models show, all together."""
+        first = profiles[0]
+        sizes = np.array([each.sizes for each in profiles])  # (models, 2, axes)
+        lows = [np.array(each.low) for each in profiles if each.low is not None]
+        highs = [np.array(each.high) for each in profiles if each.high is not None]
+        alike = len(lows) == len(profiles) and len({low.shape for low in lows}) == 1
+        spacings = [ends for each in profiles for ends in each.spacings or ()]
+        return cls(
+            cases=sum(each.cases for each in profiles),
+            sizes=(_to_whole(sizes[:, 0].min(axis=0)), _to_whole(sizes[:, 1].max(axis=0))),
+            channels=tuple(sorted({number for each in profiles for number in each.channels})),
+            grey=sum(each.grey for each in profiles),
+            low=_to_rows(np.min(lows, axis=0)) if alike else None,
+            high=_to_rows(np.max(highs, axis=0)) if alike else None,
+            spacings=_bound(spacings) if len(spacings) == 2 * len(profiles) else None,
+            relative=first.relative,
+        )
+
+    @classmethod
     def read(cls, described: Mapping[str, Any]) -> Profile:
         """What `dataclasses.asdict` gave, from JSON.
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,7 @@ _ARRAYS = "accepted are (H, W) or (H, W, 3) of uint8, uint16, or floats from 0 t
 _ROUNDING = 1e-6  # by which floats may leave 0..1
 _DICOM_SUFFIXES = (".dcm", ".ima", ".dicom")
 _ARCHIVE = ".zip"
+_DATA_SUFFIXES = (".raw", ".zraw")  # beside a header of MetaImage or NRRD
 _DICOM_MAGIC = b"DICM"
 _MAGIC_AT = 128
 
@@ -93,6 +94,15 @@ def refuse_ours(sources: Sequence[object]) -> None:
     for told in (*map(describe_ours, folders), *map(describe_part, sorted(places))):
         if told:
             raise LayoutError(f"no input: {told}")
+
+
+def guess_kind(name: str) -> Literal["file", "series", ""]:
+    """What a file is by its name alone: an image or volume, a slice of a series perhaps, or neither."""
+    lower = name.lower().rpartition("/")[2]
+    if lower.endswith((*SUFFIXES, *VOLUME_SUFFIXES, *_DATA_SUFFIXES, _ARCHIVE)):
+        return "file"
+    suffix = Path(lower).suffix
+    return "series" if suffix in ("", *_DICOM_SUFFIXES) or suffix[1:].isdigit() else ""
 
 
 def is_series(path: Path) -> bool:

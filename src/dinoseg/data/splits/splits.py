@@ -83,14 +83,14 @@ def make_splits(
     """
     if abs(sum(fractions) - 1) > 1e-6 or min(fractions) < 0 or fractions[0] == 0:
         raise SplitError(f"fractions {fractions} must be positive and add up to 1, e.g. 0.7 0.1 0.2")
-    groups = _by_group(dataset.cases)
+    groups = by_group(dataset.cases)
     wanted = [name for name, fraction in zip(NAMES, fractions, strict=True) if fraction]
     if len(groups) < len(wanted):
         raise SplitError(
             f"{dataset.root} has too few groups (groups: {len(groups)}, cases: {len(dataset.cases)}); "
             f"{', '.join(wanted)} need one each: add data, or write {FILE_NAME} yourself"
         )
-    split_of = _assign(groups, dict(zip(NAMES, fractions, strict=True)), dataset.empty, seed)
+    split_of = assign_groups(groups, dict(zip(NAMES, fractions, strict=True)), dataset.empty, seed)
     return _collect(dataset.cases, {case.id: split_of[case.group] for case in dataset.cases}, seed)
 
 
@@ -125,6 +125,16 @@ def load_splits(path: Path | str, *, fold: int = 0) -> Splits:
     if (seed is not None and type(seed) is not int) or unit not in ("case", "group"):
         raise SplitError(f"{path}: seed must be a whole number or null, unit 'case' or 'group'")
     return Splits(lists["train"], lists["val"], lists["test"], seed, unit)
+
+
+def count_folds(path: Path) -> int | None:
+    """How many folds a file holds; None where it holds one division.
+
+    Raises:
+        SplitError: the file is missing or no JSON.
+    """
+    content = _load_json(path)
+    return len(content) if isinstance(content, list) else None
 
 
 def resolve_splits(
@@ -236,14 +246,15 @@ def find_crossing_groups(dataset: Dataset, splits: Splits) -> tuple[str, ...]:
     )
 
 
-def _by_group(cases: Sequence[CaseFiles]) -> dict[str, list[str]]:
+def by_group(cases: Sequence[CaseFiles]) -> dict[str, list[str]]:
+    """Group -> ids of its cases, both in the order of their names."""
     groups: dict[str, list[str]] = {}
     for case in sorted(cases, key=lambda case: case.id):
         groups.setdefault(case.group, []).append(case.id)
     return dict(sorted(groups.items()))
 
 
-def _assign(
+def assign_groups(
     groups: Mapping[str, Sequence[str]], fractions: Mapping[str, float], empty: frozenset[str], seed: int
 ) -> dict[str, str]:
     """Group -> split: each group in shuffled order goes where most cases are missing."""
@@ -280,7 +291,7 @@ def _collect(cases: Sequence[CaseFiles], split_of: Mapping[str, str], seed: int 
 
 
 def _carve_validation(dataset: Dataset, splits: Splits, seed: int, kept: frozenset[str]) -> Splits:
-    groups = _by_group(dataset.find(splits.train))
+    groups = by_group(dataset.find(splits.train))
     free = {group: ids for group, ids in groups.items() if group not in kept}
     if len(groups) < 2 or not free:
         held = "holds one group" if len(groups) < 2 else "is needed whole for the first shots"
@@ -308,7 +319,7 @@ def _draw_validation(
     cases = sum(map(len, groups.values())) / sum(map(len, free.values()))
     share = min(1.0, share * cases)
     fractions = {"train": 1 - share, "val": share}
-    return _assign(free, fractions, empty, seed)
+    return assign_groups(free, fractions, empty, seed)
 
 
 def _refuse_unknown(dataset: Dataset, splits: Splits, place: str) -> None:

@@ -11,8 +11,11 @@ from typing import Any
 from dinoseg.data.sources.digests import digest_source
 from dinoseg.data.sources.source import normalise
 from dinoseg.errors import FileFormatError, OutputError
+from dinoseg.inference.files.lines import read_lines
 from dinoseg.inference.files.plan import Job, Plan
-from dinoseg.inference.results.report import OUTPUTS, SUMMARY
+from dinoseg.inference.files.shard import list_summaries
+from dinoseg.inference.results.report import OUTPUTS
+from dinoseg.model.confidence import Confidence
 from dinoseg.outputs import find_foreign, refuse_taken
 
 Row = Mapping[str, Any]  # of a file in predictions.json
@@ -28,18 +31,21 @@ class Earlier:
         rows: of predictions.json, of the files that were finished.
         finished: sources of this call that are among them -> their digests.
         warnings: what was doubtful about those.
+        confidences: how much their masks are to be trusted.
     """
 
     rows: Sequence[Row] = ()
     finished: Mapping[Path, str] = field(default_factory=dict)
     warnings: Mapping[Path, tuple[str, ...]] = field(default_factory=dict)
+    confidences: Mapping[Path, Confidence | None] = field(default_factory=dict)
 
 
 def refuse_outputs(plan: Plan, out: Path, *, overwrite: bool) -> None:
     """Raise `OutputError` if anything that would be written is there already and may not be replaced."""
     paths = [path for job in plan.jobs for path in job.outputs]
-    summary = [] if _says_nothing(out / SUMMARY) else [out / SUMMARY]
-    refuse_taken([*summary, *paths], overwrite=overwrite, others=RESUME)
+    summary, lines = out / plan.shard.name_summary(), out / plan.shard.name_lines()
+    written = paths if _says_nothing(summary) else [summary, *paths, lines]
+    refuse_taken(written, overwrite=overwrite, others=RESUME)
 
 
 def find_earlier(plan: Plan, out: Path, origin: Mapping[str, Any], *, channels: int) -> Earlier:
@@ -57,24 +63,36 @@ def find_earlier(plan: Plan, out: Path, origin: Mapping[str, Any], *, channels: 
         OutputError: what lies there was made with another model or other settings, or from another file;
             predictions.json is damaged; or what has to be written again is not ours.
     """
-    path = out / SUMMARY
-    if not path.exists():
+    paths = list(list_summaries(out))
+    if not paths:
         refuse_outputs(plan, out, overwrite=False)
         return Earlier()
-    summary = _read(path)
-    _refuse_other_origin(path, summary, origin)
-    rows = [row for row in summary["files"] if isinstance(row, dict)]
-    named = _by_output([*rows, *summary.get("planned", ())])
-    finished, warnings = {}, {}
+    rows: list[Row] = []
+    planned: list[Row] = []
+    for path in paths:  # of all files, and of shares that worked beside each other
+        summary = _read(path)
+        _refuse_other_origin(path, summary, origin)
+        rows += [row for row in summary["files"] if isinstance(row, dict)]
+        rows += [row for row in read_lines(path.with_suffix(".jsonl")) if "error" not in row]
+        planned += summary["planned"]
+    named = _by_output([*rows, *planned])
+    finished, warnings, confidences = {}, {}, {}
+    stated = {row.get("mask"): row.get("confidence") for row in rows}
     told = {row.get("mask"): tuple(row.get("warnings", ())) for row in rows}
     for job in plan.jobs:
         digest = _match(job, out, named, channels)
         if digest is not None:
             finished[job.source] = digest
-            warnings[job.source] = told.get(job.mask.relative_to(out).as_posix(), ())
+            name = job.mask.relative_to(out).as_posix()
+            warnings[job.source] = told.get(name, ())
+            confidences[job.source] = Confidence.read(stated.get(name))
     left = [output for job in plan.jobs if job.source not in finished for output in job.outputs]
-    refuse_taken([path, *left], overwrite=True)
-    return Earlier(rows, finished, warnings)
+    own = out / plan.shard.name_summary()
+    refuse_taken([own, *left], overwrite=True)
+    # What another share wrote stays in its lists.
+    names = {job.mask.relative_to(out).as_posix() for job in plan.jobs}
+    kept = rows if plan.shard.count == 1 else [row for row in rows if row.get("mask") in names]
+    return Earlier(kept, finished, warnings, confidences)
 
 
 def _match(job: Job, out: Path, named: Mapping[str, Sequence[Row]], channels: int) -> str | None:

@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -20,6 +20,8 @@ from dinoseg.inference.engine import Prepared, Segmented, prepare, segment
 from dinoseg.inference.files.earlier import Earlier, find_earlier, refuse_outputs
 from dinoseg.inference.files.plan import Job, Plan, VolumeFormat, plan_jobs
 from dinoseg.inference.files.record import Record
+from dinoseg.inference.files.review import refuse_review, write_review
+from dinoseg.inference.files.shard import ALL, Shard
 from dinoseg.inference.files.volume_pipeline import VolumePipeline, read_back
 from dinoseg.inference.likeness import Likeness
 from dinoseg.inference.results.report import Failure, PredictedFile, PredictionReport, describe_settings
@@ -38,53 +40,54 @@ def predict_files(
     *,
     how: Inference | None = None,
     overlays: bool = True,
+    review: bool = False,
     volume_format: VolumeFormat | None = None,
     overwrite: bool = False,
     resume: bool = False,
     workers: int = 2,
+    shard: Shard = ALL,
+    runner: Runner | None = None,
     progress: Progress | None = None,
     **options: Any,
 ) -> PredictionReport:
-    """Segment files and write `out/masks`, `out/overlays`, `out/probabilities`, `out/predictions.json`.
-
-    A file that cannot be read is reported and the others are done. About three batches of
-    images, or one volume and its mask, are in memory at once, however many there are.
+    """Segment files: masks, overlays, predictions.json, and what `how` asks for, each in a folder of `out`.
 
     Args:
         model: a loaded model, or a run folder; as in `predict`, like `how` and `options`.
-        sources: images, volumes, DICOM series (a folder or zip) and folders of them, one or several;
-            folders are searched with their sub-folders, which the outputs keep.
+        sources: images, volumes, DICOM series (a folder or zip) and folders of them.
         out: folder of the outputs.
-        how: `probabilities` of images are written (float16).
+        how: `probabilities` of images (float16) and `uncertainty` are written.
         overlays: also write pictures of the masks on the images.
-        volume_format: of the masks of volumes; None for that of the input where it holds labels, else
-            NIfTI. "dicom-seg" needs DICOM series.
+        review: also write review.html, a page of these pictures, those to look at first on top.
+        volume_format: of the masks of volumes; None for that of the input, or NIfTI where it holds none.
         overwrite: replace outputs of an earlier call that nobody changed; any other file stays an error.
-        resume: leave alone what an earlier call with the same model and settings has finished of the same
-            files; another file of the same name is an error.
+        resume: leave alone what an earlier call with the same model and settings has finished.
         workers: threads that read, and as many that write; the results do not depend on it.
-        progress: counts files and is told each failure when it happens.
+        shard: only this share of the files, with lists of its own.
+        runner: what computes; this process if not given.
+        progress: counts files, and is told each that cannot be read; the others are done.
         options: fields of `Inference` by name.
 
     Raises:
-        UsageError: an argument is not accepted.
         LayoutError: there is nothing to do, or two files would get the same name.
         OutputError: an output exists already or cannot be written; nothing is half written.
-        RunError: the run folder cannot be used.
     """
     how, progress, out = Inference.choose(how, options), progress or Silent(), Path(out)
-    replacing = _Replacing(overwrite, resume, workers)
-    plan = _plan(_list_paths(sources), out, how, replacing, overlays=overlays, volume_format=volume_format)
-    return _run_plan(open_model(model, progress), plan, out, how, replacing, progress)
+    asked = _Asked(overwrite, resume, workers, shard)
+    refuse_review(out, wanted=review, whole=shard.count == 1, overlays=overlays)
+    plan = _plan(_list_paths(sources), out, how, asked, overlays=overlays, volume_format=volume_format)
+    report = _run_plan(open_model(model, progress), plan, out, how, asked, runner, progress)
+    return replace(report, review=write_review(report)) if review else report
 
 
 @dataclass(frozen=True)
-class _Replacing:
-    """What becomes of outputs that are there already, and how many threads write; checked when made."""
+class _Asked:
+    """What becomes of outputs that are there already, who writes, and which share; checked when made."""
 
     overwrite: bool
     resume: bool
     workers: int
+    shard: Shard
 
     def __post_init__(self) -> None:
         if self.overwrite and self.resume:
@@ -102,52 +105,64 @@ def _plan(
     sources: Sequence[Path],
     out: Path,
     how: Inference,
-    replacing: _Replacing,
+    asked: _Asked,
     *,
     overlays: bool,
     volume_format: VolumeFormat | None,
 ) -> Plan:
     plan = plan_jobs(
-        sources, out, overlays=overlays, probabilities=how.probabilities, volume_format=volume_format
-    )
+        sources,
+        out,
+        overlays=overlays,
+        probabilities=how.probabilities,
+        uncertainty=how.uncertainty,
+        volume_format=volume_format,
+    ).take(asked.shard)
     if any(job.is_volume for job in plan.jobs):
         refuse_probabilities(how)
     elif plan.jobs:
         refuse_volume_options(how)
         if volume_format is not None:
             raise UsageError("volume_format is for volumes, and no volume was given; leave it out")
-    if not replacing.resume:
-        refuse_outputs(plan, out, overwrite=replacing.overwrite)
+    if not asked.resume:
+        refuse_outputs(plan, out, overwrite=asked.overwrite)
     return plan
 
 
 def _run_plan(
-    model: Network, plan: Plan, out: Path, how: Inference, replacing: _Replacing, progress: Progress
+    model: Network,
+    plan: Plan,
+    out: Path,
+    how: Inference,
+    asked: _Asked,
+    runner: Runner | None,
+    progress: Progress,
 ) -> PredictionReport:
     for note in plan.notes:
         progress.note(note)
     channels = model.settings.preprocessing.channels
     plan = plan.without_companions(channels)
     origin = {"model": dict(model.describe()), "settings": describe_settings(how, model)}
-    earlier = find_earlier(plan, out, origin, channels=channels) if replacing.resume else Earlier()
+    earlier = find_earlier(plan, out, origin, channels=channels) if asked.resume else Earlier()
     started = time.monotonic()
     likeness = Likeness(model)
-    images = _Pipeline(likeness, how, progress)
-    volumes = VolumePipeline(likeness, how, out, progress)
     # Written first: an interrupted call can be resumed, and a folder that is not writable shows at once.
     with Record(out, origin, plan, earlier.rows) as record:
-        outcomes = _run_jobs(images, volumes, plan, earlier, workers=replacing.workers)
+        here = runner or Here(model, asked.workers)
+        outcomes = _run_jobs(model, plan, earlier, here, how, out, progress, workers=asked.workers)
         done = []
         for item in progress.track(outcomes, total=len(plan.jobs) + len(plan.failures), label="predict"):
             done.append(item)
+            record.add(item)
             if isinstance(item, PredictedFile):
-                record.add(item)
+                likeness.keep(item)
         report = PredictionReport(
             out=out,
             files=_in_order(plan, done),
             failures=tuple(item for item in done if isinstance(item, Failure)),
             classes=dict(model.settings.classes),
-            **origin,
+            model=origin["model"],
+            settings=origin["settings"],
             seconds=time.monotonic() - started,
         )
         record.finish(report)
@@ -206,25 +221,61 @@ class _Pipeline:
                 yield item
 
 
+class Runner(Protocol):
+    """What computes jobs: this process, or others."""
+
+    def run(
+        self, jobs: Sequence[Job], how: Inference, out: Path, progress: Progress
+    ) -> Iterator[PredictedFile | Failure]:
+        """Yield what came of each job, in any order; outputs lie in their places then."""
+        ...
+
+
+@dataclass(frozen=True)
+class Here:
+    """Computes jobs in this process.
+
+    Attributes:
+        model: loaded.
+        workers: threads that read, and as many that write.
+    """
+
+    model: Network
+    workers: int
+
+    def run(
+        self, jobs: Sequence[Job], how: Inference, out: Path, progress: Progress
+    ) -> Iterator[PredictedFile | Failure]:
+        """Yield what came of each job: images, those that cannot be read, and volumes."""
+        likeness = Likeness(self.model)
+        images = _Pipeline(likeness, how, progress)
+        volumes = VolumePipeline(likeness, how, out, progress)
+        yield from images.run([job for job in jobs if not job.is_volume], self.workers)
+        yield from images.failures
+        yield from volumes.run([job for job in jobs if job.is_volume])
+
+
 def _run_jobs(
-    images: _Pipeline,
-    volumes: VolumePipeline,
+    model: Network,
     plan: Plan,
     earlier: Earlier,
+    runner: Runner,
+    how: Inference,
+    out: Path,
+    progress: Progress,
     *,
     workers: int,
 ) -> Iterator[PredictedFile | Failure]:
     for failure in plan.failures:
-        images.progress.note(failure.reason)
+        progress.note(failure.reason)
     yield from plan.failures
     skipped = [job for job in plan.jobs if job.source in earlier.finished]
-    for file in map_ahead(lambda job: _read_back(job, images.model), skipped, workers=workers, ahead=16):
+    for file in map_ahead(lambda job: _read_back(job, model), skipped, workers=workers, ahead=16):
         told = earlier.warnings[file.source] or file.warnings
-        yield replace(file, sha256=earlier.finished[file.source], warnings=told)
+        known = earlier.confidences.get(file.source)
+        yield replace(file, sha256=earlier.finished[file.source], warnings=told, confidence=known)
     left = [job for job in plan.jobs if job.source not in earlier.finished]
-    yield from images.run([job for job in left if not job.is_volume], workers)
-    yield from images.failures
-    yield from volumes.run([job for job in left if job.is_volume])
+    yield from runner.run(left, how, out, progress)
 
 
 def _write(item: Segmented, job: Job, sha256: str) -> PredictedFile:
@@ -235,6 +286,8 @@ def _write(item: Segmented, job: Job, sha256: str) -> PredictedFile:
         prediction.save_overlay(job.overlay, item.case.image, legend=legend, overwrite=True)
     if job.probabilities is not None:
         prediction.save_probabilities(job.probabilities, overwrite=True)
+    if job.uncertainty is not None:
+        prediction.save_uncertainty(job.uncertainty, overwrite=True)
     prediction.save(job.mask, overwrite=True)
     return PredictedFile(
         source=job.source,
@@ -244,6 +297,8 @@ def _write(item: Segmented, job: Job, sha256: str) -> PredictedFile:
         size=item.case.image.size,
         pixels=prediction.pixels,
         sha256=sha256,
+        uncertainty=job.uncertainty,
+        confidence=prediction.confidence,
     )
 
 
@@ -257,6 +312,7 @@ def _read_back(job: Job, model: Network) -> PredictedFile:
         mask=job.mask,
         overlay=job.overlay,
         probabilities=job.probabilities,
+        uncertainty=job.uncertainty,
         size=(int(mask.shape[0]), int(mask.shape[1])),
         pixels={index: int(counts[index]) for index in model.settings.classes},
         skipped=True,

@@ -21,6 +21,7 @@ from dinoseg.data.sources.source import (
 )
 from dinoseg.data.volumes import LABEL_SUFFIXES, volume_stem, volume_suffix
 from dinoseg.errors import LayoutError, UsageError
+from dinoseg.inference.files.shard import ALL, Shard
 from dinoseg.inference.results.report import Failure
 
 VolumeFormat = Literal["nifti", "nrrd", "mha", "dicom-seg"]
@@ -46,6 +47,7 @@ class Job:
         probabilities: .npz, of images only.
         description: JSON beside the mask of a volume; None for images.
         files: those of a series that were given one by one; all of the source where none.
+        uncertainty: .png, or .nii.gz of a volume.
     """
 
     source: Path
@@ -54,6 +56,7 @@ class Job:
     probabilities: Path | None
     description: Path | None = None
     files: tuple[Path, ...] = ()
+    uncertainty: Path | None = None
 
     @property
     def is_volume(self) -> bool:
@@ -63,7 +66,7 @@ class Job:
     @property
     def outputs(self) -> tuple[Path, ...]:
         """The files that this job writes."""
-        named = (self.mask, self.overlay, self.probabilities, self.description)
+        named = (self.mask, self.overlay, self.probabilities, self.uncertainty, self.description)
         return tuple(path for path in named if path is not None)
 
 
@@ -74,6 +77,12 @@ class Plan:
     jobs: tuple[Job, ...]
     failures: tuple[Failure, ...]
     notes: tuple[str, ...] = ()
+    shard: Shard = ALL
+
+    def take(self, shard: Shard) -> Plan:
+        """The plan of a share of the files; what is unusable in the folders is told by the first."""
+        failures = self.failures if shard.index == 1 else ()
+        return replace(self, jobs=shard.take(self.jobs), failures=failures, shard=shard)
 
     def without_companions(self, channels: int) -> Plan:
         """Return the plan for a model of so many channels: one job where a volume is several files."""
@@ -87,6 +96,7 @@ def plan_jobs(
     *,
     overlays: bool,
     probabilities: bool,
+    uncertainty: bool = False,
     volume_format: VolumeFormat | None = None,
 ) -> Plan:
     """Find the images and volumes and name their outputs.
@@ -96,8 +106,7 @@ def plan_jobs(
     folder that all given files and folders have in common. A volume `ROOT/sub/ct.nrrd` becomes
     `out/masks/sub/ct.nrrd` with `ct.json` beside it, in its own format where that holds labels, else
     as .nii.gz. `out` itself is never searched, and a file given twice is done once. Files of a DICOM series
-    that are given one by one are one volume, named after their folder; where a folder has several series,
-    each is named after its first file.
+    given one by one are one volume, named after their folder, or of several series after their first files.
 
     Raises:
         LayoutError: nothing to do, or two files would get the same name; or a run, predictions or a report
@@ -124,7 +133,7 @@ def plan_jobs(
         else:
             jobs.append(_make_job(path, name, out, overlays=overlays, probabilities=probabilities))
     _refuse_same_names(jobs)
-    jobs = [replace(job, files=joined[job.source].files if job.source in joined else ()) for job in jobs]
+    jobs = [_complete(job, joined, out if uncertainty else None) for job in jobs]
     return Plan(tuple(jobs), tuple(failures), (*left_out, *_tell_joined(jobs)))
 
 
@@ -190,6 +199,20 @@ def _make_volume_job(
         probabilities=None,
         description=place / f"{stem}.json",
     )
+
+
+def _complete(job: Job, joined: Mapping[Path, GivenSeries], mapped: Path | None) -> Job:
+    """The job with the files of its series, and below `mapped` a map of uncertainty, where that is given."""
+    files = joined[job.source].files if job.source in joined else ()
+    return replace(job, files=files, uncertainty=None if mapped is None else _name_uncertainty(job, mapped))
+
+
+def _name_uncertainty(job: Job, out: Path) -> Path:
+    """Beside the masks, under the same name: .png, or .nii.gz of a volume."""
+    if not job.is_volume:
+        return out / "uncertainty" / job.mask.relative_to(out / "masks")
+    described = job.description or job.mask
+    return (out / "uncertainty" / described.relative_to(out / "masks")).with_name(f"{described.stem}{_USUAL}")
 
 
 def _mask_suffix(source: Path, volume_format: VolumeFormat | None) -> str:

@@ -1,4 +1,8 @@
-"""predictions.json while files are predicted: written first, now and then, and at the end."""
+"""What is known of files while they are predicted.
+
+`predictions.json` is written first, now and then, and at the end; `predictions.jsonl` gets a line for each
+file when it is done or has failed. A share of a cohort has files of its own.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +15,12 @@ from typing import Any
 
 from dinoseg import __version__
 from dinoseg.errors import OutputError
+from dinoseg.inference.files.lines import Lines
 from dinoseg.inference.files.plan import Plan
-from dinoseg.inference.results.report import SUMMARY, PredictedFile, PredictionReport, describe_file
+from dinoseg.inference.results.report import Failure, PredictedFile, PredictionReport, describe_file
 from dinoseg.outputs import claim, write_json
 
-PARTS = ("masks", "overlays", "probabilities")  # folders of the outputs
+PARTS = ("masks", "overlays", "probabilities", "uncertainty")  # folders of the outputs
 
 _PAUSE = 5.0  # seconds between two writings at least,
 _SHARE = 20  # and so many times as long as one takes
@@ -44,7 +49,10 @@ class Record:
         ]
         self._rows = {str(row.get("mask")): row for row in rows}
         self._finished = False
+        self._summary = out / plan.shard.name_summary()
+        self._lines = Lines(out / plan.shard.name_lines(), goes_on=bool(rows))
         claim(out, parts=PARTS)
+        self._lines.begin()
         self._write()
 
     def __enter__(self) -> Record:
@@ -57,9 +65,14 @@ class Record:
             with suppress(OutputError):  # the first error counts
                 self._write()
 
-    def add(self, file: PredictedFile) -> None:
-        """Note a finished file."""
-        row = describe_file(file, self._out)
+    def add(self, done: PredictedFile | Failure) -> None:
+        """Note a file that is done, or has failed."""
+        if isinstance(done, Failure):
+            self._lines.add({"source": str(done.source), "error": done.reason})
+            return
+        row = describe_file(done, self._out)
+        if not done.skipped:
+            self._lines.add(row)
         self._rows[row["mask"]] = row
         if time.monotonic() > self._due:
             self._write()
@@ -70,7 +83,8 @@ class Record:
         now = {row["mask"] for row in described["files"]}
         others = [row for mask, row in self._rows.items() if mask not in now and (self._out / mask).exists()]
         described["files"] += others
-        write_json(self._out / SUMMARY, {"dinoseg": __version__, **described}, overwrite=True)
+        write_json(self._summary, {"dinoseg": __version__, **described}, overwrite=True)
+        self._lines.end()
         self._finished = True
 
     def _write(self) -> None:
@@ -82,6 +96,6 @@ class Record:
             "files": list(self._rows.values()),
             "planned": self._planned,
         }
-        write_json(self._out / SUMMARY, content, overwrite=True)
+        write_json(self._summary, content, overwrite=True)
         ended = time.monotonic()
         self._due = ended + max(_PAUSE, _SHARE * (ended - started))

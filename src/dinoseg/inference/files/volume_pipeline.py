@@ -80,6 +80,7 @@ def read_back(job: Job) -> PredictedFile:
             mask=job.mask,
             overlay=job.overlay,
             probabilities=None,
+            uncertainty=job.uncertainty,
             size=tuple(found["shape"]),
             pixels={index: int(entry["voxels"]) for index, entry in classes.items()},
             skipped=True,
@@ -98,6 +99,8 @@ def _write(prediction: VolumePrediction, volume: Volume, job: Job, sha256: str) 
     prediction.save(job.mask, overwrite=True)
     if job.overlay is not None:
         prediction.save_overlay(job.overlay, volume, overwrite=True)
+    if job.uncertainty is not None:
+        prediction.save_uncertainty(job.uncertainty, overwrite=True)
     if job.description is not None:
         prediction.save_description(job.description, overwrite=True)
     return PredictedFile(
@@ -111,4 +114,6 @@ def _write(prediction: VolumePrediction, volume: Volume, job: Job, sha256: str) 
         volumes_ml=prediction.volumes_ml,
         warnings=prediction.warnings,
         sha256=sha256,
+        uncertainty=job.uncertainty,
+        confidence=prediction.confidence,
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -72,10 +72,21 @@ class Fusion:
         with self._explaining():
             self._files[plane].write(stored.tobytes())
 
-    def write_mask(self, target: NDArray[np.uint8]) -> None:
+    def write_mask(
+        self,
+        target: NDArray[np.uint8],
+        uncertainty: NDArray[np.float32] | None = None,
+        measure: Callable[[NDArray[np.float32]], NDArray[np.float32]] | None = None,
+    ) -> None:
         """Write the most probable class of every voxel into `target`, (D, H, W); ties go to the lower id.
 
         All slices of all planes must have been added.
+
+        Args:
+            target: to be filled.
+            uncertainty: to be filled as well, with what `measure` makes of the averaged probabilities
+                (classes, d, H, W); None for nothing.
+            measure: of a block.
         """
         depth, height, width = self._shape
         # Two bytes for the sums and one for what is being added; class ids come on top.
@@ -85,14 +96,27 @@ class Fusion:
                 file.flush()
             for start in range(0, depth, step):
                 stop = min(start + step, depth)
-                target[start:stop] = self._classify(start, stop)
+                totals = self._total(start, stop)
+                target[start:stop] = self._classify(totals)
+                if uncertainty is not None and measure is not None:
+                    uncertainty[start:stop] = measure(self._average(totals))
 
-    def _classify(self, start: int, stop: int) -> NDArray[np.uint8]:
+    def _total(self, start: int, stop: int) -> NDArray[np.uint16]:
+        """Sums over the planes of what was stored of axial slices, (classes - 1, d, H, W)."""
         _, height, width = self._shape
-        best = np.full((stop - start, height, width), _FULL * len(self._planes), np.int32)
         totals = np.zeros((self._foreground, stop - start, height, width), np.uint16)
         for plane in self._planes:
             self._add_block(plane, start, stop, totals)
+        return totals
+
+    def _average(self, totals: NDArray[np.uint16]) -> NDArray[np.float32]:
+        """Class probabilities (classes, d, H, W), background first."""
+        scores = totals.astype(np.float32) / np.float32(_FULL * len(self._planes))
+        rest = np.clip(1 - scores.sum(axis=0, keepdims=True), 0, 1)  # each was rounded by itself
+        return np.concatenate([rest, scores])
+
+    def _classify(self, totals: NDArray[np.uint16]) -> NDArray[np.uint8]:
+        best = np.full(totals.shape[1:], _FULL * len(self._planes), np.int32)
         best -= totals.sum(axis=0, dtype=np.int32)  # what is left is the background's
         ids = np.zeros(best.shape, np.uint8)
         for index, total in enumerate(totals, start=1):

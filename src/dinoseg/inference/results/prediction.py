@@ -14,6 +14,7 @@ from dinoseg.data.case import Image
 from dinoseg.data.sources.source import to_image
 from dinoseg.errors import UsageError
 from dinoseg.inference.pictures.overlays import draw_legend, draw_overlay, palette
+from dinoseg.model.confidence import Confidence, Tally
 from dinoseg.outputs import atomic_path
 
 # Masks and pictures are written while the model computes, on the same cores.
@@ -34,6 +35,11 @@ class Prediction:
         source: the image file, or None where the input was no file.
         spacing: size of a pixel in mm as (H, W), where the input says.
         affine: (4, 4) pixel-to-world matrix in mm, where the input has one.
+        confidence: expected Dice and more; None where the network computes masks only.
+        uncertainty: (H, W), float32, entropy of the calibrated class probabilities, 0 to 1 (all classes
+            alike); None unless asked for.
+        tally: sums of the probabilities that the confidence is from.
+        embedding: (C,), mean of the backbone's last feature map; None with windows.
     """
 
     id: str
@@ -43,6 +49,10 @@ class Prediction:
     source: Path | None = None
     spacing: tuple[float, ...] | None = None
     affine: NDArray[np.float64] | None = None
+    confidence: Confidence | None = None
+    uncertainty: NDArray[np.float32] | None = None
+    tally: Tally | None = None
+    embedding: NDArray[np.float32] | None = None
 
     @property
     def pixels(self) -> dict[int, int]:
@@ -77,6 +87,18 @@ class Prediction:
         names = np.array([self.classes[index] for index in sorted(self.classes)])
         with atomic_path(path, overwrite=overwrite) as temporary:
             np.savez_compressed(temporary, probabilities=self.probabilities.astype(np.float16), classes=names)
+
+    def save_uncertainty(self, path: Path | str, *, overwrite: bool = False) -> None:
+        """Write `uncertainty` as a grey 16-bit PNG: 65535 stands for 1.
+
+        Raises:
+            UsageError: there is none, or `path` does not end in .png.
+            OutputError: the file exists (without `overwrite`) or cannot be written.
+        """
+        if self.uncertainty is None:
+            raise UsageError(f"{self.id} has no uncertainty; predict with uncertainty=True")
+        levels = np.rint(self.uncertainty * 65535).astype(np.uint16)
+        _write_png(Path(path), PillowImage.fromarray(levels), overwrite=overwrite)
 
     def overlay(self, image: Image | NDArray[np.generic], *, legend: bool = False) -> NDArray[np.uint8]:
         """The image with the mask drawn on it: a transparent fill and a contour per class.

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from dinoseg.config import Inference
+from dinoseg.data.cases.prints import Likeness as Sameness
+from dinoseg.model.confidence import Confidence
 from dinoseg.model.network import Network, window_of
 
 SUMMARY = "predictions.json"
-OUTPUTS = ("mask", "overlay", "probabilities", "description")  # of a file, as they are called there
+# Of a file, as they are called there.
+OUTPUTS = ("mask", "overlay", "probabilities", "uncertainty", "description")
 
 _UNSET = {"window": "none: images are resized to the model's size", "postprocessing": "none"}
 _YES = {True: "yes", False: "no"}
@@ -34,6 +37,10 @@ class PredictedFile:
         warnings: what is doubtful about the input, one line each: also how it is not like what the model
             was trained on.
         sha256: of the source, so that it is known again.
+        uncertainty: the map, where asked for: 16-bit PNG (65535 is 1), or float32 NIfTI of a volume.
+        confidence: how much the mask is to be trusted; None where the network does not tell.
+        difference: how it is not like what the model was trained on, where it was computed now and is not.
+        known: whether it is a case that the model was trained on, or looks so; None where it was not.
     """
 
     source: Path
@@ -47,6 +54,10 @@ class PredictedFile:
     volumes_ml: Mapping[int, float] | None = None
     warnings: tuple[str, ...] = ()
     sha256: str | None = None
+    uncertainty: Path | None = None
+    confidence: Confidence | None = None
+    difference: str = ""
+    known: Sameness | None = None
 
 
 @dataclass(frozen=True)
@@ -69,6 +80,7 @@ class PredictionReport:
         model: what the masks were made with, as in `predictions.json`.
         settings: what else decides a mask: window, overlap, flips, planes, postprocessing.
         seconds: from the first file to the last.
+        review: the page of what to look at first, where it was asked for.
     """
 
     out: Path
@@ -78,6 +90,7 @@ class PredictionReport:
     model: Mapping[str, Any]
     settings: Mapping[str, Any]
     seconds: float
+    review: Path | None = None
 
     @property
     def exit_code(self) -> int:
@@ -114,6 +127,8 @@ def describe_file(file: PredictedFile, out: Path) -> dict[str, Any]:
     }
     if file.volumes_ml is not None:
         described["volumes_ml"] = {str(index): round(ml, 6) for index, ml in file.volumes_ml.items()}
+    if file.confidence is not None:
+        described["confidence"] = file.confidence.describe()
     if file.warnings:
         described["warnings"] = list(file.warnings)
     return described
@@ -128,6 +143,7 @@ def describe_settings(how: Inference, model: Network) -> dict[str, Any]:
         "overlap": None if window is None else how.overlap,
         "flips": how.flips,
         "planes": None if how.planes is None else list(how.planes),
+        **({"uncertainty": True} if how.uncertainty else {}),
         "postprocessing": None if cleaning is None else cleaning.describe(model.settings.classes),
     }
 

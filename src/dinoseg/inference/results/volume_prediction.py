@@ -22,9 +22,12 @@ from dinoseg.data.volumes import (
     to_canonical,
     write_label,
 )
+from dinoseg.data.volumes.files import volume_suffix
+from dinoseg.data.volumes.nifti import write_grid
 from dinoseg.errors import UsageError
 from dinoseg.inference.pictures.slices import draw_slices
 from dinoseg.inference.results.prediction import write_picture
+from dinoseg.model.confidence import Confidence, Tally
 from dinoseg.outputs import write_json
 
 _SEGMENTATION = ".dcm"
@@ -45,6 +48,10 @@ class VolumePrediction:
         method: of the model; a DICOM SEG names it.
         reference: the DICOM series of the input, which a SEG points to; None for other inputs.
         warnings: what is doubtful about the input, one line each; see `find_doubts`.
+        confidence: expected Dice and more; None where the network computes masks only.
+        uncertainty: (D, H, W), float32, on the grid of the mask, as of `Prediction`; None unless asked for.
+        tally: sums of the probabilities that the confidence is from.
+        embedding: (C,), mean of the backbone's last feature maps; None with windows.
     """
 
     id: str
@@ -57,6 +64,10 @@ class VolumePrediction:
     method: str
     reference: SeriesReference | None = None
     warnings: tuple[str, ...] = ()
+    confidence: Confidence | None = None
+    uncertainty: NDArray[np.float32] | None = None
+    tally: Tally | None = None
+    embedding: NDArray[np.float32] | None = None
 
     @property
     def spacing(self) -> tuple[float, float, float] | None:
@@ -152,6 +163,20 @@ class VolumePrediction:
             OutputError: the file exists (without `overwrite`) or cannot be written.
         """
         write_json(Path(path), self.describe(), overwrite=overwrite)
+
+    def save_uncertainty(self, path: Path | str, *, overwrite: bool = False) -> None:
+        """Write `uncertainty` as float32 NIfTI (.nii.gz or .nii) with the geometry of the input.
+
+        Raises:
+            UsageError: there is none, or `path` has another suffix.
+            OutputError: the file exists (without `overwrite`) or cannot be written.
+        """
+        path = Path(path)
+        if self.uncertainty is None:
+            raise UsageError(f"{self.id} has no uncertainty; predict with uncertainty=True")
+        if volume_suffix(path) not in (".nii.gz", ".nii"):
+            raise UsageError(f"{path} must end in .nii.gz or .nii, the format that uncertainty is written in")
+        write_grid(path, self.uncertainty, self.geometry, overwrite=overwrite)
 
     def overlay(self, volume: Volume) -> NDArray[np.uint8]:
         """A few telling slices with the mask on them, side by side: an RGB picture (H, W, 3), uint8.

@@ -43,7 +43,7 @@ class Work(Generic[R]):
 
     Attributes:
         dataset: the data, read once.
-        split: what is scored, "test" or "val".
+        split: what is scored, "test" or "val"; None where the series scores all jobs together.
         how: device and licence.
         find_splits: the splits of a job, checked.
         read: what came of a finished job.
@@ -51,7 +51,7 @@ class Work(Generic[R]):
     """
 
     dataset: Dataset
-    split: str
+    split: str | None
     how: Training
     find_splits: Callable[[Job], Splits]
     read: Callable[[Job], R]
@@ -75,7 +75,7 @@ def carry_out(
     Raises:
         DinosegError: a run failed; the error names it.
     """
-    done = {job.folder: work.read(job) for job in jobs if is_scored(job.folder, split=work.split)}
+    done = {job.folder: work.read(job) for job in jobs if _is_done(work, job)}
     left = [job for job in jobs if job.folder not in done]
     if done:
         progress.note(f"{len(done)} of {len(jobs)} runs are there already and stay as they are")
@@ -93,20 +93,25 @@ def _in_order(done: Mapping[Path, R], jobs: Sequence[Job]) -> list[R]:
     return [done[job.folder] for job in jobs if job.folder in done]
 
 
+def _is_done(work: Work[R], job: Job) -> bool:
+    return is_trained(job.folder) if work.split is None else is_scored(job.folder, split=work.split)
+
+
 def _carry_out_one(work: Work[R], job: Job, progress: Progress) -> None:
     how = replace(work.how, resume=(job.folder / "config.yaml").is_file(), overwrite=False)
     try:
         if not is_trained(job.folder):
             splits = work.find_splits(job)
             train_run(work.dataset, job.settings, splits, job.folder, how=how, progress=progress)
-        evaluate(
-            SavedModel(job.folder, accept_license=how.accept_license, device=how.device),
-            work.dataset,
-            split=work.split,
-            out=report_folder(job.folder, split=work.split),
-            overwrite=True,
-            progress=progress,
-        )
+        if work.split is not None:
+            evaluate(
+                SavedModel(job.folder, accept_license=how.accept_license, device=how.device),
+                work.dataset,
+                split=work.split,
+                out=report_folder(job.folder, split=work.split),
+                overwrite=True,
+                progress=progress,
+            )
     except DinosegError as error:
         raise type(error)(f"{job.name}: {error}") from error
 

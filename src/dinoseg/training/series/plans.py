@@ -51,6 +51,50 @@ class Plan:
         return {**vars(self), **lists, "settings": settings}
 
 
+@dataclass(frozen=True)
+class FoldsPlan:
+    """All that the results of a cross-validation follow from, beside its splits_final.json.
+
+    Attributes:
+        folds: how many.
+        content: digest of all images and masks.
+        backbone: digest of the frozen backbone with the layers that it reads.
+        settings: of the first fold.
+    """
+
+    folds: int
+    content: str
+    backbone: str
+    settings: RunSettings
+
+    def describe(self) -> dict[str, Any]:
+        """What plan.json holds."""
+        return {"kind": "folds", **vars(self), "settings": self.settings.model_dump(mode="json")}
+
+    def open(self, out: Path, *, resume: bool, overwrite: bool) -> None:
+        """Make `out` ready, as `open_plan` does.
+
+        Raises:
+            OutputError: as for `refuse_older`.
+            RunError: `resume`, and the folds were started with something else.
+        """
+        refuse_older(out, resume=resume, overwrite=overwrite)
+        if overwrite:
+            remove_ours(out)
+        if (out / PLAN).is_file():
+            require_same_values(out, _flatten_folds(_load(out / PLAN)), _flatten_folds(self.describe()))
+        claim(out)
+        write_json(out / PLAN, self.describe(), overwrite=True)
+
+
+def _flatten_folds(plan: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        settings = dict(comparable_settings(plan["settings"])) if plan["kind"] == "folds" else {}
+        return {**{key: plan.get(key) for key in ("kind", "folds", "content", "backbone")}, **settings}
+    except (KeyError, TypeError, ConfigError) as error:
+        raise RunError(f"{PLAN} is damaged ({error!r}); restore it, or choose another --out") from error
+
+
 def refuse_older(out: Path, *, resume: bool, overwrite: bool) -> None:
     """Raise `OutputError` if `out` holds something that is neither to be resumed nor ours to be deleted."""
     planned = (out / PLAN).is_file()
@@ -95,10 +139,10 @@ def _require_same(out: Path, plan: Plan, splits: Splits) -> None:
         )
     values = _comparable(before), _comparable(now, before["methods"])
     if not (out / SPLITS).is_file() or load_splits(out / SPLITS) == splits:
-        _require_same_values(out, *values)
+        require_same_values(out, *values)
         return
     # The content is that of the cases of the splits, and differs with them.
-    _require_same_values(out, *({**each, "content": None} for each in values))
+    require_same_values(out, *({**each, "content": None} for each in values))
     most = max(before["shots"])
     if max(plan.shots) > most and any(item.shots_from == "first" for item in plan.settings.values()):
         raise RunError(
@@ -110,7 +154,8 @@ def _require_same(out: Path, plan: Plan, splits: Splits) -> None:
     )
 
 
-def _require_same_values(out: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+def require_same_values(out: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raise `RunError` unless what a series was started with is what it shall go on with."""
     different = [key for key in {**before, **now} if before.get(key) != now.get(key)]
     if not different:
         return
@@ -130,12 +175,12 @@ def _comparable(plan: Mapping[str, Any], methods: list[str] | None = None) -> di
     """One flat key -> value of what must not change; of these methods only, if given."""
     flat = {key: plan[key] for key in ("kind", "split", "content")}
     for method in methods or plan["methods"]:
-        flat |= {f"{method}: {key}": value for key, value in _comparable_settings(plan["settings"][method])}
+        flat |= {f"{method}: {key}": value for key, value in comparable_settings(plan["settings"][method])}
         flat[f"{method}: digest of the backbone"] = plan["backbones"][method]
     return flat
 
 
-def _comparable_settings(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def comparable_settings(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Flat settings without what no result depends on, and what a plan lists itself."""
     # Read as settings first: those that an older version did not have get their defaults.
     settings = from_yaml(RunSettings, json.dumps(values, ensure_ascii=False))
@@ -144,11 +189,19 @@ def _comparable_settings(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]
     return ((key, value) for key, value in flat.items() if key not in left_out)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _load(path: Path) -> dict[str, Any]:
     try:
         plan: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} is damaged ({error!r}); restore it, or choose another --out") from error
+    return plan
+
+
+def _read(path: Path) -> dict[str, Any]:
+    plan = _load(path)
+    try:
         _comparable(plan)
         _ = len(plan["shots"]), plan["draws"] + 0
-    except (OSError, ValueError, KeyError, TypeError, ConfigError) as error:
+    except (KeyError, TypeError, ConfigError) as error:
         raise RunError(f"{path} is damaged ({error!r}); restore it, or choose another --out") from error
     return plan
