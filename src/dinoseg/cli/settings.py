@@ -104,7 +104,9 @@ def _settings_classes(annotation: Any) -> Iterator[type[Settings]]:
 
 
 def _schema(field: FieldInfo) -> Mapping[str, Any]:
-    limited = Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation  # type: ignore[valid-type]
+    limited: Any = field.annotation
+    for limit in field.metadata:
+        limited = Annotated[limited, limit]
     return TypeAdapter(limited).json_schema()
 
 
