@@ -38,7 +38,8 @@ LAYERS = """
     model
     methods | data | sharing
     backbones
-    config | outputs | processes | progress | streams
+    config | engines | outputs | processes | progress | streams
+    extras
     errors
 """
 
@@ -55,7 +56,7 @@ MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60
 STRICT_ROOMS = {"inference", "evaluation"}  # where no function at all is longer than the next number
 MAX_STRICT_LINES = 45
-NO_TORCH = {"config", "inference", "evaluation"}
+NO_TORCH = {"config", "engines", "extras", "inference", "evaluation"}
 TORCH = {"torch", "lightning", "monai", "transformers", "torchmetrics"}
 SHARE_OF_SHORT_FUNCTIONS = 0.95
 #: Which room may import from which is no plan of ours, but that few do is. Two of training's are those of
@@ -454,6 +455,7 @@ def test_unknown_name_is_an_attribute_error() -> None:
 LIGHT = ["dinoseg", "dinoseg.config", "dinoseg.backbones.catalog", "dinoseg.methods", "dinoseg.cli"]
 LIGHT += ["dinoseg.model.settings", "dinoseg.model.folder", "dinoseg.model.saved", "dinoseg.methods.presets"]
 LIGHT += ["dinoseg.inference", "dinoseg.evaluation.evaluator", "dinoseg.evaluation.scoring.scorer"]
+LIGHT += ["dinoseg.model.opening", "dinoseg.model.runtime", "dinoseg.model.bundles", "dinoseg.engines"]
 LIGHT += ["dinoseg.evaluation.scoring.observers", "dinoseg.evaluation.comparison.comparing"]
 
 

@@ -12,7 +12,7 @@ from dinoseg.backbones import create_backbone
 from dinoseg.backbones.catalog import BackboneSpec
 from dinoseg.config import BackboneSettings, PreprocessingSettings
 from dinoseg.methods import METHODS, decoder_settings
-from dinoseg.model.loading import load
+from dinoseg.model.opening import load
 from dinoseg.model.segmenter import Segmenter
 from dinoseg.model.settings import ModelSettings
 from tests.backbones.tiny import convnext_spec, dinov2_spec, random_images, save_folder, vit_spec

@@ -21,7 +21,7 @@ from dinoseg.errors import ConfigError, RunError
 from dinoseg.methods import METHODS, decoder_settings
 from dinoseg.methods.assembly import create_decoder
 from dinoseg.methods.decoder import Decoder
-from dinoseg.model.loading import load
+from dinoseg.model.opening import load
 from dinoseg.model.segmenter import Segmenter
 from dinoseg.model.settings import ModelSettings
 from tests.backbones.tiny import save_folder, vit_spec

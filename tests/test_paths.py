@@ -30,7 +30,7 @@ PACKAGES = (
     "dinoseg.evaluation",
     "dinoseg.inference",
     "dinoseg.methods",
-    "dinoseg.model.loading",
+    "dinoseg.model.opening",
     "dinoseg.releases",
     "dinoseg.training",
 )

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dinoseg.evaluation import evaluate
     from dinoseg.inference import Prediction, predict
     from dinoseg.methods import METHODS
-    from dinoseg.model.loading import load
+    from dinoseg.model.opening import load
     from dinoseg.model.segmenter import Segmenter
     from dinoseg.training import train
 
@@ -48,7 +48,7 @@ _HOMES = {
     "Training": "dinoseg.config.training",
     "create_backbone": "dinoseg.backbones",
     "evaluate": "dinoseg.evaluation",
-    "load": "dinoseg.model.loading",
+    "load": "dinoseg.model.opening",
     "predict": "dinoseg.inference",
     "train": "dinoseg.training",
 }

@@ -33,7 +33,9 @@ def test_this_machine_is_fine(run: Run) -> None:
     found = {finding["subject"]: finding for finding in ended.json["findings"]}
     assert ended.json["problems"] == 0
     assert found["python"]["text"].startswith(".".join(map(str, sys.version_info[:2])))
-    assert {"torch", "processor", "accelerators", "home folder", "disk", "hub", "torchvision"} <= set(found)
+    assert {"extra train", "processor", "accelerators", "home folder", "disk", "hub", "torchvision"} <= set(
+        found
+    )
     assert "not asked" in found["hub"]["text"]
 
 

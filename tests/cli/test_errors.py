@@ -29,6 +29,7 @@ KINDS = {
     "WeightsError": 4,
     "LicenseError": 4,
 }
+BEGIN = "splitting folder\n"  # what the command says first
 GO_ON = {"DiskFullError": ", then run the same command again"}
 
 
@@ -51,7 +52,7 @@ def test_error_is_one_line_and_an_exit_code(
     _raise(monkeypatch, getattr(dinoseg.errors, kind)("this is\n  wrong; do that"))
     ended = run("data", "split", "folder")
     assert ended.code == code
-    assert ended.err == f"error: this is wrong; do that{GO_ON.get(kind, '')}\n"
+    assert ended.err == f"{BEGIN}error: this is wrong; do that{GO_ON.get(kind, '')}\n"
     assert ended.out == ""
 
 
@@ -71,7 +72,7 @@ def test_debug_shows_the_traceback(run: Run, monkeypatch: pytest.MonkeyPatch) ->
     _raise(monkeypatch, DinosegError("wrong"))
     ended = run("data", "split", "folder", "--debug")
     assert ended.code == 1
-    assert ended.err.startswith("Traceback (most recent call last)")
+    assert ended.err.startswith(f"{BEGIN}Traceback (most recent call last)")
     assert ended.error == "wrong"
 
 
@@ -79,7 +80,8 @@ def test_unexpected_error_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch)
     _raise(monkeypatch, ZeroDivisionError("division\nby zero"))
     ended = run("data", "split", "folder")
     assert ended.code == 1
-    assert ended.err == "error: unexpected ZeroDivisionError: division by zero; run again with --debug\n"
+    said = "error: unexpected ZeroDivisionError: division by zero; run again with --debug\n"
+    assert ended.err == f"{BEGIN}{said}"
 
 
 def test_interrupt_says_how_to_go_on(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from dinoseg.backbones.published import list_shapes
 from dinoseg.cli.importing import number_classes
 from dinoseg.cli.weights import keep
 from dinoseg.errors import UsageError
-from dinoseg.model.loading import load
+from dinoseg.model.opening import load
 from dinoseg.progress import Silent
 from tests.backbones.tiny import read_parity, save_folder
 from tests.cli.conftest import Run

@@ -12,7 +12,7 @@ import pytest
 from dinoseg.config import PercentileIntensity, PreprocessingSettings
 from dinoseg.data.splits.splits import Splits, save_splits
 from dinoseg.data.volumes import Volume, read_label
-from dinoseg.model.loading import load
+from dinoseg.model.opening import load
 from tests.cli.conftest import Run
 from tests.inference.models import THREE, make_vit
 from tests.inference.volumes import make_volume, save_nifti

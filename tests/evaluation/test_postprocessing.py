@@ -16,7 +16,7 @@ from dinoseg.evaluation.cleaning import CANDIDATES, try_candidates
 from dinoseg.inference import predict
 from dinoseg.inference.masks.postprocessing import clean_mask
 from dinoseg.model.folder import store_postprocessing
-from dinoseg.model.loading import load
+from dinoseg.model.opening import load
 from dinoseg.model.segmenter import Segmenter
 from tests.inference.models import make_glass, make_vit
 

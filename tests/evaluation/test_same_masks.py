@@ -16,7 +16,7 @@ from dinoseg.data.volumes import Volume
 from dinoseg.evaluation import evaluate, score_case
 from dinoseg.evaluation.metrics import DEFAULT_TOLERANCE, ClassScore
 from dinoseg.inference import predict_files
-from dinoseg.model.loading import load
+from dinoseg.model.opening import load
 from dinoseg.model.segmenter import Segmenter
 from tests.inference.models import THREE, Slope, make_glass, make_vit
 from tests.inference.volumes import UNITS, make_volume, save_nifti

@@ -16,8 +16,8 @@ from dinoseg.errors import OutputError, RunError, UsageError
 from dinoseg.inference import predict, segment_volume
 from dinoseg.model.assembling import make_ensemble
 from dinoseg.model.ensemble import Ensemble
-from dinoseg.model.loading import load
 from dinoseg.model.network import find_reach
+from dinoseg.model.opening import load
 from dinoseg.model.segmenter import Segmenter
 from dinoseg.model.shared import SharedBackbone
 from tests.backbones.tiny import Notes

@@ -20,6 +20,7 @@ def _import_all() -> None:
     import dinoseg.data.conversion.conversion
     import dinoseg.evaluation.page
     import dinoseg.model.loading
+    import dinoseg.model.opening
     import dinoseg.training.learning.trainer
     import dinoseg.training.series.curve  # noqa: F401
 

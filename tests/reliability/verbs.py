@@ -118,6 +118,7 @@ VERBS = (
     ),
     Verb("push", lambda inputs, out: ["push", inputs.run, out], ("--overwrite",)),
     Verb("pull", lambda inputs, out: ["pull", inputs.pushed, "--out", out], ("--overwrite",)),
+    Verb("export", lambda inputs, out: ["export", inputs.run, "--out", out], ("--overwrite",)),
     Verb("import", _import, ("--overwrite",)),
     Verb("split", lambda inputs, out: ["data", "split", inputs.data, "--out", out / "splits.json"], ()),
     Verb(

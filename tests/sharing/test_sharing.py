@@ -9,14 +9,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from dinoseg import load, predict
+from dinoseg.backbones import create_backbone
 from dinoseg.errors import LicenseError, OutputError, RunError, UsageError, WeightsError
+from dinoseg.model.assembling import make_ensemble
+from dinoseg.model.segmenter import Segmenter
 from dinoseg.sharing import HubAddress, parse_address, pull, push, resolve
 from dinoseg.sharing.index import INDEX, read_index
 from tests.cli.conftest import Run
 from tests.sharing.model_hub import ModelHub, Repository
+from tests.test_model import make_settings
 
 REPO = "our-clinic/polyps"
 
@@ -266,6 +271,25 @@ def test_a_backbone_that_is_passed_on_has_its_licence_accepted_each_time(
     assert "backbone/model.safetensors" in pushed.files
     with pytest.raises(LicenseError):
         push(run_folder, tmp_path / "again")
+
+
+def test_an_ensemble_travels_whole(hub: ModelHub, run_folder: Path, picture: Path, tmp_path: Path) -> None:
+    other = tmp_path / "runs" / "other"
+    settings = make_settings("untrained-vitt16")
+    torch.manual_seed(1)
+    Segmenter(settings, create_backbone("untrained-vitt16")).save(other / "model")
+    both = tmp_path / "both"
+    make_ensemble([run_folder, other], both)
+    pushed = push(both, REPO)
+    files = hub.repositories[REPO].commits[str(pushed.commit)]
+    assert all(b"m\xc3\xbcller" not in data for data in files.values())
+    assert not any(name.endswith("splits.json") for name in files)
+    assert b"2 models that predict as one: `linear` on `untrained-vitt16`" in files["README.md"]
+    expected = predict(both, picture).probabilities
+    assert np.array_equal(predict(f"hf://{REPO}", picture).probabilities, expected)
+    (both / "ensemble.json").write_text("{}")
+    with pytest.raises(RunError, match=r"ensemble\.json is damaged"):
+        push(both, REPO)
 
 
 def test_a_folder_without_a_model(tmp_path: Path, run_folder: Path) -> None:

@@ -12,7 +12,7 @@ from dinoseg.data.splits.splits import Splits, save_splits
 from dinoseg.evaluation import evaluate
 from dinoseg.evaluation.calibration import fit_confidence
 from dinoseg.inference import predict
-from dinoseg.model.loading import load
+from dinoseg.model.opening import load
 from tests.backbones.tiny import Notes
 from tests.training.folders import make_data, train_small
 from tests.training.series import TINY

@@ -18,7 +18,7 @@ from dinoseg.data.splits.splits import load_splits
 from dinoseg.errors import RunError, SplitError, UsageError
 from dinoseg.evaluation import choose_postprocessing, evaluate
 from dinoseg.model.ensemble import Ensemble, read_ensemble
-from dinoseg.model.loading import load
+from dinoseg.model.opening import load
 from dinoseg.training import CrossValidation, train, train_folds
 from tests.backbones.tiny import Notes
 from tests.training.folders import make_data, read_decoder

@@ -11,7 +11,7 @@ from PIL import Image
 
 from dinoseg.evaluation import evaluate
 from dinoseg.inference import predict, predict_files
-from dinoseg.model.loading import load
+from dinoseg.model.opening import load
 from dinoseg.model.segmenter import Segmenter
 from dinoseg.training.features.bank import ViewBank
 from tests.backbones.tiny import Notes

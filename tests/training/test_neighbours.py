@@ -12,7 +12,7 @@ from dinoseg.config import AugmentationSettings
 from dinoseg.data import open_dataset
 from dinoseg.inference import predict
 from dinoseg.methods import decoder_settings
-from dinoseg.model.loading import load
+from dinoseg.model.opening import load
 from dinoseg.progress import Silent
 from dinoseg.training.features.bank import Sample, ViewBank
 from tests.data.volume_folders import SHAPE, make_raw

@@ -87,6 +87,7 @@ ELSEWHERE = {
     "model.preprocessing.channels": "inference/test_volumes.py: test_another_number_of_channels_is_refused",
     "model.preprocessing.plane": "test_volumes.py: test_each_setting_of_volumes_changes_the_bank",
     "cache.folder": "below: every run has its own",
+    "model.backbone.engine": "test_engines.py: test_an_engine_trains_the_model_that_torch_trains",
     "model.backbone.name": "test_train.py: an argument",
     "model.decoder": "test_model.py: test_every_decoder_setting_changes_the_decoder",
     "model.classes": "test_train.py: test_several_classes",

@@ -33,7 +33,7 @@ from dinoseg.errors import (
 )
 from dinoseg.methods import METHODS
 from dinoseg.methods.presets import preset
-from dinoseg.model.loading import load
+from dinoseg.model.opening import load
 from dinoseg.model.segmenter import Segmenter
 from dinoseg.model.settings import RunSettings
 from dinoseg.training.learning.history import History

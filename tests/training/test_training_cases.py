@@ -14,7 +14,7 @@ from dinoseg.errors import RunError, UsageError
 from dinoseg.evaluation import evaluate
 from dinoseg.evaluation.scoring.scorer import score
 from dinoseg.inference import predict, predict_files
-from dinoseg.model.loading import load
+from dinoseg.model.opening import load
 from tests.backbones.tiny import Notes
 from tests.training.folders import make_data, train_small
 

@@ -33,7 +33,7 @@ from dinoseg.data.volumes import read_volume
 from dinoseg.errors import ConfigError, DataError, SplitError
 from dinoseg.inference import predict
 from dinoseg.methods import decoder_settings
-from dinoseg.model.loading import load
+from dinoseg.model.opening import load
 from dinoseg.model.segmenter import Segmenter
 from dinoseg.model.settings import ModelSettings
 from dinoseg.progress import Silent

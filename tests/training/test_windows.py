@@ -26,7 +26,7 @@ from dinoseg.data.tensors.windows import FixedWindow, find_margins, list_corners
 from dinoseg.errors import ConfigError, UsageError
 from dinoseg.inference import predict, predict_files
 from dinoseg.methods import decoder_settings
-from dinoseg.model.loading import load
+from dinoseg.model.opening import load
 from dinoseg.model.segmenter import Segmenter
 from dinoseg.model.settings import ModelSettings
 from dinoseg.progress import Silent

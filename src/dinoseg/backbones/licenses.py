@@ -5,8 +5,9 @@ from __future__ import annotations
 import datetime
 import json
 from pathlib import Path
+from typing import Protocol
 
-from dinoseg.backbones.catalog import DINOV3_LICENSE, BackboneSpec
+from dinoseg.backbones.catalog import DINOV3_LICENSE
 from dinoseg.backbones.weights_settings import read_settings
 from dinoseg.errors import LicenseError
 from dinoseg.outputs import sweep, write_json
@@ -27,7 +28,19 @@ DINOV3_NOTICE: tuple[str, ...] = (
 _NOTICES: dict[str, tuple[str, ...]] = {DINOV3_LICENSE: DINOV3_NOTICE}
 
 
-def needs_acceptance(spec: BackboneSpec) -> bool:
+class Licensed(Protocol):
+    """What has a licence: a row of the catalog, or the backbone in a bundle."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+    @property
+    def license(self) -> str:
+        """Name of the licence of the weights."""
+
+
+def needs_acceptance(spec: Licensed) -> bool:
     """Whether the licence of `spec` has to be accepted before its weights are used."""
     return spec.license in _NOTICES
 
@@ -38,7 +51,7 @@ def is_accepted(license_name: str, *, home: Path | None = None) -> bool:
 
 
 def require_license(
-    spec: BackboneSpec, *, accept: bool, progress: Progress | None = None, home: Path | None = None
+    spec: Licensed, *, accept: bool, progress: Progress | None = None, home: Path | None = None
 ) -> None:
     """Go on only if the licence of `spec` needs no acceptance, was accepted, or is accepted now.
 

@@ -58,7 +58,9 @@ class ViT(nn.Module):
         if self.positions is not None:
             tokens = tokens + self.positions(grid)
         rotation = None if self.rotation is None else self.rotation(grid, image)
-        tokens = torch.cat([self.prefix.expand(len(tokens), -1, -1), tokens], dim=1)  # (B, special + N, C)
+        tokens = torch.cat(
+            [self.prefix.expand(tokens.shape[0], -1, -1), tokens], dim=1
+        )  # (B, special + N, C)
         maps, classes = [], []
         for index, block in enumerate(self.blocks):
             tokens = block(tokens, rotation)

@@ -20,6 +20,7 @@ from dinoseg.cli import (
     doctor,
     ensemble,
     evaluate,
+    exporting,
     importing,
     info,
     predict,
@@ -63,6 +64,7 @@ app.command("push")(sharing.push)
 app.command("pull")(sharing.pull)
 app.command("info")(info.info)
 app.command("doctor")(doctor.doctor)
+app.command("export")(exporting.export)
 app.command("import")(importing.import_)
 
 

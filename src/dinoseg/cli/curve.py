@@ -30,6 +30,7 @@ from dinoseg.cli.options import (
     Threads,
     TrainBatchSize,
     TrainDevice,
+    TrainEngine,
     TrainPrecision,
 )
 from dinoseg.cli.output import session
@@ -57,6 +58,7 @@ def curve(
     assignments: MethodAssignments = None,
     device: TrainDevice = "cpu",
     precision: TrainPrecision = None,
+    engine: TrainEngine = None,
     batch_size: TrainBatchSize = None,
     threads: Threads = None,
     resume: ResumeCurve = False,

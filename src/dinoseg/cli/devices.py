@@ -4,11 +4,43 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from dinoseg.errors import UsageError
+from dinoseg.extras import require
+
+if TYPE_CHECKING:
+    from dinoseg.config import BackboneEngine
+    from dinoseg.model.saved import SavedModel
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
 LARGEST = 2**31 - 1
+
+
+def name_model(
+    folder: Path,
+    *,
+    backbone: str | None,
+    accept_license: bool,
+    device: str,
+    precision: Literal["float32", "bfloat16"] | None,
+    engine: BackboneEngine | None,
+    threads: int | None,
+) -> SavedModel:
+    """A run folder or a bundle that is loaded later, with `threads` cores to compute on.
+
+    Raises:
+        UsageError: the device of a run folder is not there.
+    """
+    from dinoseg.model.bundles import is_bundle
+    from dinoseg.model.saved import SavedModel
+
+    if is_bundle(folder):
+        return SavedModel(folder, backbone, accept_license, device, precision, engine, threads)
+    require("torch", f"the run folder {folder}, unlike a bundle,")
+    limit_threads(threads)
+    return SavedModel(folder, backbone, accept_license, check_device(device), precision, engine)
 
 
 def check_device(name: str, *, training: bool = False) -> str:

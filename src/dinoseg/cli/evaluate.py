@@ -16,6 +16,7 @@ from dinoseg.cli.options import (
     DataFolder,
     Debug,
     Device,
+    Engine,
     Flips,
     Json,
     Overlap,
@@ -23,7 +24,7 @@ from dinoseg.cli.options import (
     Planes,
     Precision,
     RawMasks,
-    RunFolder,
+    RunOrBundle,
     Splits,
     Threads,
     Window,
@@ -44,7 +45,7 @@ PRESENT = "mean, class present"
 
 
 def evaluate(
-    run: RunFolder,
+    run: RunOrBundle,
     data: DataFolder,
     split: Annotated[Split, typer.Option(help="Which part of the data.")] = "test",
     out: Annotated[
@@ -74,6 +75,7 @@ def evaluate(
     backbone: BackbonePlace = None,
     device: Device = "cpu",
     precision: Precision = None,
+    engine: Engine = None,
     threads: Threads = None,
     batch_size: BatchSize = 8,
     accept_license: AcceptLicense = False,
@@ -88,14 +90,12 @@ def evaluate(
     """
     with session(as_json=as_json, debug=debug, resume="run the same command again") as output:
         output.begin(f"evaluating {run} on {data}")
-        from dinoseg.cli.devices import check_device, keep_freed_memory, limit_threads
+        from dinoseg.cli.devices import keep_freed_memory, name_model
         from dinoseg.config import Inference
         from dinoseg.evaluation import choose_postprocessing
         from dinoseg.evaluation import evaluate as run_evaluation
-        from dinoseg.model.saved import SavedModel
         from dinoseg.sharing import resolve
 
-        limit_threads(threads)
         keep_freed_memory()
         if choose and raw_masks:
             raise UsageError("--choose-postprocessing and --no-postprocessing exclude each other")
@@ -113,7 +113,15 @@ def evaluate(
             postprocess=not raw_masks,
         )
         run = resolve(run, output.progress)
-        model = SavedModel(run, backbone, accept_license, check_device(device), precision)
+        model = name_model(
+            run,
+            backbone=backbone,
+            accept_license=accept_license,
+            device=device,
+            precision=precision,
+            engine=engine,
+            threads=threads,
+        )
         shown = output.progress
         choice = (
             choose_postprocessing(model, data, splits=splits, how=how, progress=shown) if choose else None

@@ -15,14 +15,12 @@ from pathlib import Path
 from typing import Literal
 
 from dinoseg.backbones.weights_settings import WeightsSettings, read_settings
+from dinoseg.extras import EXTRAS, install_line
 
 PACKAGES = (
-    *("torch", "lightning", "numpy", "scipy", "pillow", "tifffile", "nibabel"),
-    *("h5py", "safetensors", "huggingface_hub", "pydantic", "typer", "rich", "matplotlib", "tensorboard"),
+    *("numpy", "scipy", "pillow", "tifffile", "nibabel"),
+    *("h5py", "pydantic", "typer", "rich", "matplotlib"),
 )
-EXTRAS = {
-    "dicom": ("pydicom", "highdicom"),
-}
 LITTLE_SPACE = 5e9  # bytes; features of some thousand images, and a backbone
 SECONDS_FOR_AN_IMPORT = 60
 SECONDS_FOR_THE_HUB = 5
@@ -80,7 +78,7 @@ def _check_extras() -> Iterator[Finding]:
     for extra, packages in EXTRAS.items():
         missing = [name for name in packages if find_version(name) is None]
         found = ", ".join(f"{name} {find_version(name)}" for name in packages if name not in missing)
-        text = f"not installed: {', '.join(missing)}; pip install 'dinoseg[{extra}]'" if missing else found
+        text = f"not installed: {', '.join(missing)}; {install_line(extra)}" if missing else found
         yield Finding(f"extra {extra}", "note" if missing else "ok", text)
 
 

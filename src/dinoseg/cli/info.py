@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from dinoseg.cli.bundles import tell_bundle
 from dinoseg.cli.options import Debug, Json
 from dinoseg.cli.output import Output, session, suggest_folder
 from dinoseg.progress import show_duration
@@ -18,12 +19,14 @@ def info(
     context: typer.Context,
     topic: Annotated[
         str | None,
-        typer.Argument(help="methods, backbones, settings, schemas, or a run folder.", metavar="[TOPIC]"),
+        typer.Argument(
+            help="methods, backbones, settings, schemas, a run folder or a bundle.", metavar="[TOPIC]"
+        ),
     ] = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """List methods, backbones or settings, or describe a run folder.
+    """List methods, backbones or settings, or describe a run folder or a bundle.
 
     With --json and no topic it tells programs everything; schemas says what each verb prints with --json.
 
@@ -41,7 +44,7 @@ def info(
         elif topic in topics:
             topics[topic](output)
         else:
-            _tell_run(output, Path(topic))
+            _tell_folder(output, Path(topic))
 
 
 def _tell_overview(output: Output, context: typer.Context) -> None:
@@ -60,7 +63,7 @@ def _tell_overview(output: Output, context: typer.Context) -> None:
     output.line("dinoseg info methods      what can be trained")
     output.line(f"dinoseg info backbones    the {len(BACKBONES)} backbones known by name")
     output.line("dinoseg info settings     what --set accepts")
-    output.line("dinoseg info RUN          what a run folder holds")
+    output.line("dinoseg info RUN          what a run folder or a bundle holds")
     output.line("dinoseg demo              train, evaluate and predict offline, on drawn pictures")
 
 
@@ -108,6 +111,20 @@ def _tell_schemas(output: Output) -> None:
     output.line("the schemas themselves: dinoseg info schemas --json")
 
 
+def _tell_folder(output: Output, folder: Path) -> None:
+    from dinoseg.model.bundles import is_bundle
+    from dinoseg.model.ensemble import is_ensemble
+    from dinoseg.sharing import resolve
+
+    folder = resolve(folder, output.progress)
+    if is_bundle(folder):
+        tell_bundle(output, folder)
+    elif is_ensemble(folder):
+        _tell_ensemble(output, folder)
+    else:
+        _tell_run(output, folder)
+
+
 def _tell_ensemble(output: Output, run: Path) -> None:
     from dinoseg.cli.runs import read_ensemble_run
 
@@ -141,13 +158,7 @@ def _tell_ensemble(output: Output, run: Path) -> None:
 
 def _tell_run(output: Output, run: Path) -> None:
     from dinoseg.cli.runs import read_run
-    from dinoseg.model.ensemble import is_ensemble
-    from dinoseg.sharing import resolve
 
-    run = resolve(run, output.progress)
-    if is_ensemble(run):
-        _tell_ensemble(output, run)
-        return
     output.facts = facts = read_run(run)
     if facts["training"]:
         _tell_outcome(output, facts)

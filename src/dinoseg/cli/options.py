@@ -46,11 +46,27 @@ Precision = Annotated[
     PrecisionName | None,
     typer.Option(
         help="What the backbone computes in; bfloat16 is faster where the processor has it. "
-        "If not given, as trained."
+        "If not given, as trained, or float32 for a bundle, whose bfloat16 needs --engine openvino."
     ),
 ]
 Threads = Annotated[
     int | None, typer.Option(help="Cores to compute on; all if not given.", min=1, metavar="N")
+]
+EngineName = Literal["torch", "onnxruntime", "openvino"]
+Engine = Annotated[
+    EngineName | None,
+    typer.Option(
+        help="What computes a bundle (onnxruntime if not given), or the backbone of a run (as trained if not "
+        "given); openvino needs the extra of that name."
+    ),
+]
+TrainEngine = Annotated[
+    EngineName | None,
+    typer.Option(
+        "--engine",
+        help="What computes the backbone; torch if neither given nor set with --set. The others need the "
+        "extra export.",
+    ),
 ]
 TrainPrecision = Annotated[
     PrecisionName | None,
@@ -189,6 +205,13 @@ Init = Annotated[
 ]
 RunFolder = Annotated[
     Path, typer.Argument(help="A run folder made by `dinoseg train`, or hf://OWNER/NAME.", metavar="RUN")
+]
+RunOrBundle = Annotated[
+    Path,
+    typer.Argument(
+        help="A run folder made by `dinoseg train`, a bundle made by `dinoseg export`, or hf://OWNER/NAME.",
+        metavar="RUN",
+    ),
 ]
 DataFolders = Annotated[
     list[Path],

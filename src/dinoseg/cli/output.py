@@ -17,6 +17,7 @@ import typer
 
 from dinoseg.cli.bars import create_progress
 from dinoseg.errors import DinosegError, DiskFullError
+from dinoseg.extras import explain_missing
 from dinoseg.outputs import to_plain
 
 FAILED = 1
@@ -109,6 +110,8 @@ def session(*, as_json: bool, debug: bool, resume: str = "run the same command a
     except DinosegError as error:
         raise _fail(output, one_line(str(error)), error.exit_code, debug=debug) from None
     except Exception as error:
+        if isinstance(error, ImportError) and (missing := explain_missing(error)):
+            raise _fail(output, missing, FAILED, debug=debug) from None
         message = f"unexpected {type(error).__name__}: {one_line(str(error))}; run again with --debug"
         raise _fail(output, message, FAILED, debug=debug) from None
     if as_json:

@@ -13,6 +13,7 @@ from dinoseg.cli.options import (
     BatchSize,
     Debug,
     Device,
+    Engine,
     Flips,
     Json,
     Overlap,
@@ -20,7 +21,7 @@ from dinoseg.cli.options import (
     Planes,
     Precision,
     RawMasks,
-    RunFolder,
+    RunOrBundle,
     Threads,
     Window,
     parse_planes,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 
 def predict(
-    run: RunFolder,
+    run: RunOrBundle,
     sources: Annotated[
         list[Path],
         typer.Argument(help="Images, volumes, DICOM series, or folders of them.", metavar="INPUT..."),
@@ -88,6 +89,7 @@ def predict(
     backbone: BackbonePlace = None,
     device: Device = "cpu",
     precision: Precision = None,
+    engine: Engine = None,
     threads: Threads = None,
     accept_license: AcceptLicense = False,
     as_json: Json = False,
@@ -104,18 +106,24 @@ def predict(
     ) as output:
         output.begin(f"predicting with {run} -> {out}")
         from dinoseg.cli.cohorts import choose_runner, refuse_here
-        from dinoseg.cli.devices import check_device, keep_freed_memory, limit_threads
+        from dinoseg.cli.devices import keep_freed_memory, name_model
         from dinoseg.cohorts.remote import is_remote, predict_remote
         from dinoseg.config import Inference
         from dinoseg.inference import predict_files
         from dinoseg.inference.files.shard import Shard
-        from dinoseg.model.saved import SavedModel
         from dinoseg.sharing import resolve
 
-        limit_threads(threads)
         keep_freed_memory()
         run = resolve(run, output.progress)
-        saved = SavedModel(run, backbone, accept_license, check_device(device), precision)
+        saved = name_model(
+            run,
+            backbone=backbone,
+            accept_license=accept_license,
+            device=device,
+            precision=precision,
+            engine=engine,
+            threads=threads,
+        )
         how = Inference(
             window=window,
             overlap=overlap,

@@ -24,9 +24,10 @@ def describe_program(program: Any) -> dict[str, Any]:
     from dinoseg import __version__
     from dinoseg.backbones.catalog import BACKBONES
     from dinoseg.backbones.weights_settings import read_settings
-    from dinoseg.cli.findings import EXTRAS, PACKAGES, find_version
+    from dinoseg.cli.findings import PACKAGES, find_version
     from dinoseg.cli.settings import list_settings
     from dinoseg.cli.verbs import list_verbs
+    from dinoseg.extras import EXTRAS
 
     libraries = [*PACKAGES, *(name for names in EXTRAS.values() for name in names)]
     return {

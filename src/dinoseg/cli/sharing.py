@@ -15,7 +15,7 @@ PLACE = "OWNER/NAME of the hub (HF_ENDPOINT names another one), or a folder: fil
 
 
 def push(
-    run: Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")],
+    run: Annotated[Path, typer.Argument(help="A run folder, an ensemble or a bundle.", metavar="RUN")],
     destination: Annotated[str, typer.Argument(help=f"{PLACE}.", metavar="OWNER/NAME")],
     private: Annotated[
         bool, typer.Option("--private", help="Seen by its owners only; refused where it is public already.")

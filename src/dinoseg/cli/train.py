@@ -37,6 +37,7 @@ from dinoseg.cli.options import (
     Threads,
     TrainBatchSize,
     TrainDevice,
+    TrainEngine,
     TrainPrecision,
 )
 from dinoseg.cli.output import Output, session, suggest_folder
@@ -70,6 +71,7 @@ def train(
     devices: Devices = None,
     nodes: Nodes = None,
     precision: TrainPrecision = None,
+    engine: TrainEngine = None,
     batch_size: TrainBatchSize = None,
     threads: Threads = None,
     draws: Draws = None,

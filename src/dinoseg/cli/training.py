@@ -17,6 +17,7 @@ GO_ON = "run the same command with --resume to go on"
 # Options that stand for a setting: parameter of the command -> setting.
 SETTINGS = {
     "precision": "model.backbone.precision",
+    "engine": "model.backbone.engine",
     "size": "model.preprocessing.size",
     "batch_size": "train.batch_size",
     "epochs": "train.epochs",

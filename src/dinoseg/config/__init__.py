@@ -9,6 +9,7 @@ from dinoseg.config.inference import Inference, Plane
 from dinoseg.config.postprocessing import ClassPostprocessing, PostprocessingSettings, describe_steps
 from dinoseg.config.settings import (
     AugmentationSettings,
+    BackboneEngine,
     BackboneSettings,
     CacheSettings,
     Classes,
@@ -26,6 +27,7 @@ from dinoseg.config.settings import (
 
 __all__ = [
     "AugmentationSettings",
+    "BackboneEngine",
     "BackboneSettings",
     "CacheSettings",
     "ClassPostprocessing",

@@ -13,6 +13,7 @@ from dinoseg.config.loggers import Address, Loggers
 Preset = Literal["paper", "default"]
 LossName = Literal["cross_entropy", "dice_cross_entropy", "half_dice_half_cross_entropy", "focal"]
 Probability = Annotated[float, Field(ge=0, le=1)]
+BackboneEngine = Literal["torch", "onnxruntime", "openvino"]
 LARGEST_WINDOW = 4096  # px: 65,536 patches, beyond what attention takes
 Scale = Annotated[float, Field(gt=0, le=4)]
 
@@ -247,6 +248,9 @@ class BackboneSettings(Settings):
     layers: tuple[int, ...] | None = Field(None, description="0-based; default: the published layers")
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="what it computes in; bfloat16 is faster where the processor has it"
+    )
+    engine: BackboneEngine = Field(
+        "torch", description="what computes it on the processor; bfloat16 is for torch and openvino"
     )
     scales: Annotated[tuple[Scale, ...], AfterValidator(_require_whole_first)] = Field(
         (1.0,),

@@ -159,7 +159,7 @@ def open_task(
     runs = find_folds(model) if split == VALIDATION and given is None else ()
     pools = [select_cases(dataset, split, runs=[run]) for run in runs]
     files = tuple(chain(*pools)) or select_cases(dataset, split, splits=given, runs=find_runs(model))
-    network = open_model(model, progress)
+    network = open_model(model, progress, how=how)
     if protocol == "paper" and network.settings.preprocessing.window is not None:
         raise UsageError(
             f"protocol paper scores whole images, and the model was trained on windows of "

@@ -66,7 +66,7 @@ def predict(
     how = Inference.choose(how, options)
     items = expand(source, progress)
     _check_kinds(items, how)
-    loaded = open_model(model, progress)
+    loaded = open_model(model, progress, how=how)
     items = drop_companions(items, loaded.settings.preprocessing.channels)
     progress, likeness = progress or Silent(), Likeness(loaded)
     found = _predict_items(likeness, items, how)

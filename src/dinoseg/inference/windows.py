@@ -11,8 +11,8 @@ from dinoseg.errors import UsageError
 from dinoseg.model.network import Array
 from dinoseg.streams import batched
 
-_DEVIATION = 0.125  # of the Gaussian, as a share of the window's side
-_SMALLEST = 1e-3  # weight: a corner counts a little, so that no pixel is divided by nothing
+DEVIATION = 0.125  # of the Gaussian, as a share of the window's side
+SMALLEST = 1e-3  # weight: a corner counts a little, so that no pixel is divided by nothing
 
 
 def slide(
@@ -83,6 +83,6 @@ class Blend:
 def _gaussian(window: int) -> Array:
     """Weights (window, window), highest in the middle."""
     cells = np.arange(window, dtype=np.float32) - np.float32((window - 1) / 2)
-    row = np.exp(-(cells**2) / np.float32(2 * (_DEVIATION * window) ** 2))
-    weight: Array = np.maximum(row[:, None] * row, np.float32(_SMALLEST))
+    row = np.exp(-(cells**2) / np.float32(2 * (DEVIATION * window) ** 2))
+    weight: Array = np.maximum(row[:, None] * row, np.float32(SMALLEST))
     return weight

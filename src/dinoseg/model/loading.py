@@ -1,4 +1,4 @@
-"""`load`: the model of a run folder, ready to predict."""
+"""`load_run`: the model of a run folder, in torch."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from dinoseg.backbones import create_backbone
+from dinoseg.backbones.engines import computed_by, in_torch
 from dinoseg.backbones.extractors import Backbone, Precision
-from dinoseg.config import BackboneSettings, override
+from dinoseg.config import BackboneEngine, BackboneSettings, override
 from dinoseg.errors import RunError
 from dinoseg.methods.decoder import Decoder
 from dinoseg.model.ensemble import Ensemble, digest_file, is_ensemble, read_ensemble
@@ -27,18 +28,18 @@ from dinoseg.model.folder import (
 from dinoseg.model.segmenter import Segmenter
 from dinoseg.model.shared import SharedBackbone
 from dinoseg.progress import Progress, Silent
-from dinoseg.sharing import resolve
 from dinoseg.streams import keeping_filters
 
 
 @keeping_filters()
-def load(
+def load_run(
     run: Path | str,
     *,
     backbone: str | Path | None = None,
     accept_license: bool = False,
     device: str = "cpu",
     precision: Precision | None = None,
+    engine: BackboneEngine | None = None,
     progress: Progress | None = None,
 ) -> Segmenter | Ensemble:
     """Load the model of a run folder (or of a `model/` folder itself), ready to predict.
@@ -46,20 +47,21 @@ def load(
     A folder of `train --folds` or `dinoseg ensemble` gives an `Ensemble`, anything else a `Segmenter`.
 
     Args:
-        run: the run folder, or the address of a shared one: `hf://owner/name@revision`, `file:///folder`.
+        run: the run folder.
         backbone: another place of the same backbone, where the recorded one is gone.
         accept_license: accept the licence of the backbone's weights if they must be fetched.
         device: a torch device such as "cpu" or "cuda:0".
         precision: what the backbone computes in; what it was trained in if not given. The masks of
             the two hardly differ.
+        engine: what computes the backbone; as it was trained if not given.
         progress: told where the weights come from.
 
     Raises:
         RunError: the folder is no run, is damaged, or its decoder was trained on another backbone.
-        WeightsError: the backbone's weights are not there, or a shared model cannot be fetched.
+        WeightsError: the backbone's weights are not there.
     """
-    opened = _Opening(backbone, accept_license, precision, progress or Silent())
-    folder = resolve(run, progress)
+    opened = _Opening(backbone, accept_license, precision, engine, progress or Silent())
+    folder = Path(run)
     if is_ensemble(folder):
         return _load_ensemble(folder, opened, device)
     return opened.load(folder).to(device).eval()
@@ -72,6 +74,7 @@ class _Opening:
     backbone: str | Path | None
     accept_license: bool
     precision: Precision | None
+    engine: BackboneEngine | None
     progress: Progress
     frozen: dict[str, Backbone] = field(default_factory=dict)
 
@@ -82,6 +85,8 @@ class _Opening:
         settings = described.settings
         if self.precision is not None:
             settings = override(settings, {"backbone.precision": self.precision})
+        if self.engine is not None:
+            settings = override(settings, {"backbone.engine": self.engine})
         model = Segmenter(settings, self._freeze(settings.backbone, described, folder))
         load_decoder(model.decoder, folder / "decoder.safetensors")
         model.postprocessing = described.postprocessing
@@ -92,16 +97,17 @@ class _Opening:
         return model
 
     def _freeze(self, wanted: BackboneSettings, described: Description, folder: Path) -> Backbone:
-        key = f"{described.identity} {wanted.precision}"  # the identity knows layers and input sizes
+        key = f"{described.identity} {wanted.precision} {wanted.engine}"  # knows layers, sizes
         if key not in self.frozen:
-            self.frozen[key] = create_backbone(
+            made = create_backbone(
                 str(self.backbone) if self.backbone else locate_backbone(wanted.name, folder.parent),
                 layers=wanted.layers,
                 accept_license=self.accept_license,
-                precision=wanted.precision,
+                precision=in_torch(wanted),
                 scales=wanted.scales,
                 progress=self.progress,
             )
+            self.frozen[key] = computed_by(wanted, made)
         _refuse_other_backbone(self.frozen[key], wanted, described, folder)
         return self.frozen[key]
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinoseg.config import Inference, PostprocessingSettings
+from dinoseg.errors import UsageError
 from dinoseg.model.confidence import Tally
 from dinoseg.model.settings import ModelSettings
 
@@ -120,3 +121,18 @@ def window_of(settings: ModelSettings, how: Inference) -> int | None:
 def input_size(settings: ModelSettings) -> Size:
     """Height and width in pixels that images are resized to, or of the windows that are trained on."""
     return (settings.preprocessing.size, settings.preprocessing.size)
+
+
+def refuse_other_size(model: Network, how: Inference) -> None:
+    """Raise where a network has graphs of one size, its `side` in px, and would be shown another.
+
+    Raises:
+        UsageError: it would.
+    """
+    side = getattr(model, "side", None)  # most networks take any size
+    wanted = window_of(model.settings, how) or input_size(model.settings)[0]
+    if isinstance(side, int) and side != wanted:
+        raise UsageError(
+            f"the bundle takes images or windows of {side} px, and {wanted} px are asked for; choose "
+            f"--window {side}, or export the run with --size {wanted}"
+        )

@@ -1,16 +1,21 @@
-"""`SavedModel`: a run folder and how its model is loaded, once it is needed; needs no torch until then."""
+"""`SavedModel`: a run folder or a bundle and how it is loaded, once it is needed; no torch until then."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
+from dinoseg.config import Inference
+from dinoseg.model.bundles import is_bundle
 from dinoseg.model.ensemble import is_ensemble, list_members, read_ensemble
 from dinoseg.model.folder import find_run_folder
-from dinoseg.model.network import Network
+from dinoseg.model.network import Network, refuse_other_size
 from dinoseg.progress import Progress
 from dinoseg.sharing import resolve
+
+if TYPE_CHECKING:
+    from dinoseg.config import BackboneEngine
 
 
 @dataclass(frozen=True)
@@ -18,11 +23,13 @@ class SavedModel:
     """A model that is not loaded yet: what can be refused without it is refused first.
 
     Attributes:
-        folder: a run folder, or its `model/`.
+        folder: a run folder, or its `model/`; or a bundle.
         backbone: as for `load`, like the others.
         accept_license: of the backbone's weights.
         device: to load to.
         precision: of the backbone.
+        engine: what computes a bundle, or the backbone of a run.
+        threads: of the engine of a bundle.
     """
 
     folder: Path
@@ -30,20 +37,22 @@ class SavedModel:
     accept_license: bool = False
     device: str = "cpu"
     precision: Literal["float32", "bfloat16"] | None = None
+    engine: BackboneEngine | None = None
+    threads: int | None = None
 
     @property
-    def run(self) -> Path:
-        """The run folder."""
-        return find_run_folder(self.folder)
+    def run(self) -> Path | None:
+        """The run folder; None for a bundle, which does not name the cases that it was trained on."""
+        return None if is_bundle(self.folder) else find_run_folder(self.folder)
 
     def open(self, progress: Progress | None = None) -> Network:
-        """Load it; this is where torch comes in.
+        """Load it; this is where torch comes in, for a run folder.
 
         Raises:
             RunError: the folder is no run, is damaged, or its decoder was trained on another backbone.
             WeightsError: the backbone's weights are not there.
         """
-        from dinoseg.model.loading import load
+        from dinoseg.model.opening import load
 
         return load(
             self.folder,
@@ -51,6 +60,8 @@ class SavedModel:
             accept_license=self.accept_license,
             device=self.device,
             precision=self.precision,
+            engine=self.engine,
+            threads=self.threads,
             progress=progress,
         )
 
@@ -63,10 +74,22 @@ def as_model(model: Model) -> Network | SavedModel:
     return SavedModel(resolve(model)) if isinstance(model, Path | str) else model
 
 
-def open_model(model: Model, progress: Progress | None = None) -> Network:
-    """The network that was given, or that of a run folder."""
+def open_model(model: Model, progress: Progress | None = None, *, how: Inference | None = None) -> Network:
+    """The network that was given, or that of a run folder or bundle.
+
+    Args:
+        model: a network, or where it is saved.
+        progress: told where weights come from.
+        how: it is to be applied.
+
+    Raises:
+        UsageError: the network takes images or windows of one size, and `how` has another.
+    """
     found = as_model(model)
-    return found.open(progress) if isinstance(found, SavedModel) else found
+    network = found.open(progress) if isinstance(found, SavedModel) else found
+    if how is not None:
+        refuse_other_size(network, how)
+    return network
 
 
 def find_run(model: Model) -> Path | None:

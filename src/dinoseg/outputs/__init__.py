@@ -14,7 +14,7 @@ from dinoseg.outputs.manifest import (
     refuse_foreign,
     remove_ours,
 )
-from dinoseg.outputs.plain import to_plain
+from dinoseg.outputs.plain import digest_json, to_plain
 from dinoseg.outputs.recognition import describe_ours, describe_part, is_ours, is_run, list_runs
 from dinoseg.outputs.refusals import holds_files, refuse_existing, refuse_filled, refuse_taken
 from dinoseg.outputs.temporary import is_temporary, name_temporary, sweep
@@ -25,6 +25,7 @@ __all__ = [
     "claim",
     "describe_ours",
     "describe_part",
+    "digest_json",
     "explain",
     "fail",
     "find_foreign",

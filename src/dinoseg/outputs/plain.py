@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
@@ -34,3 +36,8 @@ def to_plain(value: Any, *, relative_to: Path | None = None) -> Any:
             return value.relative_to(relative_to).as_posix()
         return str(value)
     return to_plain(value.tolist()) if hasattr(value, "tolist") else str(value)
+
+
+def digest_json(value: Any) -> str:
+    """Sha256 of a JSON value, however it is laid out."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()

@@ -13,7 +13,6 @@ from dinoseg.backbones.catalog import BACKBONES
 from dinoseg.errors import RunError
 from dinoseg.sharing.contents import Contents
 
-CARD = "README.md"
 #: Of summary.json, as the index of models on the hub calls them.
 _METRICS = {"dice": "Dice", "iou": "IoU", "hd95": "HD95", "nsd": "NSD"}
 _SPLITS = ("train", "val", "test")
@@ -48,17 +47,22 @@ def write_card(contents: Contents, *, name: str, license_name: str | None, note:
     """
     scores = list(read_scores(contents.folder))
     described = contents.config
-    method, backbone = described["settings"]["decoder"]["method"], described["backbone"]["name"]
+    made_of = " and ".join(dict.fromkeys(map(_word_model, contents.configs.values())))
+    several = f"{len(contents.configs)} models that predict as one: " if len(contents.configs) > 1 else ""
     metadata = _write_metadata(contents, scores, name=name, license_name=license_name)
     return (
         f"---\n{metadata}\n---\n\n# {name}\n\n"
-        f"Segmentation model of dinoseg: `{method}` on `{backbone}`. "
+        f"Segmentation model of dinoseg: {several}{made_of}. "
         "Not a medical device.\n\n"
         f"{_tell_use(name)}\n## Classes and input\n\n{_tell_input(described)}\n"
         f"## Scores\n\n{_tell_scores(scores)}\n"
         f"## Data\n\n{_tell_data(contents, scores)}\n"
         f"## Licences\n\n{_tell_licences(described, license_name, note)}"
     )
+
+
+def _word_model(described: Mapping[str, Any]) -> str:
+    return f"`{described['settings']['decoder']['method']}` on `{described['backbone']['name']}`"
 
 
 def read_scores(run: Path) -> Iterator[Score]:

@@ -17,8 +17,8 @@ from dinoseg.backbones.weights_settings import WeightsSettings, read_settings
 from dinoseg.errors import WeightsError
 from dinoseg.progress import Progress, Silent
 from dinoseg.sharing.address import HubAddress, parse_destination
-from dinoseg.sharing.cards import CARD, write_card
-from dinoseg.sharing.contents import Contents, gather, prepare
+from dinoseg.sharing.cards import write_card
+from dinoseg.sharing.contents import CARD, Contents, gather, prepare
 from dinoseg.sharing.index import INDEX, describe, read_index
 from dinoseg.sharing.placing import place
 
@@ -81,10 +81,9 @@ def push(
     shown.note(note)
     with tempfile.TemporaryDirectory(prefix="dinoseg-push-") as made:
         folder = Path(made)
-        prepare(contents, folder)
         name = target.repo if isinstance(target, HubAddress) else target.name
         card = write_card(contents, name=name, license_name=license_name, note=note)
-        (folder / CARD).write_text(card, encoding="utf-8")
+        prepare(contents, folder, card)
         names = (*contents.names, CARD)
         (folder / INDEX).write_text(json.dumps(describe(folder, names), indent=2) + "\n", encoding="utf-8")
         size = sum((folder / name).stat().st_size for name in names)

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from dinoseg.backbones import create_backbone
+from dinoseg.backbones.engines import computed_by, in_torch
 from dinoseg.backbones.extractors import Backbone
 from dinoseg.config import TrainSettings
 from dinoseg.config.options import choose_options
@@ -205,14 +206,16 @@ def find_splits(dataset: Dataset, settings: RunSettings) -> Splits:
 
 def open_backbone(settings: RunSettings, *, accept_license: bool, progress: Progress) -> Backbone:
     """The frozen backbone that these settings ask for."""
-    return create_backbone(
-        settings.model.backbone.name,
-        layers=settings.model.backbone.layers,
-        precision=settings.model.backbone.precision,
-        scales=settings.model.backbone.scales,
+    wanted = settings.model.backbone
+    backbone = create_backbone(
+        wanted.name,
+        layers=wanted.layers,
+        precision=in_torch(wanted),
+        scales=wanted.scales,
         accept_license=accept_license,
         progress=progress,
     )
+    return computed_by(wanted, backbone)
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ def predict_files(
     asked = _Asked(overwrite, resume, workers, shard)
     refuse_review(out, wanted=review, whole=shard.count == 1, overlays=overlays)
     plan = _plan(_list_paths(sources), out, how, asked, overlays=overlays, volume_format=volume_format)
-    report = _run_plan(open_model(model, progress), plan, out, how, asked, runner, progress)
+    report = _run_plan(open_model(model, progress, how=how), plan, out, how, asked, runner, progress)
     return replace(report, review=write_review(report)) if review else report
 
 

@@ -73,7 +73,7 @@ class SegDINOv2(Decoder):
     def head(self, features: Features) -> Tensor:
         """Logits before the last resize, (B, K, 8h, 8w)."""
         levels = to_equal_strides(features).levels
-        if levels[0].device.type != "cpu" or self.norm == "batch":
+        if levels[0].device.type != "cpu" or self.norm == "batch" or torch.compiler.is_compiling():
             return self._head(levels)
         # Image by image, which is exact as GroupNorm never looks at two images: a batch's finest maps
         # exceed 32 MiB, which glibc hands back to the system when freed. Faulting them in anew at

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from dinoseg.backbones import create_backbone
 from dinoseg.backbones.cache import compute_entry
+from dinoseg.backbones.engines import computed_by, in_torch
 from dinoseg.backbones.features import Features
 from dinoseg.config import BackboneSettings
 from dinoseg.data.case import Case, LabelMap
@@ -73,8 +74,8 @@ class BackboneSource:
     """A backbone as it is opened anew in another process.
 
     Attributes:
-        settings: name, layers and precision.
-        digest: of the weights, layers and precision that are meant.
+        settings: name, layers, precision, scales and engine.
+        digest: of all that its features depend on, as are meant.
         device: where it computes.
     """
 
@@ -88,9 +89,13 @@ class BackboneSource:
         Raises:
             WeightsError: its weights are gone, or are others by now.
         """
-        frozen = create_backbone(
-            self.settings.name, layers=self.settings.layers, precision=self.settings.precision
+        made = create_backbone(
+            self.settings.name,
+            layers=self.settings.layers,
+            precision=in_torch(self.settings),
+            scales=self.settings.scales,
         )
+        frozen = computed_by(self.settings, made)
         if frozen.digest != self.digest:
             raise WeightsError(
                 f"{self.settings.name} has the digest {frozen.digest[:12]} here, meant was "

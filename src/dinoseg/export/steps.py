@@ -1,0 +1,37 @@
+"""What happens before and after the graphs, said so that another program can do the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dinoseg.config import Inference
+from dinoseg.inference.windows import DEVIATION, SMALLEST
+from dinoseg.model.network import window_of
+from dinoseg.model.settings import ModelSettings
+
+
+def describe_steps(settings: ModelSettings) -> dict[str, Any]:
+    """The steps in their order; what a person may choose has the default of `predict`."""
+    usual = Inference()
+    preprocessing = settings.preprocessing
+    return {
+        "intensities": "images: 0 to 1"
+        if preprocessing.intensity is None
+        else preprocessing.intensity.model_dump(mode="json"),
+        "channels": "grey is repeated three times; context 3: the slice before, the slice, the slice behind",
+        "plane": preprocessing.plane if preprocessing.for_volumes else None,
+        "resize": "bilinear, half-pixel centres, over the covered area where it shrinks",
+        "normalise": "(pixels - mean) / std",
+        "around": "zeros where the volume ends",
+        "window": {
+            "size": window_of(settings, usual),
+            "overlap": usual.overlap,
+            "blending": {"kind": "gaussian", "deviation": DEVIATION, "smallest": SMALLEST},
+            "padding": "zeros after normalising, evenly",
+        },
+        "flips": {"used": usual.flips, "of": ["horizontal", "vertical", "both"], "mean of": "probabilities"},
+        "logits": "bilinear to the size of the image, half-pixel centres, the four nearest cells",
+        "mask": "sigmoid above 0.5"
+        if settings.outputs == 1
+        else "the largest logit, of equal ones the first",
+    }
