@@ -3,8 +3,8 @@
     python benchmarks/cohorts.py [--images 10000] [--workers 1 2] [--kills 2]
 
 Needs `pip install '.[train,ray]'`. The images are of 32 px and the backbone is small and untrained: what is
-measured is the way of the files, not the network. Rows go to benchmarks/results/cohorts.csv: images, workers, kills,
-seconds, masks, how many differ from those of one process without Ray, and how many failed.
+measured is the way of the files, not the network. Rows go to benchmarks/results/cohorts.csv: images,
+workers, kills, seconds, masks, how many differ from those of one process without Ray, and how many failed.
 """
 
 from __future__ import annotations

@@ -377,6 +377,7 @@ def test_fresh_weights_come_from_the_seed(vit: Backbone) -> None:
         ("guided", "drop", 0.0),
         ("guided", "reach", 0),
         ("guided", "image_widths", [4, 6, 12]),
+        ("guided", "image_share", 0.5),
     ],
 )
 def test_every_decoder_setting_changes_the_decoder(method: str, key: str, value: Any, vit: Backbone) -> None:

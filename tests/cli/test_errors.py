@@ -169,4 +169,4 @@ def test_ctrl_c_in_a_real_process(tmp_path: Path) -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.returncode == 128 + signal.SIGINT
-    assert result.stderr == "error: interrupted; run the same command again\n"
+    assert result.stderr == f"{BEGIN}error: interrupted; run the same command again\n"

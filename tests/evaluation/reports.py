@@ -69,7 +69,7 @@ def write_scores(
 
 def _without_page() -> AbstractContextManager[object]:
     """Its chart takes longer than all the rest, and only pictures are read back from it."""
-    return patch("dinoseg.evaluation.report.build_page", return_value="")
+    return patch("dinoseg.evaluation.page.build_page", return_value="")
 
 
 def write_dice(folder: Path, dice: Sequence[float], *, groups: Sequence[str] = ()) -> Path:

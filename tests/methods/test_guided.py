@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from dinoseg.methods import decoder_settings
 from dinoseg.methods.assembly import create_decoder
 from dinoseg.methods.blocks.rewrites import enlarge
 from dinoseg.methods.decoder import Decoder
-from dinoseg.methods.guided.decoder import START, Guided
+from dinoseg.methods.guided.decoder import START, Guided, Probe
 from dinoseg.methods.linear.decoder import Linear
 from dinoseg.training.learning.losses import create_loss
 
@@ -31,23 +32,45 @@ def make_features(*, batch: int = 1, width: int = 8, side: int = SIDE) -> Featur
 def test_parameters_at_two_input_sizes_of_a_vit_tiny() -> None:
     decoder = Guided((2 * 192,) * 4, 1)
     found = {name: sum(p.numel() for p in part.parameters()) for name, part in decoder.named_children()}
-    assert found["probe"] == 1536 * 9 * 16 + 16
+    factors = 384 * 128 + 128 + 128 * 128 * 9
+    assert found["probe"] == 4 * factors + 128 * (16 + 3) + 1
+    assert found["answer"] == 128 * 9 * 16 + 16
     assert found["context"] == 1536 * 128 + 128 + 256 + 2 * (128 * 26 + 256 + 128 * 256 * 2 + 256 + 128 + 128)
     assert sum(p.numel() for p in decoder.parameters()) < 2_500_000
+
+
+def plain_probe(probe: Probe, levels: Sequence[Tensor]) -> Tensor:
+    """Layer by layer, as its docstring says."""
+    first, *rest = [
+        classify(mix(narrow(level)))
+        for level, narrow, mix, classify in zip(levels, probe.narrow, probe.mix, probe.classify, strict=True)
+    ]
+    logits = F.pixel_shuffle(first, 4)
+    return logits + probe.bias + sum(F.interpolate(each, logits.shape[-2:], mode="bilinear") for each in rest)
 
 
 @torch.no_grad()
 def test_it_starts_as_its_probe() -> None:
     decoder, features = Guided((8,) * 4, 2).eval(), make_features()
-    logits = decoder(features, torch.randn(1, 3, SIDE, SIDE))
-    assert logits.abs().max() < 50 * START  # and the probe starts at nothing
-    decoder.gamma.zero_()
-    decoder.probe.weight.normal_()
-    tokens = torch.cat(features.levels, dim=1)
-    wanted = F.pixel_shuffle(F.conv2d(tokens, decoder.probe.weight, decoder.probe.bias, padding=1), 4)
+    image = torch.randn(1, 3, SIDE, SIDE)
+    decoder.probe.bias.normal_()
+    wanted = plain_probe(decoder.probe, features.levels)
     for size in ((SIDE // 2, SIDE // 2), (SIDE, SIDE)):
         wanted = F.interpolate(wanted, size=size, mode="bilinear")
-    torch.testing.assert_close(decoder(features, torch.randn(1, 3, SIDE, SIDE)), wanted, rtol=1e-4, atol=1e-4)
+    assert (decoder(features, image) - wanted).abs().max() < 50 * START
+    decoder.gamma.zero_()
+    torch.testing.assert_close(decoder(features, image), wanted, rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_in_training_the_image_branch_sees_some_of_a_batch() -> None:
+    features = make_features(batch=4).map(lambda maps: maps.expand(4, -1, -1, -1))
+    images = torch.randn(4, 3, SIDE, SIDE)
+    decoder, seen = Guided((8,) * 4, 1, image_share=0.3), []
+    decoder.image.register_forward_hook(lambda _, given, __: seen.append(len(given[0])))
+    decoder.train()(features, images)
+    decoder.eval()(features, images)
+    assert seen == [2, 4]
 
 
 @pytest.mark.parametrize("size", [(5, 7), (9, 7), (40, 56)])
@@ -84,7 +107,7 @@ def learn_vessels(decoder: Decoder) -> float:
     loss = create_loss("dice_cross_entropy", ignore=False)
     optimizer = torch.optim.AdamW(decoder.parameters(), lr=1e-2)
     learned = features.map(lambda maps: maps[:6])
-    for _ in range(30):
+    for _ in range(50):
         optimizer.zero_grad()
         logits = decoder(learned, images[:6])
         loss(logits, masks[:6]).backward()

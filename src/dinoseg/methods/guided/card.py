@@ -16,7 +16,7 @@ class GuidedSettings(DecoderSettings):
     """Decoder of Guided: probe, context, image."""
 
     method: Literal["guided"] = "guided"
-    width: int = Field(128, ge=1, description="channels of the context, on the grid of the features")
+    width: int = Field(128, ge=1, description="channels of the context and of the probe's factors")
     blocks: int = Field(2, ge=0, description="residual blocks of the context")
     drop: float = Field(0.3, ge=0, lt=1, description="share of the context's channels dropped in training")
     reach: int = Field(
@@ -24,6 +24,12 @@ class GuidedSettings(DecoderSettings):
     )
     image_widths: tuple[Width, Width, Width] = Field(
         (8, 16, 32), description="channels of the image branch at strides 2, 4 and 8"
+    )
+    image_share: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="share of a training batch that the image branch sees; thin lines need all",
     )
 
 
