@@ -46,6 +46,8 @@ EVERYTHING = TORCH | LEARNING | ORACLES | FILES | DRAWING | ALGEBRA
 BUDGETS = {
     "help": Budget("--help", 220, EVERYTHING | {"numpy", "pydantic", "PIL"}),
     "info": Budget("info methods", 420, EVERYTHING | {"numpy", "PIL"}),
+    "info for programs": Budget("info --json", 405, EVERYTHING | {"numpy", "PIL"}),
+    "info schemas": Budget("info schemas --json", 340, EVERYTHING | {"numpy", "PIL"}),
     "info of a run": Budget("info run", 620, EVERYTHING),
     "weights": Budget("weights list", 390, EVERYTHING | {"PIL"}),
     "split": Budget("data split data --out new.json", 600, EVERYTHING),

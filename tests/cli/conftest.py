@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 from dinoseg.cli import main
+from tests.cli.validation import find_problem, find_verb
 
 
 @dataclass(frozen=True)
@@ -18,12 +19,15 @@ class Ended:
     code: int
     out: str
     err: str
+    words: tuple[str, ...] = ()
 
     @property
     def json(self) -> dict:
-        """The one object on stdout; anything else there is an error."""
+        """The one object on stdout, as the schema of the verb says; anything else there is an error."""
         assert self.out.count("\n") == 1
-        return json.loads(self.out)
+        value = json.loads(self.out)
+        assert find_problem(find_verb(self.words), value) is None
+        return value
 
     @property
     def error(self) -> str:
@@ -41,8 +45,9 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 
     def call(*words: object) -> Ended:
         capsys.readouterr()
-        code = main([str(word) for word in words])
+        line = tuple(map(str, words))
+        code = main(line)
         captured = capsys.readouterr()
-        return Ended(code, captured.out, captured.err)
+        return Ended(code, captured.out, captured.err, line)
 
     return call

@@ -30,7 +30,7 @@ from dinoseg.cli import (
     train,
     weights,
 )
-from dinoseg.cli.output import one_line, report_error
+from dinoseg.cli.output import EXIT_CODES, one_line, report_error
 from dinoseg.cli.processes import WORDS
 
 # A flag of typer's own that was not given is None, which typer turns into a bool by importing pydantic, which
@@ -46,7 +46,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"default_map": {**_NO_HELP, **_NO_COMPLETION, "data": _NO_HELP, "weights": _NO_HELP}},
     help="Medical image segmentation on frozen DINO backbones. Not a medical device.",
-    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 data problem, 4 weights or licence problem.",
+    epilog=f"Exit codes: {', '.join(f'{code} {meaning}' for code, meaning in EXIT_CODES.items())}.",
 )
 app.command("demo")(demo.demo)
 app.command("train")(train.train)

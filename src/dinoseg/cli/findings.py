@@ -67,7 +67,7 @@ def _check_packages() -> Iterator[Finding]:
 
     yield Finding("dinoseg", "ok", __version__)
     for name in PACKAGES:
-        version = _version(name)
+        version = find_version(name)
         if version is None:
             yield Finding(name, "problem", "not installed", f"pip install {name}")
         else:
@@ -76,8 +76,8 @@ def _check_packages() -> Iterator[Finding]:
 
 def _check_extras() -> Iterator[Finding]:
     for extra, packages in EXTRAS.items():
-        missing = [name for name in packages if _version(name) is None]
-        found = ", ".join(f"{name} {_version(name)}" for name in packages if name not in missing)
+        missing = [name for name in packages if find_version(name) is None]
+        found = ", ".join(f"{name} {find_version(name)}" for name in packages if name not in missing)
         text = f"not installed: {', '.join(missing)}; {install_line(extra)}" if missing else found
         yield Finding(f"extra {extra}", "note" if missing else "ok", text)
 
@@ -93,10 +93,12 @@ def _check_torchvision() -> Finding:
         command, capture_output=True, text=True, check=False, timeout=SECONDS_FOR_AN_IMPORT
     )
     if result.returncode == 0:
-        return Finding("torchvision", "ok", f"{_version('torchvision')}, not needed")
+        return Finding("torchvision", "ok", f"{find_version('torchvision')}, not needed")
     reason = (result.stderr.strip().splitlines() or ["no reason given"])[-1]
     fix = "it does not fit this torch and is not needed: pip uninstall torchvision"
-    return Finding("torchvision", "problem", f"{_version('torchvision')} cannot be imported: {reason}", fix)
+    return Finding(
+        "torchvision", "problem", f"{find_version('torchvision')} cannot be imported: {reason}", fix
+    )
 
 
 def _check_processor() -> Finding:
@@ -178,7 +180,8 @@ def _gigabytes(size: float) -> str:
     return f"{size / 1e9:,.1f} GB"
 
 
-def _version(package: str) -> str | None:
+def find_version(package: str) -> str | None:
+    """The installed version, found without importing it; None where it is not installed."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

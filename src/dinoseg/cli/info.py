@@ -16,34 +16,48 @@ from dinoseg.progress import show_duration
 
 
 def info(
+    context: typer.Context,
     topic: Annotated[
         str | None,
-        typer.Argument(help="methods, backbones, settings, a run folder or a bundle.", metavar="[TOPIC]"),
+        typer.Argument(
+            help="methods, backbones, settings, schemas, a run folder or a bundle.", metavar="[TOPIC]"
+        ),
     ] = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """List methods, backbones or settings, or describe a run folder or a bundle.
 
+    With --json and no topic it tells programs everything; schemas says what each verb prints with --json.
+
     Example: dinoseg info backbones
     """
-    topics = {"methods": _tell_methods, "backbones": _tell_backbones, "settings": _tell_settings}
+    topics = {
+        "methods": _tell_methods,
+        "backbones": _tell_backbones,
+        "settings": _tell_settings,
+        "schemas": _tell_schemas,
+    }
     with session(as_json=as_json, debug=debug) as output:
         if topic is None:
-            _tell_overview(output)
+            _tell_overview(output, context)
         elif topic in topics:
             topics[topic](output)
         else:
             _tell_folder(output, Path(topic))
 
 
-def _tell_overview(output: Output) -> None:
+def _tell_overview(output: Output, context: typer.Context) -> None:
+    if output.as_json:
+        from dinoseg.cli.program import describe_program
+
+        output.facts = describe_program(context.find_root().command)
+        return
     from dinoseg import __version__
     from dinoseg.backbones.catalog import BACKBONES
     from dinoseg.backbones.weights_settings import read_settings
 
     home = read_settings().home
-    output.facts = {"version": __version__, "home": home, "backbones": list(BACKBONES)}
     output.line(f"dinoseg {__version__}, medical image segmentation on frozen DINO backbones")
     output.line(f"home folder (weights, features, licences): {home}")
     output.line("dinoseg info methods      what can be trained")
@@ -54,18 +68,12 @@ def _tell_overview(output: Output) -> None:
 
 
 def _tell_methods(output: Output) -> None:
-    from dinoseg.methods import METHODS
+    from dinoseg.cli.program import describe_methods
 
-    problems = METHODS.find_problems()
-    output.facts = {
-        "methods": [
-            {"name": name, "title": method.title, "source": method.source} for name, method in METHODS.items()
-        ],
-        "problems": list(problems.values()),
-    }
-    rows = [(name, method.title, method.source) for name, method in METHODS.items()]
+    output.facts = facts = describe_methods()
+    rows = [(method["name"], method["title"], method["source"]) for method in facts["methods"]]
     output.table(("method", "what it is", "source"), rows)
-    for problem in problems.values():
+    for problem in facts["problems"]:
         output.line(problem)
 
 
@@ -91,6 +99,16 @@ def _tell_settings(output: Output) -> None:
     output.line("change one with --set, for example: dinoseg train ... --set train.lr=5e-4")
     output.line("settings of a decoder hold for its method only")
     output.line("defaults of train.* are those of --preset default")
+
+
+def _tell_schemas(output: Output) -> None:
+    from dinoseg.cli.schemas import ERROR, list_schemas, read_schema
+
+    schemas = list_schemas()
+    output.facts = {"schemas": schemas, "error": read_schema(ERROR)}
+    rows = [(verb, schema["description"]) for verb, schema in schemas.items()]
+    output.table(("verb", "what it prints with --json"), rows)
+    output.line("the schemas themselves: dinoseg info schemas --json")
 
 
 def _tell_folder(output: Output, folder: Path) -> None:

@@ -22,6 +22,14 @@ from dinoseg.outputs import to_plain
 
 FAILED = 1
 INTERRUPTED = 130
+EXIT_CODES = {
+    0: "done",
+    FAILED: "failed",
+    2: "wrong usage",
+    3: "data problem",
+    4: "weights or licence problem",
+    INTERRUPTED: "interrupted",
+}
 OF_TRAINING = ("learning_curve.png", "advice.json")  # in the report folder of a run
 
 

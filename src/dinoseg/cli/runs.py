@@ -25,7 +25,7 @@ def read_run(run: Path) -> dict[str, Any]:
         refuse_folder_of_runs(run)
         raise RunError(
             f"{run} is no run folder (it has no model/config.json) and no topic; accepted are methods, "
-            "backbones, settings, or a folder made by `dinoseg train`"
+            "backbones, settings, schemas, or a folder made by `dinoseg train`"
         )
     described = _read_model(folder / "config.json")
     training = _read_training(run / "config.yaml")

@@ -12,7 +12,7 @@ from typing import Any
 
 
 def to_plain(value: Any, *, relative_to: Path | None = None) -> Any:
-    """Dataclasses, paths and arrays as what JSON knows; NaN and infinities as null.
+    """Dataclasses, settings, paths and arrays as what JSON knows; NaN and infinities as null.
 
     Args:
         value: whatever is to be written.
@@ -21,6 +21,8 @@ def to_plain(value: Any, *, relative_to: Path | None = None) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         named = {field.name: getattr(value, field.name) for field in fields(value)}
         return to_plain(named, relative_to=relative_to)
+    if hasattr(value, "model_dump"):  # settings; pydantic is not loaded to know them
+        return to_plain(value.model_dump(), relative_to=relative_to)
     if isinstance(value, Mapping):
         return {str(key): to_plain(item, relative_to=relative_to) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
