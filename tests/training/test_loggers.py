@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from dinoseg.cli.training import choose_training
+from dinoseg.cli.training import SETTINGS, choose_training
 from dinoseg.config import TrainSettings, from_yaml, override
 from dinoseg.errors import ConfigError, OutputError
 from dinoseg.outputs import find_foreign, list_files
@@ -122,7 +122,7 @@ class TestVariables:
 
     def choose(self, *assignments: str) -> tuple[dict[str, Any], list[str]]:
         notes = Notes()
-        given = dict.fromkeys(("precision", "size", "batch_size", "epochs", "lr", "threads"))
+        given = dict.fromkeys((*SETTINGS, "threads"))
         how = choose_training({**given, "assignments": list(assignments), "device": "cpu"}, notes)
         return dict(how.changes or {}), notes.notes
 
