@@ -310,7 +310,7 @@ def test_files_of_volumes(glass3d: Segmenter, tmp_path: Path) -> None:
         *(f"masks/{stem}.json" for stem in stems),
         *(f"overlays/{stem}.jpg" for stem in stems),
     ]
-    assert _tree(out) == sorted([*expected, "predictions.json"])
+    assert _tree(out) == sorted([*expected, "predictions.json", "predictions.jsonl"])
     wanted = predict(glass3d, volume)
     for file in report.files:
         label = read_label(file.mask)
@@ -341,7 +341,8 @@ def _write_hdf5(path: Path, volume: Volume) -> None:
 def test_a_chosen_format(glass3d: Segmenter, tmp_path: Path) -> None:
     path = save_nifti(tmp_path / "a.nii.gz", make_volume())
     predict_files(glass3d, [path], tmp_path / "out", volume_format="nrrd", overlays=False)
-    assert _tree(tmp_path / "out") == ["masks/a.json", "masks/a.nrrd", "predictions.json"]
+    masks = ["masks/a.json", "masks/a.nrrd"]
+    assert _tree(tmp_path / "out") == [*masks, "predictions.json", "predictions.jsonl"]
     assert np.abs(read_label(tmp_path / "out/masks/a.nrrd").affine - make_volume().affine).max() < 1e-6
 
 

@@ -67,6 +67,7 @@ def test_a_run_holds_exactly_what_is_documented(finished: Finished) -> None:
         "model/decoder.safetensors",
         "model/config.json",
         "model/README.md",
+        "model/training_cases.json",
         "report/learning_curve.png",
         "logs/hparams.yaml",
     }

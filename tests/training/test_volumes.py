@@ -37,7 +37,7 @@ from dinoseg.model.opening import load
 from dinoseg.model.segmenter import Segmenter
 from dinoseg.model.settings import ModelSettings
 from dinoseg.progress import Silent
-from dinoseg.training.features.bank import Sample, ViewBank
+from dinoseg.training.features.bank import Batch, Sample, ViewBank
 from dinoseg.training.features.epochs import draw_epoch
 from dinoseg.training.features.items import KEPT_VOLUMES, read_digests
 from dinoseg.training.learning.history import History
@@ -207,10 +207,9 @@ def score(bank: ViewBank, masks: list[Tensor]) -> float:
             logits = ((mask.float() * 2 - 1) * 9)[None, None]
         else:
             logits = torch.nn.functional.one_hot(mask.long(), outputs).movedim(-1, 0)[None].float() * 9
-        batch = type(
-            "B", (), {"features": logits, "pixels": None, "label": mask[None], "positions": (position,)}
-        )
-        module.validation_step(batch, 0)  # type: ignore[arg-type]
+        shown: Any = logits  # what the decoder of this test hands on
+        batch = Batch(features=shown, label=mask[None], pixels=None, positions=(position,))
+        module.validation_step(batch, 0)
     module.on_validation_epoch_end()
     return logged["val_dice"]
 
