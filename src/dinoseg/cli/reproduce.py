@@ -66,7 +66,7 @@ def reproduce(
         if out is None:
             raise UsageError("--data trains; say where the runs go with --out DIR")
         output.begin(f"reproducing {table or 'every table'} -> {out}")
-        from dinoseg.cli.training import choose_training
+        from dinoseg.cli.training import SETTINGS, choose_training
         from dinoseg.training.published.reproduction import reproduce as run
 
         given = {
@@ -76,7 +76,7 @@ def reproduce(
             "accept_license": accept_license,
             "assignments": assignments,
             "threads": threads,
-            **dict.fromkeys(("precision", "size", "batch_size", "epochs", "lr")),
+            **dict.fromkeys(SETTINGS),
         }
         how = choose_training(given, output.progress)
         outcomes = run(recipes, data, out, how=how, steps=steps, progress=output.progress)
