@@ -15,7 +15,7 @@ def test_table_and_json(run: Run, tmp_path: Path) -> None:
     draw_series(tmp_path / "gap", series="b", depths=[0, 1, 2, 4, 5])
     (tmp_path / "notes.txt").write_text("none")
     ended = run("data", "series", tmp_path)
-    assert (ended.code, ended.err) == (0, "")
+    assert (ended.code, ended.err) == (0, f"looking for series in {tmp_path}\n")
     assert "5×6×7" in ended.out
     assert f"{uid('b')}: no volume: this series lacks 1 of 6 slices" in ended.out
     assert ended.out.endswith("1 files are not DICOM\n")

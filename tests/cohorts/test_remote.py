@@ -18,7 +18,8 @@ import pytest
 from PIL import Image
 
 from dinoseg.cohorts import remote
-from dinoseg.cohorts.remote import is_remote, predict_remote
+from dinoseg.cohorts.places import is_remote
+from dinoseg.cohorts.remote import predict_remote
 from dinoseg.config import Inference
 from dinoseg.errors import LayoutError, OutputError, UsageError
 from dinoseg.inference import predict_files

@@ -107,7 +107,7 @@ def predict(
         output.begin(f"predicting with {run} -> {out}")
         from dinoseg.cli.cohorts import choose_runner, refuse_here
         from dinoseg.cli.devices import keep_freed_memory, name_model
-        from dinoseg.cohorts.remote import is_remote, predict_remote
+        from dinoseg.cohorts.places import is_remote
         from dinoseg.config import Inference
         from dinoseg.inference import predict_files
         from dinoseg.inference.files.shard import Shard
@@ -138,6 +138,8 @@ def predict(
         share = Shard.read(shard) if shard else Shard()
         runner = choose_runner(saved, cluster, workers=workers, gpus=gpus, threads=threads)
         if any(map(is_remote, [*sources, out])):
+            from dinoseg.cohorts.remote import predict_remote
+
             refuse_here(review=review, volume_format=volume_format, runner=runner)
             found = predict_remote(
                 saved.open(output.progress),

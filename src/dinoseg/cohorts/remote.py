@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from dinoseg.cohorts.places import PLACE
 from dinoseg.config import Inference
 from dinoseg.data.sources.source import guess_kind
 from dinoseg.errors import LayoutError, OutputError, UsageError
@@ -29,18 +30,8 @@ from dinoseg.progress import Progress, Silent
 AT_ONCE = 32  # files that are on this machine at one time, or one series
 PARTS = "predictions.parts"
 LINES = "predictions.jsonl"
-_PLACE = re.compile(
-    r"(?P<scheme>[a-z][a-z0-9+.-]+):/{1,2}(?P<rest>.*)", re.DOTALL
-)  # a path folds two slashes
-_OURS = {"hf", "file"}  # shared models, and folders
 _CHANNEL = re.compile(r"_\d{4}(?=\.)")
 _HEADERS = re.compile(r"\.(mhd|nhdr|raw|zraw|raw\.gz)$", re.IGNORECASE)
-
-
-def is_remote(place: Path | str) -> bool:
-    """Whether a place lies in a store, not on this machine: s3://bucket/scans, also as a path writes it."""
-    found = _PLACE.fullmatch(str(place))
-    return found is not None and found["scheme"] not in _OURS
 
 
 @dataclass(frozen=True)
@@ -184,7 +175,7 @@ def _list_files(source: Path | str) -> Iterator[RemoteFile]:
 
 def _connect(place: Path | str) -> tuple[Any, str]:
     """The store of an address and the path within it; a place of this machine is a store as well."""
-    found = _PLACE.fullmatch(str(place))
+    found = PLACE.fullmatch(str(place))
     address = f"{found['scheme']}://{found['rest']}" if found else str(Path(place).absolute())
     try:
         import fsspec
