@@ -113,7 +113,7 @@ def test_scores_in_mm_are_those_of_monai(model: Segmenter, data: Path) -> None:
 def test_report_of_volumes(model: Segmenter, data: Path, tmp_path: Path) -> None:
     found = evaluate(model, data, split="all", out=tmp_path / "report", planes=("axial", "sagittal"))
     page = found.report.read_text()
-    assert page.count("<figure>") == 3
+    assert page.count("<figure id=") == 3
     assert "lesion" in page
     assert "HD95 (mm)" in page
     described = json.loads((tmp_path / "report" / "summary.json").read_text())

@@ -23,6 +23,7 @@ SETTINGS = {
     "model.preprocessing.size": 64,
 }
 PICTURES = 12
+SAMPLED = 2 * 8  # image and mask of at most eight cases, however many there are
 
 
 class Counts:
@@ -75,7 +76,9 @@ def test_an_epoch_opens_no_image_and_asks_no_backbone(method: str, counts: Count
     assert counts.calls["write"] == before["write"]
     first, *_, last = counts.at_epochs
     assert len(counts.at_epochs) == SETTINGS["train.epochs"]
-    assert first["decode"] - before["decode"] <= 3 * PICTURES  # what is checked of data before any training
+    assert (
+        first["decode"] - before["decode"] <= 3 * PICTURES + SAMPLED
+    )  # what is checked of data before any training
     assert first == last == counts.calls  # nor after the last epoch
 
 
@@ -85,6 +88,6 @@ def test_a_first_epoch_reads_every_picture_once(counts: Counts, tmp_path: Path) 
     changes = {**SETTINGS, "train.views": 4, "cache.folder": str(tmp_path / "features")}
     train(data, method="linear", backbone="untrained-vitt16", out=tmp_path / "run", changes=changes)
     assert counts.calls["backbone"] > 2 * PICTURES
-    assert (
-        counts.calls["decode"] <= 5 * PICTURES + 2
-    )  # checks and bank, each the image and the mask; one timed
+    # Checks and bank, each the image and the mask; one timed; and of a few cases whether the size resolves
+    # them, how their features look mirrored, and how fine the detail is.
+    assert counts.calls["decode"] <= 5 * PICTURES + 2 + 3 * SAMPLED

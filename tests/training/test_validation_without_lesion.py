@@ -85,7 +85,9 @@ def test_of_equal_epochs_the_later_one_is_kept(tmp_path: Path, current: float, k
 
 def _validate(labels: list[torch.Tensor]) -> dict[str, float]:
     """What is logged of cases that a model leaves empty."""
-    bank: Any = SimpleNamespace(native_label=lambda position: labels[position], ignores=True)
+    bank: Any = SimpleNamespace(
+        native_label=lambda position: labels[position], ignores=True, subject=lambda position: position
+    )
     module = DecoderTraining(make_glass(BINARY), TrainSettings(), bank, bank)
     logged: dict[str, float] = {}
     module.log = lambda name, value, **keywords: logged.update({name: float(value)})  # type: ignore[method-assign, assignment, misc]

@@ -10,6 +10,7 @@ from dinoseg.extras import require
 from dinoseg.model.bundles import is_bundle
 from dinoseg.progress import Progress
 from dinoseg.sharing import resolve
+from dinoseg.streams import keeping_filters
 
 if TYPE_CHECKING:
     from dinoseg.config import BackboneEngine
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from dinoseg.model.segmenter import Segmenter
 
 
+@keeping_filters()
 def load(
     run: Path | str,
     *,

@@ -79,11 +79,14 @@ class Guided(Decoder):
 
     def _sharpen(self, logits: Tensor, image: Tensor, context: Tensor) -> Tensor:
         """(B, K, 4h, 4w) to (B, K, H / 2, W / 2) with the image branch, in training of some of a batch."""
-        seen = math.ceil(self.image_share * len(image)) if self.training else len(image)
+        if not self.training or self.image_share == 1:
+            added = F.conv2d(self.image(image, context), self.gamma)
+            return enlarge(logits, _size(added)) + added
+        # Batches have no order: the first are as good as any.
+        seen = math.ceil(self.image_share * len(image))
         added = F.conv2d(self.image(image[:seen], context[:seen]), self.gamma)
         logits = enlarge(logits, _size(added))
-        # Batches have no order: the first are as good as any.
-        return torch.cat([logits[:seen] + added, logits[seen:]]) if seen < len(image) else logits + added
+        return torch.cat([logits[:seen] + added, logits[seen:]])
 
 
 class Depth(nn.Module):
