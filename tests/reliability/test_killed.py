@@ -19,6 +19,7 @@ from tests.reliability.verbs import VERBS, Inputs, Verb, copy, list_temporary, r
 KILLED = -9
 MINE = b"drawn by hand"
 OF_ITS_RUN = (".tfevents.", "metrics.csv", "environment.json", "config.yaml", "predictions.json", ".ckpt")
+OF_ITS_RUN += ("logs/hparams.yaml",)  # the settings as well
 TRIED = [verb for verb in VERBS if verb.name in ("train", "predict", "evaluate", "convert", "demo", "import")]
 
 
