@@ -319,7 +319,7 @@ def test_a_graph_of_an_opset_that_the_engine_does_not_know_is_one_line(bundle: P
     model.opset_import[0].version = 999
     (copy / "decoder.onnx").write_bytes(model.SerializeToString())
     files = read_pipeline(bundle).files
-    digest = exporter_module.digest_file(copy / "decoder.onnx")
+    digest = exporter_module.hash_file(copy / "decoder.onnx")
     _rewrite(copy, files={**files, "decoder.onnx": digest})
     with pytest.raises(
         RunError, match=r"decoder.onnx cannot be read by onnxruntime [^\n]*export the run again$"

@@ -6,7 +6,6 @@ machine but what is under way, and what is finished is on record in the store be
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import tempfile
@@ -24,7 +23,7 @@ from dinoseg.inference import predict_files
 from dinoseg.inference.files.shard import ALL, Shard
 from dinoseg.inference.results.report import PredictionReport
 from dinoseg.model.network import Network
-from dinoseg.outputs import to_plain
+from dinoseg.outputs import digest_json, to_plain
 from dinoseg.progress import Progress, Silent
 
 AT_ONCE = 32  # files that are on this machine at one time, or one series
@@ -103,7 +102,7 @@ def predict_remote(
         raise LayoutError(
             f"{', '.join(map(str, sources))}: no image and no volume; name a folder that has some"
         )
-    origin = _digest({"model": dict(model.describe()), "how": str(how)})
+    origin = digest_json(to_plain({"model": dict(model.describe()), "how": str(how)}))
     earlier = list(store.read_rows())
     if earlier and not (resume or overwrite):
         raise OutputError(f"{store.address} holds predictions already; add --resume to go on, or --overwrite")
@@ -111,16 +110,16 @@ def predict_remote(
     left = [unit for unit in units if not all(_is_done(file, known) for file in unit)]
     skipped = len(units) - len(left)
     writer = _Writer(store, origin, replaceable={name for row in earlier for name in row.get("outputs", ())})
-    tracked = shown.track(_chunk(left), total=sum(1 for _ in _chunk(left)), label="predict")
+    chunks = list(_chunk(left))
     failures: dict[str, str] = {}
     done = 0
-    for chunk in tracked:
+    for chunk in shown.track(chunks, total=len(chunks), label="predict"):
         rows = writer.take(model, chunk, how, overlays=overlays)
-        done += sum("error" not in row for row in rows)
-        for row in rows:
-            if "error" in row:
-                failures[row["source"]] = row["error"]
-                shown.note(f"{row['source']}: {row['error']}")
+        failed = {row["source"]: row["error"] for row in rows if "error" in row}
+        for source, reason in failed.items():
+            shown.note(f"{source}: {reason}")
+        failures |= failed
+        done += len(rows) - len(failed)
     store.join_rows(shard)
     return RemoteReport(store.address, done, skipped, failures, time.monotonic() - started)
 
@@ -265,7 +264,7 @@ class _Writer:
             rows = list(_list_rows(report, fetched, versions))
         rows = [{**row, "made_with": self.origin} for row in rows]
         text = "".join(f"{json.dumps(to_plain(row))}\n" for row in rows)
-        self.store.write(f"{PARTS}/{_digest(sorted(versions))[:20]}.jsonl", text.encode("utf-8"))
+        self.store.write(f"{PARTS}/{digest_json(sorted(versions))[:20]}.jsonl", text.encode("utf-8"))
         return rows
 
     def _refuse(self, outputs: Sequence[str]) -> None:
@@ -313,7 +312,3 @@ def _list_rows(
     for failure in described["failures"]:
         for address in dict.fromkeys(fetched.get(failure["source"], [failure["source"]])):
             yield {"source": address, "version": versions.get(address, ""), "error": failure["reason"]}
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(to_plain(value), sort_keys=True).encode("utf-8")).hexdigest()

@@ -11,6 +11,7 @@ from typing import Any, get_args
 
 from dinoseg import __version__
 from dinoseg.backbones.graphs import OPSET, write_backbone
+from dinoseg.backbones.hub import hash_file
 from dinoseg.backbones.weights_settings import read_settings
 from dinoseg.config import override
 from dinoseg.data.cases.prints import TrainingCases
@@ -35,7 +36,6 @@ from dinoseg.model.bundles import (
     BundlePrecision,
     Comparison,
     Pipeline,
-    digest_file,
     digest_pipeline,
 )
 from dinoseg.model.ensemble import Ensemble
@@ -214,7 +214,7 @@ def _write(request: _Request, *, overwrite: bool, shown: Progress) -> Export:
             write_json(folder / TRAINING_CASES, trained_on.describe())
         card = write_card(request.members, found, precision=request.precision, size=request.size)
         write_text(folder / CARD, card)
-        files = {path.name: digest_file(folder / path.name) for path in paths if path.name != PIPELINE}
+        files = {path.name: hash_file(folder / path.name) for path in paths if path.name != PIPELINE}
         _write_pipeline(folder, pipeline.model_copy(update={"files": files, "comparison": found}))
     held = sum(path.stat().st_size for path in paths)
     return Export(out, held, request.precision, request.size, OPSET, found)

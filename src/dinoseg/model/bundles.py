@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from dinoseg.backbones.hub import hash_file
 from dinoseg.config import ConfidenceSettings, PostprocessingSettings, Settings, from_yaml
 from dinoseg.errors import ConfigError, RunError
 from dinoseg.model.folder import require_method
@@ -24,7 +24,6 @@ CARD = "README.md"
 BACKBONE = "backbone.onnx"
 DECODER = "decoder.onnx"
 BundlePrecision = Literal["float32", "float16", "int8"]
-_CHUNK = 1 << 20
 
 
 class BundledBackbone(Settings):
@@ -114,15 +113,6 @@ def digest_pipeline(content: Mapping[str, Any]) -> str:
     return digest_json(content)
 
 
-def digest_file(path: Path) -> str:
-    """Sha256 of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
 def _require_version(content: Any, path: Path) -> None:
     if content["format"] != FORMAT:
         raise RunError(
@@ -144,5 +134,5 @@ def _require_files(folder: Path, pipeline: Pipeline) -> None:
         path = folder / Path(name).name
         if not path.is_file():
             raise RunError(f"{folder} is incomplete: {name} is missing; copy the whole bundle again")
-        if digest_file(path) != expected:
+        if hash_file(path) != expected:
             raise RunError(f"{path} is damaged (its sha256 is not that of {PIPELINE}); copy the bundle again")
