@@ -28,6 +28,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) torch
 	@$(PIP) -e '.[$(EXTRAS)]'
+	@$(PIP) --no-deps monailabel==0.8.5
 	@touch $@
 
 demo: setup ## train, evaluate and predict on generated pictures, offline, into demo/

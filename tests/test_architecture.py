@@ -31,7 +31,9 @@ from tests.source_tree import (
 )
 
 LAYERS = """
-    cli | serving
+    cli
+    serving | integrations
+    teaching
     training
     cohorts | evaluation | export | releases
     inference

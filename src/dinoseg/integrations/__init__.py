@@ -1,0 +1,1 @@
+"""Objects that other programs load to use a model of ours."""
