@@ -373,8 +373,6 @@ def test_fresh_weights_come_from_the_seed(vit: Backbone) -> None:
         ("dino-augseg", "final_width", 12),
         ("dino-augseg", "heads", 2),
         ("guided", "width", 12),
-        ("guided", "blocks", 2),
-        ("guided", "drop", 0.0),
         ("guided", "reach", 0),
         ("guided", "image_widths", [4, 6, 12]),
         ("guided", "image_share", 0.5),

@@ -17,7 +17,7 @@ SMALL: dict[str, dict[str, Any]] = {
     },
     "dino-augseg": {"final_width": 8},
     "linear": {},
-    "guided": {"width": 8, "blocks": 1, "image_widths": (4, 6, 8)},
+    "guided": {"width": 8, "image_widths": (4, 6, 8)},
 }
 # A bias whose output is normalised per image and channel has no effect, hence no gradient.
 # Images have no slices around them.

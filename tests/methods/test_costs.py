@@ -50,7 +50,7 @@ COSTS = [
     Cost("v2-128", "segdino-v2", {"width": 128}, 4, 256, 9.32, 67.6, plain_v2, 32.2),
     Cost("v2-256", "segdino-v2", {"width": 256}, 4, 256, 32.5, 265.5, plain_v2, 127.1),
     Cost("dino-unet", "dino-unet", {}, 1, 512, 84.0, 174.3, plain_dino_unet, 97.9),
-    Cost("guided", "guided", {}, 4, 448, forward=5.88, backward=15.3),
+    Cost("guided", "guided", {}, 4, 448, forward=3.95, backward=6.34),
     Cost("dino-augseg", "dino-augseg", {}, 1, 768, 133.2, 265.0, plain_dino_augseg, 138.5),
 ]
 each_cost = pytest.mark.parametrize("cost", COSTS, ids=lambda cost: cost.name)

@@ -29,7 +29,7 @@ NARROW: dict[str, dict[str, Any]] = {
     "segdino-v1": {"features": 8, "widths": [8, 8, 8, 8]},
     "dino-unet": {"features_per_stage": [8, 8, 8, 8], "fapm_rank": 8, "spm_width": 8, "heads": 4},
     "dino-augseg": {"final_width": 8},
-    "guided": {"width": 8, "blocks": 1, "image_widths": [4, 6, 8]},
+    "guided": {"width": 8, "image_widths": [4, 6, 8]},
 }
 
 

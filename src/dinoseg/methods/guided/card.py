@@ -13,12 +13,10 @@ Width = Annotated[int, Field(ge=1)]
 
 
 class GuidedSettings(DecoderSettings):
-    """Decoder of Guided: probe, context, image."""
+    """Decoder of Guided: probe and image."""
 
     method: Literal["guided"] = "guided"
-    width: int = Field(128, ge=1, description="channels of the context and of the probe's factors")
-    blocks: int = Field(2, ge=0, description="residual blocks of the context")
-    drop: float = Field(0.3, ge=0, lt=1, description="share of the context's channels dropped in training")
+    width: int = Field(128, ge=1, description="channels of the probe's factors")
     reach: int = Field(
         1, ge=0, le=8, description="of volumes: slices on either side whose features are read as well"
     )
@@ -35,7 +33,7 @@ class GuidedSettings(DecoderSettings):
 
 RECIPE = TrainSettings(
     epochs=20,
-    lr=1e-3,
+    lr=5e-4,
     weight_decay=0.01,
     loss="dice_cross_entropy",
     schedule="cosine",
@@ -44,7 +42,7 @@ RECIPE = TrainSettings(
     min_bank=400,
     min_epoch_samples=200,
     augmentation=AugmentationSettings(
-        rotation=90.0, rotation_probability=0.8, zoom=0.3, zoom_probability=0.8
+        rotation=90.0, rotation_probability=0.5, zoom=0.2, zoom_probability=0.5
     ),
 )
 
@@ -55,7 +53,7 @@ CARD = Card(
     settings=GuidedSettings,
     recipe=RECIPE,
     decoder="dinoseg.methods.guided.decoder:Guided",
-    size=448,
+    size=320,
     scales=(1.0, 0.5),
     published=False,
 )
