@@ -41,6 +41,7 @@ BACKBONE = SHARED / "weights/vit-tiny-in1k"
 RESULTS = ROOT / "benchmarks/results"
 # What `default` had when the table was made; it has 320 px and 2 views now.
 OF_DEFAULT = {"model.preprocessing.size": 256, "train.views": 8}
+OF_GUIDED = {"train.views": 2, "train.min_bank": 0, "model.decoder.image_share": 0.25}
 T = TypeVar("T")
 
 
@@ -85,6 +86,17 @@ def list_experiments() -> list[Experiment]:
         Experiment("v2-128-paper", kvasir, "segdino-v2", "paper", narrow),
         Experiment("v2-256-paper", kvasir, "segdino-v2", "paper", wide),
         Experiment("v2-128-default", kvasir, "segdino-v2", "default", narrow),
+        Experiment(
+            "guided-default",
+            kvasir,
+            "guided",
+            changes={
+                **OF_GUIDED,
+                "model.preprocessing.size": 320,
+                "train.epochs": 8,
+                "train.validate_every": 8,
+            },
+        ),
         Experiment("isic-default", "isic2017-256", "segdino-v1"),
         Experiment("dsb-default", "dsb2018", "segdino-v1"),
     ]
@@ -100,7 +112,7 @@ def list_volume_experiments() -> list[Experiment]:
     """Every method on volumes: slices of MR, scored in 3D. segdino-v2 at width 128, for the time it takes.
 
     Hippocampus: 500 steps of four slices, enlarged from about 35x50 voxels to 128 px; for the two light
-    methods also ten passes over all slices, at 256 px.
+    methods also ten passes over all slices, at 256 px; for guided four, at 256 and 128 px, with context 3.
     """
     whole = {"train.views": 1, "train.min_bank": 0, "train.epochs": 10, "train.validate_every": 10}
     short = {**whole, "train.steps_per_epoch": 50, "model.preprocessing.size": 128}
@@ -118,6 +130,11 @@ def list_volume_experiments() -> list[Experiment]:
         Experiment(f"hippocampus-whole-{method}", "Dataset004_Hippocampus", method, "default", whole,
                    draw_split=True)
         for method in ("linear", "segdino-v1")
+    ]  # fmt: skip
+    ours = {"train.epochs": 4, "train.validate_every": 4, "model.preprocessing.context": 3}
+    found += [
+        Experiment("hippocampus-whole-guided", "Dataset004_Hippocampus", "guided", "default",
+                   {**OF_GUIDED, **ours}, draw_split=True)
     ]  # fmt: skip
     return found
 
