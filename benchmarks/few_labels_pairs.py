@@ -1,4 +1,4 @@
-"""guided against each other method of runs/few_labels, paired case by case: is it better, and how sure is that.
+"""guided against each other method of runs/few_labels, paired case by case: is it better, and how sure is it.
 
     python benchmarks/few_labels_pairs.py
 

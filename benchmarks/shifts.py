@@ -87,12 +87,14 @@ def main() -> None:
 
 
 def find_runs(places: list[Path]) -> dict[str, Path]:
-    """Finished runs among and below some folders, named from the folder that was given."""
+    """Finished runs among and below some folders, named from runs/ or from the folder that was given."""
     found = {}
     for place in places:
         folder = place.resolve()
         for path in sorted(folder.glob("**/model/config.json")):
-            found[str(path.parents[1].relative_to(folder.parent))] = path.parents[1]
+            run = path.parents[1]
+            ours = run.is_relative_to(ROOT / "runs")  # several of them may have the same last name
+            found[str(run.relative_to(ROOT / "runs" if ours else folder.parent))] = run
     return found
 
 
