@@ -19,6 +19,7 @@ from dinoseg.inference.results.prediction import Prediction
 from dinoseg.inference.windows import slide
 from dinoseg.model.confidence import Tally, calibration_of, estimate, find_uncertainty
 from dinoseg.model.network import Answer, Answering, Array, Network, input_size, window_of
+from dinoseg.progress import Progress
 from dinoseg.streams import batched
 
 
@@ -58,8 +59,16 @@ def prepare(model: Network, case: Case, how: Inference) -> Prepared:
     return Prepared(case, tuple(pixels))
 
 
-def segment(model: Network, prepared: Iterable[Prepared], how: Inference) -> Generator[Segmented, None, None]:
+def segment(
+    model: Network, prepared: Iterable[Prepared], how: Inference, *, progress: Progress | None = None
+) -> Generator[Segmented, None, None]:
     """Yield predictions in order, a batch at a time; leaves a torch model in eval mode.
+
+    Args:
+        model: the network.
+        prepared: drawn a batch at a time.
+        how: the network is applied.
+        progress: counts the windows of each image, where there are any.
 
     Raises:
         RunError: the model's output is not finite.
@@ -67,7 +76,10 @@ def segment(model: Network, prepared: Iterable[Prepared], how: Inference) -> Gen
     """
     window = window_of(model.settings, how)
     for batch in batched(prepared, how.batch_size):
-        answers = _answer_windows(model, batch, window, how) if window else answer_whole(model, batch, how)
+        if window:
+            answers = (_answer_by_windows(model, item, window, how, progress) for item in batch)
+        else:
+            answers = iter(answer_whole(model, batch, how))
         for item, answer in zip(batch, answers, strict=True):
             yield Segmented(item.case, _finish(model, item.case, answer, how))
 
@@ -134,18 +146,21 @@ def answer_whole(
     ]
 
 
-def _answer_windows(
-    model: Network, batch: Sequence[Prepared], window: int, how: Inference
-) -> Iterable[Answer]:
-    return (_answer_by_windows(model, item, window, how) for item in batch)
-
-
-def _answer_by_windows(model: Network, item: Prepared, window: int, how: Inference) -> Answer:
+def _answer_by_windows(
+    model: Network, item: Prepared, window: int, how: Inference, progress: Progress | None
+) -> Answer:
     found = []
     for network, pixels in zip(list_groups(model), item.pixels, strict=True):
         tallies: list[Tally] = []
         score = partial(_score_windows, answering(network), tallies, flips=how.flips)
-        scores = slide(score, pixels, window=window, overlap=how.overlap, batch_size=how.batch_size)
+        scores = slide(
+            score,
+            pixels,
+            window=window,
+            overlap=how.overlap,
+            batch_size=how.batch_size,
+            progress=progress,
+        )
         found.append(Answer(find_class(scores), scores, sum(tallies[1:], tallies[0]) if tallies else None))
     return average(model, found, probabilities=needs_probabilities(how))
 

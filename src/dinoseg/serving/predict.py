@@ -14,7 +14,7 @@ from dinoseg.config import Inference
 from dinoseg.model.network import refuse_other_size
 from dinoseg.serving.answers import JobAnswer, JobCreated
 from dinoseg.serving.job_routes import send_output, wait_for
-from dinoseg.serving.jobs import Job
+from dinoseg.serving.jobs import Job, Reporter, Result, Work
 from dinoseg.serving.models import Served
 from dinoseg.serving.refusals import Refusal, list_refusals
 from dinoseg.serving.scratch import remove_folder
@@ -68,7 +68,7 @@ async def predict(
 def _begin(service: Service, served: Served, how: Inference, files: list[tuple[str, BinaryIO]]) -> Job:
     folder = service.scratch.make()
     try:
-        upload = take_upload(files, folder, network=served.network, options=service.options)
+        upload = take_upload(files, folder, network=served.network, how=how, options=service.options)
         work = partial(_time, service, served, partial(segment_upload, served, upload, how, folder))
         return service.jobs.submit("predict", work, folder=folder)
     except BaseException:
@@ -76,7 +76,7 @@ def _begin(service: Service, served: Served, how: Inference, files: list[tuple[s
         raise
 
 
-def _time(service: Service, served: Served, work: Any, reporter: Any) -> Any:
+def _time(service: Service, served: Served, work: Work, reporter: Reporter) -> Result:
     started = time.perf_counter()
     result = work(reporter)
     service.metrics.predictions.labels(served.name).observe(time.perf_counter() - started)

@@ -16,8 +16,8 @@ from dinoseg.data.sources.source import open_case, open_volume
 from dinoseg.data.volumes import Volume
 from dinoseg.data.volumes.nifti import write_grid
 from dinoseg.errors import DataError
+from dinoseg.inference.engine import prepare, segment
 from dinoseg.inference.likeness import Likeness
-from dinoseg.inference.predictor import predict
 from dinoseg.inference.results.prediction import Prediction
 from dinoseg.inference.results.volume_prediction import VolumePrediction
 from dinoseg.inference.volumes import segment_volume
@@ -88,9 +88,9 @@ def _segment_image(
 ) -> PredictionAnswer:
     case = open_case(upload.source)
     reporter.report(0, 1)
-    found = predict(served.network, case, how=how)
-    if not isinstance(found, Prediction):
-        raise DataError(f"{upload.name} is no image")
+    prepared = prepare(served.network, case, how)
+    (item,) = segment(served.network, [prepared], how, progress=Reporting(reporter))
+    found = item.prediction
     warnings = Likeness(served.network).look(case.id, case.image, found.confidence)
     found.save(out / "mask.png")
     found.save_overlay(out / "overlay.png", case.image, legend=len(found.classes) > 2)

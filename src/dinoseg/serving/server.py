@@ -113,12 +113,30 @@ def _make_protocol(options: ServeOptions) -> type[asyncio.Protocol]:
     class Protocol(H11Protocol):
         """HTTP that gives up on a client that does not finish its headers."""
 
+        deadline: asyncio.TimerHandle | None = None
+
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
-            self.loop.call_later(options.head_seconds, self._give_up)
+            self._watch()
 
-        def _give_up(self) -> None:
-            if self.cycle is None and self.transport is not None and not self.transport.is_closing():
-                self.transport.close()
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            self._watch()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            super().connection_lost(exc)
+            self._forget()
+
+        def _watch(self) -> None:
+            """The time runs while a request is awaited, from its first byte, or that of the connection."""
+            if self.cycle is not None and not self.cycle.response_complete:
+                self._forget()
+            elif self.deadline is None:
+                self.deadline = self.loop.call_later(options.head_seconds, self.transport.close)
+
+        def _forget(self) -> None:
+            if self.deadline is not None:
+                self.deadline.cancel()
+                self.deadline = None
 
     return Protocol

@@ -12,13 +12,14 @@ from math import prod
 from pathlib import Path
 from typing import BinaryIO
 
+from dinoseg.config import Inference
 from dinoseg.data.dicom import survey_series
 from dinoseg.data.images import image_info
 from dinoseg.data.sources.channels import drop_companions
-from dinoseg.data.sources.source import find_sources, is_volume
+from dinoseg.data.sources.source import find_sources, is_volume, no_images
 from dinoseg.data.volumes import read_volume_info, volume_suffix
 from dinoseg.errors import DinosegError, FileFormatError
-from dinoseg.inference.volumes import refuse_other_kind
+from dinoseg.inference.volumes import refuse_other_kind, refuse_volume_options
 from dinoseg.model.network import Network
 from dinoseg.outputs import fail
 from dinoseg.serving.jobs import hide_folder
@@ -48,7 +49,12 @@ class Upload:
 
 
 def take_upload(
-    files: Sequence[tuple[str, BinaryIO]], folder: Path, *, network: Network, options: ServeOptions
+    files: Sequence[tuple[str, BinaryIO]],
+    folder: Path,
+    *,
+    network: Network,
+    how: Inference,
+    options: ServeOptions,
 ) -> Upload:
     """Store files, and find the one image or volume that they are.
 
@@ -56,6 +62,7 @@ def take_upload(
         files: name and content of each.
         folder: of the job; a new folder in it takes them.
         network: that they are for.
+        how: it will be applied.
         options: the limits.
 
     Raises:
@@ -68,6 +75,8 @@ def take_upload(
         names = [_store(name, file, place, index) for index, (name, file) in enumerate(files)]
         source = _find_source(place, network)
         refuse_other_kind(network, names[0], is_volume=is_volume(source))
+        if not is_volume(source):
+            refuse_volume_options(how)
         _refuse_large(source, network, options)
     except DinosegError as error:
         raise Refusal(status_of(error), hide_folder(str(error), folder)) from error
@@ -104,8 +113,10 @@ def _find_source(place: Path, network: Network) -> Path:
     if listing.problems:
         raise Refusal(422, hide_folder(listing.problems[0], place.parent))
     sources = drop_companions(listing.sources, network.settings.preprocessing.channels)
-    if len(sources) != 1:
-        found = ", ".join(path.name for path in sources[:5]) or "none"
+    if not sources:
+        raise Refusal(422, hide_folder(no_images(place), place.parent))
+    if len(sources) > 1:
+        found = ", ".join(path.name for path in sources[:5])
         raise Refusal(
             422,
             f"a prediction is of one image, one volume or one DICOM series, given {len(sources)}: {found}; "
