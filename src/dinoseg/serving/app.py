@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
 from dinoseg import __version__
-from dinoseg.serving import general, job_routes, predict
+from dinoseg.serving import general, job_routes, monai_datastore, monai_label, predict
 from dinoseg.serving.bodies import Bodies
 from dinoseg.serving.jobs import Jobs
 from dinoseg.serving.metrics import Counting, Metrics
@@ -20,6 +20,8 @@ from dinoseg.serving.refusals import add_handlers
 from dinoseg.serving.scratch import Scratch
 from dinoseg.serving.security import Guard
 from dinoseg.serving.service import Service
+from dinoseg.serving.studies import Studies
+from dinoseg.serving.viewer_sessions import Sessions
 
 _SUMMARY = "Medical image segmentation on frozen DINO backbones. Not a medical device."
 # Nothing is sent anywhere, also where variables of the environment ask FastAPI to.
@@ -38,6 +40,7 @@ def create_app(
 
     Raises:
         OutputError: the folder for temporary files cannot be made.
+        LayoutError: the folder of the studies is none.
     """
     options, models = options or ServeOptions(), models or Models()
     jobs, scratch = Jobs(options), Scratch()
@@ -52,8 +55,12 @@ def create_app(
         telemetry=_SILENT,
         lifespan=_ending(jobs, scratch),
     )
-    app.state.service = Service(models, teaching is not None, jobs, scratch, options, metrics)
-    for router in (general.router, predict.router, job_routes.router):
+    datastore = None if options.studies is None else Studies(options.studies)
+    app.state.service = Service(
+        models, teaching is not None, jobs, scratch, options, metrics, Sessions(scratch), datastore
+    )
+    routers = (general, predict, job_routes, monai_label, monai_datastore)
+    for router in (each.router for each in routers):
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=general.PAGE), name="static")
     add_handlers(app)

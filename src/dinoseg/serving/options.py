@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
+from pathlib import Path
 
 from dinoseg.errors import UsageError
 
@@ -37,6 +38,7 @@ class ServeOptions:
         head_seconds: time for the first line and the headers of a request.
         job_seconds: time after which a prediction is given up.
         connections: most at once.
+        studies: folder of the images that viewers open.
 
     Raises:
         UsageError: the address is not this machine's and there is no token, or a token is too short.
@@ -62,6 +64,7 @@ class ServeOptions:
     head_seconds: float = 20.0
     job_seconds: float = 1800.0
     connections: int = 256
+    studies: Path | None = None
 
     def __post_init__(self) -> None:
         if not self.is_local and self.token is None:
