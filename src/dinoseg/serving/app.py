@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
 from dinoseg import __version__
-from dinoseg.serving import general, job_routes, monai_datastore, monai_label, predict
+from dinoseg.serving import general, job_routes, label_studio, monai_datastore, monai_label, predict
 from dinoseg.serving.bodies import Bodies
 from dinoseg.serving.jobs import Jobs
 from dinoseg.serving.metrics import Counting, Metrics
@@ -59,7 +59,7 @@ def create_app(
     app.state.service = Service(
         models, teaching is not None, jobs, scratch, options, metrics, Sessions(scratch), datastore
     )
-    routers = (general, predict, job_routes, monai_label, monai_datastore)
+    routers = (general, predict, job_routes, monai_label, monai_datastore, label_studio)
     for router in (each.router for each in routers):
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=general.PAGE), name="static")

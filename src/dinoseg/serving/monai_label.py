@@ -14,6 +14,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from pydantic import BaseModel, ValidationError
 
 from dinoseg import __version__
+from dinoseg.model.network import refuse_other_size
 from dinoseg.serving.job_routes import find_output, wait_for
 from dinoseg.serving.jobs import Job, hide_folder
 from dinoseg.serving.models import Served, list_classes
@@ -144,6 +145,7 @@ def _begin(
 ) -> Job:
     study = service.require_datastore().find(image) if not (file or session) else None
     how = wishes.to_inference(None if study is None else study.series)
+    refuse_other_size(served.network, how)
     folder = service.scratch.make()
     try:
         accept = partial(accept_source, network=served.network, how=how, options=service.options)
