@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from dinoseg.config import Inference
-from dinoseg.data.dicom import survey_series
+from dinoseg.data.dicom import read_series_shape
 from dinoseg.data.images import image_info
 from dinoseg.data.sources.channels import drop_companions
 from dinoseg.data.sources.source import find_sources, is_volume, no_images
@@ -77,7 +77,7 @@ def take_upload(
         refuse_other_kind(network, names[0], is_volume=is_volume(source))
         if not is_volume(source):
             refuse_volume_options(how)
-        _refuse_large(source, network, options)
+        _refuse_large(source, network, how, options)
     except DinosegError as error:
         raise Refusal(status_of(error), hide_folder(str(error), folder)) from error
     except OSError as error:
@@ -126,7 +126,7 @@ def _find_source(place: Path, network: Network) -> Path:
     return source
 
 
-def _refuse_large(source: Path, network: Network, options: ServeOptions) -> None:
+def _refuse_large(source: Path, network: Network, how: Inference, options: ServeOptions) -> None:
     """Refuse by what headers say, so that nothing large is ever decoded."""
     if not is_volume(source):
         height, width = image_info(source).size
@@ -138,9 +138,7 @@ def _refuse_large(source: Path, network: Network, options: ServeOptions) -> None
     else:
         if source.suffix.lower() == _ARCHIVE and source.is_file():
             _refuse_large_archive(source, options)
-        for series in survey_series(source).series:
-            if series.shape is not None:
-                _compare_volume(series.shape, options)
+        _compare_volume(read_series_shape(source, series=how.series), options)
 
 
 def _compare_volume(shape: Sequence[int], options: ServeOptions) -> None:
