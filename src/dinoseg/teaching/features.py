@@ -22,10 +22,12 @@ from numpy.typing import NDArray
 from dinoseg.backbones import create_backbone
 from dinoseg.backbones.backbone import Backbone
 from dinoseg.backbones.cache import EntryStore, FeatureCache
+from dinoseg.backbones.features import Features
 from dinoseg.backbones.weights import list_weights
 from dinoseg.backbones.weights_settings import read_settings
 from dinoseg.config import CacheSettings
 from dinoseg.config.training import Training
+from dinoseg.data.case import Image
 from dinoseg.data.digests import remember_digests
 from dinoseg.data.tensors.transforms import PREPARATION, prepare_pixels
 from dinoseg.errors import DinosegError
@@ -91,11 +93,20 @@ class Seer:
         key = self._cache.key(self._name(frame), repr((PREPARATION, self.side)), str(frame.index))
 
         def pixels(_: int) -> torch.Tensor:
-            image = self._reader.image(frame.subject, frame.index)
-            size, backbone = (self.side, self.side), self._backbone
-            return torch.from_numpy(prepare_pixels(image, size, mean=backbone.mean, std=backbone.std))
+            return self._prepare(self._reader.image(frame.subject, frame.index))
 
-        levels = self._cache.features([key], pixels).levels
+        return self._join(self._cache.features([key], pixels))
+
+    def look(self, image: Image) -> NDArray[np.float32]:
+        """(cells, C) of an image that is in no project; nothing is remembered."""
+        return self._join(self._backbone(self._prepare(image)[None]))
+
+    def _prepare(self, image: Image) -> torch.Tensor:
+        size, backbone = (self.side, self.side), self._backbone
+        return torch.from_numpy(prepare_pixels(image, size, mean=backbone.mean, std=backbone.std))
+
+    def _join(self, features: Features) -> NDArray[np.float32]:
+        levels = features.levels
         grid = (self.grid, self.grid)
         alike = [
             level
@@ -103,7 +114,9 @@ class Seer:
             else torch.nn.functional.interpolate(level, grid, mode="bilinear", align_corners=False)
             for level in levels[len(levels) // 2 :]
         ]
-        return torch.cat(alike, dim=1)[0].flatten(1).T.contiguous().numpy()  # (1, C, h, w) -> (h * w, C)
+        # (1, C, h, w) -> (h * w, C)
+        cells: NDArray[np.float32] = torch.cat(alike, dim=1)[0].flatten(1).T.contiguous().numpy()
+        return cells
 
     def _name(self, frame: Frame) -> str:
         """Of the file's content, and how its intensities are read."""
@@ -281,14 +294,18 @@ class FeatureThread:
             else:
                 pending[number] = seen
             for each, cells in pending.items():
-                self._keep(each, self._basis.apply(cells))
+                self.memory.put(each, self._project(self._basis, cells))
+                self._finish(each, None)
             pending = {}
 
-    def _keep(self, number: int, maps: Maps) -> None:
-        if maps.shape[1] < self.memory.maps.shape[2]:  # a backbone with fewer numbers than are kept
-            maps = np.pad(maps, ((0, 0), (0, self.memory.maps.shape[2] - maps.shape[1])))
-        self.memory.put(number, maps)
-        self._finish(number, None)
+    def look(self, image: Image) -> Maps | None:
+        """(cells, D) of an image that is in no project; None before the projection is known."""
+        return None if self._basis is None else self._project(self._basis, self._seer.look(image))
+
+    def _project(self, basis: Basis, cells: NDArray[np.float32]) -> Maps:
+        maps = basis.apply(cells)
+        spare = self.memory.maps.shape[2] - maps.shape[1]  # of a backbone with fewer numbers than are kept
+        return np.pad(maps, ((0, 0), (0, spare))) if spare else maps
 
     def _finish(self, number: int, error: DinosegError | None) -> None:
         with self._condition:

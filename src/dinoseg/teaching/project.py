@@ -24,7 +24,7 @@ from dinoseg.progress import Progress, Silent
 from dinoseg.teaching.changes import Changes
 from dinoseg.teaching.classes import check_classes, name_classes
 from dinoseg.teaching.drawings import Drawings
-from dinoseg.teaching.features import Seer, choose_backbone
+from dinoseg.teaching.features import SIDE, Seer, choose_backbone
 from dinoseg.teaching.frames import Frames
 from dinoseg.teaching.learner import Paint, measure_paint
 from dinoseg.teaching.records import ClassName, Records
@@ -73,6 +73,7 @@ class Project:
         *,
         backbone: str | None = None,
         classes: Sequence[str] = (),
+        side: int = SIDE,
         accept_license: bool = False,
         progress: Progress | None = None,
     ) -> Project:
@@ -83,6 +84,7 @@ class Project:
             backbone: catalog name or local folder; that of `train`, or one whose weights are here, if not
                 given.
             classes: names of what is to be painted, where nothing says so yet.
+            side: px of the square that images are seen as.
             accept_license: accept the licence of the backbone's weights.
             progress: shows what is read.
 
@@ -103,8 +105,15 @@ class Project:
         try:
             project = cls(folder, found, lock, choose_backbone(backbone))
             project._begin(classes)
-            seer = Seer(project.backbone, project.reader, accept_license=accept_license, progress=shown)
-            project._start(seer)
+            project._start(
+                Seer(
+                    project.backbone,
+                    project.reader,
+                    accept_license=accept_license,
+                    side=side,
+                    progress=shown,
+                )
+            )
         except BaseException:
             lock.release()
             raise
@@ -236,6 +245,14 @@ class Project:
         while len(self._predictions) > _KEPT_PREDICTIONS:
             self._predictions.pop(next(iter(self._predictions)), None)
         return found
+
+    def segment(self, image: Image) -> NDArray[np.uint8] | None:
+        """(H, W) class ids of an image that is not in the folder; None before anything was learned."""
+        scores, maps = self._teacher.taught.scores, self._teacher.look(image)
+        if scores is None or maps is None:
+            return None
+        found = agree(scores.model.score(maps.astype(np.float32)), maps)
+        return to_mask(found, scores.model, image, image.size)
 
     def image(self, image: str, index: int = 0) -> Image:
         """A slice as a network sees it, (1 or 3, H, W) in 0..1."""

@@ -11,6 +11,7 @@ from threading import Condition, Thread
 import numpy as np
 from numpy.typing import NDArray
 
+from dinoseg.data.case import Image
 from dinoseg.errors import DinosegError
 from dinoseg.teaching.estimate import estimate
 from dinoseg.teaching.features import FeatureProgress, FeatureThread, Seer
@@ -131,6 +132,10 @@ class Teacher:
         """(cells, D) of one slice."""
         found: NDArray[np.float16] = self._features.memory.maps[frame]
         return found
+
+    def look(self, image: Image) -> NDArray[np.float16] | None:
+        """(cells, D) of an image that is in no project; None before enough slices were seen."""
+        return self._features.look(image)
 
     def _take_features(self, frame: int, error: DinosegError | None) -> None:
         with self._condition:
