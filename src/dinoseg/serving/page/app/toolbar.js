@@ -39,6 +39,11 @@ export class Toolbar {
     return diameter(Number(this.slider.value)) / 2;
   }
 
+  /** @returns {number} of the slider */
+  get position() {
+    return Number(this.slider.value);
+  }
+
   /** @param {number} steps of the slider */
   resize(steps) {
     this.slider.value = String(Number(this.slider.value) + steps);

@@ -15,7 +15,7 @@ import { cancel, describe, share, watch } from "../jobs.js";
  * @property {number} width
  * @property {number} height
  * @property {number} slices
- * @property {number[] | null} spacing
+ * @property {number[] | null} spacing in mm: slices, height, width
  * @property {Measured[]} classes
  * @property {string[]} outputs
  * @property {string[]} warnings

@@ -65,12 +65,14 @@ export class ImageScene {
   /** @param {Item} item @param {boolean} same the picture of this item is already shown */
   async findPicture(item, same) {
     const { result } = item;
-    const fits = !result || (this.viewer.picture?.width === result.width && this.viewer.picture.height === result.height);
-    if (same && fits) return null;
+    const fits = (/** @type {{width: number, height: number} | null} */ size) => !result || (size?.width === result.width && size.height === result.height);
+    const read = result?.outputs.includes("image.png"); // what the server read, where a browser shows it differently or not at all
+    if (same && fits(this.viewer.picture) && !read) return null;
+    if (read) return createImageBitmap(await (await request(`jobs/${item.job}/outputs/image.png`)).blob());
     const local = await openLocally(item.parcel.files[0]);
-    if (!result || (local && local.width === result.width && local.height === result.height)) return local;
+    if (fits(local)) return local;
     local?.close();
-    return createImageBitmap(await (await request(`jobs/${item.job}/outputs/image.png`)).blob());
+    return createImageBitmap(item.parcel.files[0], { imageOrientation: "none" }); // stored turned, and read as stored
   }
 
   /** @param {Item} item */
@@ -125,7 +127,7 @@ export class ImageScene {
     to.drawImage(picture.levels[0], 0, 0);
     to.filter = "none";
     to.globalAlpha = opacity;
-    to.drawImage(/** @type {HTMLCanvasElement} */ (this.viewer.layers.get(LAYER)?.canvas), 0, 0);
+    to.drawImage(/** @type {HTMLCanvasElement} */ (this.viewer.layers.get(LAYER)?.toCanvas()), 0, 0);
     return new Promise((resolve, reject) => canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error("this browser cannot write a picture of this size; download the mask instead"))), "image/png"));
   }
 }
@@ -140,9 +142,9 @@ export function measure(result, labels) {
   return result.classes.map((item) => {
     const pixels = counts[item.id];
     const times = item.pixels > 0 ? pixels / item.pixels : null; // sizes grow with the pixels
-    const [dy, dx, dz] = result.spacing ?? [];
-    const square = dy && dx ? pixels * dy * dx : times && item.area_mm2 ? item.area_mm2 * times : null;
-    const cube = dy && dx && dz ? (pixels * dy * dx * dz) / 1000 : times && item.volume_ml ? item.volume_ml * times : null;
+    const [dx, dy, dz] = [...(result.spacing ?? [])].reverse();
+    const square = dx && dy ? pixels * dx * dy : times && item.area_mm2 ? item.area_mm2 * times : null;
+    const cube = dx && dy && dz ? (pixels * dx * dy * dz) / 1000 : times && item.volume_ml ? item.volume_ml * times : null;
     return { ...item, pixels, share: pixels / labels.length, area_mm2: result.kind === "image" ? square : null, volume_ml: result.kind === "volume" ? cube : null };
   });
 }

@@ -46,7 +46,7 @@ export function renderSide(panel, item, look, actions) {
 /** @param {Item} item @param {import("./queue.js").Result} result */
 function renderHead(item, result) {
   const size = [result.width, result.height, ...(result.kind === "volume" ? [result.slices] : [])].join(" × ");
-  const spacing = result.spacing ? ` · ${result.spacing.map((mm) => Number(mm.toPrecision(3))).join(" × ")} mm` : "";
+  const spacing = result.spacing ? ` · ${[...result.spacing].reverse().map((mm) => Number(mm.toPrecision(3))).join(" × ")} mm` : "";
   return h("div", { class: "section" }, h("h2", { class: "cut", title: item.parcel.name }, item.parcel.name),
     h("p", { class: "quiet small number" }, size + spacing),
     (result.warnings ?? []).map((warning) => h("div", { class: "banner" }, icon("warning"), h("p", {}, warning))));

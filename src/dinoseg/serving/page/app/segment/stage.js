@@ -64,7 +64,8 @@ export class Stage {
     show(el("volume"), this.isVolume);
     show(el("over"), item?.state === "done");
     show(el("plane-tools"), this.isVolume);
-    show(el("redo"), !this.isVolume);
+    for (const id of ["redo", "tool-fill"]) show(el(id), !this.isVolume); // NiiVue has neither
+    el("stage").classList.toggle("has-volume", this.isVolume);
     this.renderWait();
     this.renderSide();
     if (item) this.open(item, fresh).catch((error) => isAbort(error) || this.fail(item, error));
@@ -91,6 +92,7 @@ export class Stage {
     if (!this.look.paint || !item.result?.classes.some((each) => each.id === this.look.paint)) this.look.paint = item.result?.classes[0]?.id ?? 1;
     if (!this.isVolume) return;
     this.say("loading the volume");
+    this.toolbar.resize(3 - this.toolbar.position); // voxels are large
     await this.volume.open(item);
     this.volume.setOpacity(this.look.opacity);
   }

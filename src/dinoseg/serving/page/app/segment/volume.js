@@ -17,7 +17,7 @@ const FAILS = "volumes need WebGL2, which this browser does not offer; download 
 const SETTINGS = /** @type {const} */ ({
   dragAndDropEnabled: false, viewModeHotKey: "", clipPlaneHotKey: "", cycleClipPlaneHotKey: "", loadingText: "",
   multiplanarShowRender: 1, multiplanarPadPixels: 6, backColor: [0.04, 0.05, 0.06, 1], crosshairColor: [0.31, 0.76, 0.78, 0.8],
-  crosshairWidth: 1, crosshairWidthUnit: "voxels", show3Dcrosshair: true, isOrientCube: false, logLevel: "error",
+  crosshairWidth: 0.25, crosshairWidthUnit: "percent", show3Dcrosshair: true, isOrientCube: false, logLevel: "error",
   fontColor: [0.75, 0.79, 0.83, 1], scrollRequiresFocus: false, isAlphaClipDark: true,
 });
 
