@@ -126,10 +126,7 @@ export class Viewer {
 
   /** @param {number} low @param {number} high values 0 to 255 that become black and white */
   setWindow(low, high) {
-    const [l, w] = [low / 255, 255 / Math.max(1, high - low)];
-    const slope = 1 + 2 * l * w; // brightness(w / slope), then contrast(slope), is (x - l) * w
-    const plain = low === 0 && high === 255;
-    this.canvases[0].style.filter = plain ? "" : `brightness(${w / slope}) contrast(${slope})`;
+    this.canvases[0].style.filter = windowFilter(low, high);
   }
 
   fit() {
@@ -219,6 +216,18 @@ export class Viewer {
     to.arc(points[0][0], points[0][1], 5, 0, 2 * Math.PI);
     strokeTwice(to);
   }
+}
+
+/**
+ * (x - l) * w by the two filters that browsers have, in the order in which neither cuts anything off before the other.
+ * @param {number} low @param {number} high values 0 to 255 that become black and white; may lie beyond
+ */
+export function windowFilter(low, high) {
+  if (low === 0 && high === 255) return "";
+  const [l, w] = [low / 255, 255 / Math.max(1, high - low)];
+  if (l < 0) return `contrast(${1 / (1 - 2 * l)}) brightness(${w * (1 - 2 * l)})`;
+  const slope = 1 + 2 * l * w;
+  return `brightness(${w / slope}) contrast(${slope})`;
 }
 
 /** @param {CanvasRenderingContext2D} to black and white, to be seen on anything */

@@ -17,7 +17,7 @@ export function shortcuts({ stage, move, close }) {
     { group: images, keys: "Delete", label: "Cancel or remove", run: close },
     { group: look, keys: "+ or =", label: "Larger", run: () => stage.zoom(1.4) },
     { group: look, keys: "-", label: "Smaller", run: () => stage.zoom(1 / 1.4) },
-    { group: look, keys: "0", label: "Whole image", run: () => stage.fit() },
+    { group: look, keys: "z or Home", label: "Whole image", run: () => stage.fit() },
     { group: look, keys: "m", label: "Hide or show the mask", run: () => stage.toggleMask() },
     { group: look, keys: "Shift+Arrows", label: "Move the image", run: null },
     { group: look, keys: "Arrows, PageUp, PageDown", label: "Move through a volume", run: null },

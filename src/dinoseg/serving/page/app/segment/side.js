@@ -4,6 +4,7 @@ import { button } from "../chrome.js";
 import { fill, h } from "../dom.js";
 import { area, percent, volume } from "../format.js";
 import { icon } from "../icons.js";
+import { slider } from "../slider.js";
 
 /** @typedef {import("./queue.js").Item} Item */
 /** @typedef {import("./queue.js").Measured} Measured */
@@ -79,24 +80,6 @@ function renderPicture({ window: [low, high], range }, actions) {
     actions.window(value - half, value + half);
   }, "level"),
   slider("Window", width, [span / 100, span * 1.5], write, (value) => actions.window(level - value / 2, level + value / 2), "width"));
-}
-
-/**
- * @param {string} label @param {number} value @param {[number, number]} range @param {(value: number) => string} write
- * @param {(value: number, input: HTMLInputElement) => void} act @param {string} key
- */
-export function slider(label, value, [least, most], write, act, key) {
-  const output = h("output", {}, write(value));
-  const input = h("input", {
-    type: "range", min: least, max: most, step: (most - least) / 200 || 1, value, "data-key": key, "data-testid": key,
-    "aria-valuetext": write(value),
-    oninput: () => {
-      output.textContent = write(input.valueAsNumber);
-      input.setAttribute("aria-valuetext", write(input.valueAsNumber));
-      act(input.valueAsNumber, input);
-    },
-  });
-  return h("label", { class: "slider" }, h("span", {}, label), input, output);
 }
 
 /** @param {Item} item @param {import("./queue.js").Result} result @param {Actions} actions */
