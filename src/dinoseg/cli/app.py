@@ -26,6 +26,7 @@ from dinoseg.cli import (
     predict,
     reproduce,
     score,
+    serve,
     sharing,
     train,
     weights,
@@ -57,6 +58,7 @@ app.command("score")(score.score)
 app.command("compare")(compare.compare)
 app.command("reproduce")(reproduce.reproduce)
 app.command("predict")(predict.predict)
+app.command("serve")(serve.serve)
 app.add_typer(data.app, name="data")
 app.command("convert")(convert.convert)
 app.add_typer(weights.app, name="weights")

@@ -68,7 +68,7 @@ function renderFoot(project) {
   el("list-title").textContent = plural(project.images.length, "image");
   el("project-name").textContent = project.name;
   el("project-name").title = project.folder;
-  fill(el("accept"), icon(accepted ? "retry" : "check"), accepted ? "Open it again" : "Accept what is shown");
+  fill(el("accept"), icon(accepted ? "retry" : "check"), accepted ? "Reopen" : (desk.image?.slices ?? 1) > 1 ? "Accept slice" : "Accept mask");
   byId("accept", HTMLButtonElement).disabled = !desk.image || (!accepted && desk.image.round === 0 && desk.image.strokes === 0);
   byId("next", HTMLButtonElement).disabled = !next;
   el("next-why").textContent = whyNext(project, next);
@@ -104,7 +104,7 @@ function renderSlices({ slice }) {
 function renderHint({ project, waiting }) {
   const first = project !== null && countStrokes(project) + waiting === 0 && project.images.length > 0;
   show(el("hint"), first && project !== null);
-  if (first) el("hint").textContent = `Paint a little of the ${project.classes[0]?.name ?? "object"}, then press 0 and paint a little of the background: the model learns from every stroke.`;
+  if (first) el("hint").textContent = `Paint a little of the ${project.classes[0]?.name ?? "object"}, then choose Background and paint a little of the rest: the model learns from every stroke.`;
 }
 
 /** @param {number} id */

@@ -20,7 +20,7 @@ export function renderClasses(element, classes, paint, actions) {
       type: "button", class: "class-row", "aria-pressed": String(item.id === paint), "data-key": `class-${item.id}`, "data-testid": `class-${item.id}`,
       onclick: () => actions.paint(item.id),
     }, h("span", { class: "swatch", style: `background:${item.colour}` }), h("span", { class: "cut" }, item.name), h("kbd", { "aria-hidden": "true" }, key)),
-    item.id > 0 && h("button", { type: "button", class: "icon-button slim", "aria-label": `Rename or recolour ${item.name}`, title: "Rename, recolour", "data-key": `edit-${item.id}`, onclick: () => actions.edit(item) }, icon("brush")));
+    item.id > 0 && h("button", { type: "button", class: "icon-button slim", "aria-label": `Rename or recolour ${item.name}`, title: "Rename, recolour", "data-key": `edit-${item.id}`, onclick: () => actions.edit(item) }, icon("edit")));
   fill(element, classes.map((item, index) => line(item, index < 9 ? String(index + 1) : "")), line({ id: 0, name: "Background", colour: BACKGROUND }, "0"));
   if (held) /** @type {HTMLElement | null} */ (element.querySelector(`[data-key="${CSS.escape(held)}"]`))?.focus();
 }

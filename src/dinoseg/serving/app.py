@@ -1,0 +1,76 @@
+"""`create_app`: models, and perhaps a teaching project, as an application of ASGI."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.staticfiles import StaticFiles
+
+from dinoseg import __version__
+from dinoseg.serving import general, job_routes, predict
+from dinoseg.serving.bodies import Bodies
+from dinoseg.serving.jobs import Jobs
+from dinoseg.serving.metrics import Counting, Metrics
+from dinoseg.serving.models import Models
+from dinoseg.serving.options import ServeOptions
+from dinoseg.serving.refusals import add_handlers
+from dinoseg.serving.scratch import Scratch
+from dinoseg.serving.security import Guard
+from dinoseg.serving.service import Service
+
+_SUMMARY = "Medical image segmentation on frozen DINO backbones. Not a medical device."
+# Nothing is sent anywhere, also where variables of the environment ask FastAPI to.
+_SILENT: Any = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
+
+
+def create_app(
+    models: Models | None = None, teaching: object | None = None, options: ServeOptions | None = None
+) -> FastAPI:
+    """Make the application of a server; its compute thread and private folder end with its lifespan.
+
+    Args:
+        models: to predict with.
+        teaching: a project that is taught on the page.
+        options: who may speak to it, and how much of anything it takes.
+
+    Raises:
+        OutputError: the folder for temporary files cannot be made.
+    """
+    options, models = options or ServeOptions(), models or Models()
+    jobs, scratch = Jobs(options), Scratch()
+    metrics = Metrics(jobs, models)
+    app = FastAPI(
+        title="dinoseg",
+        summary=_SUMMARY,
+        version=__version__,
+        docs_url=None,  # its page is fetched from elsewhere
+        redoc_url=None,
+        openapi_url="/api/v1/openapi.json",
+        telemetry=_SILENT,
+        lifespan=_ending(jobs, scratch),
+    )
+    app.state.service = Service(models, teaching is not None, jobs, scratch, options, metrics)
+    for router in (general.router, predict.router, job_routes.router):
+        app.include_router(router)
+    app.mount("/static", StaticFiles(directory=general.PAGE), name="static")
+    add_handlers(app)
+    # The last one added is the first to see a request.
+    app.add_middleware(Bodies, options=options)
+    app.add_middleware(Guard, options=options)
+    app.add_middleware(Counting, metrics=metrics)
+    return app
+
+
+def _ending(jobs: Jobs, scratch: Scratch) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def live(_app: FastAPI) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            jobs.close()
+            scratch.remove()
+
+    return live
