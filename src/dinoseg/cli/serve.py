@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dinoseg.cli.options import AcceptLicense, Debug, Device, Engine, Precision, Threads
-from dinoseg.cli.output import session
+from dinoseg.cli.options import AcceptLicense, Debug, Device, Engine, Json, Precision, Threads
+from dinoseg.cli.output import Output, session
+
+if TYPE_CHECKING:
+    from socket import socket
+
+    from fastapi import FastAPI
+
+    from dinoseg.serving.options import ServeOptions
+
+SERVING = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
 
 # As of dinoseg.serving.options, which the help does not import; a test compares them.
 HOST, PORT, QUEUE = "127.0.0.1", 8000, 16
@@ -72,6 +83,7 @@ def serve(
     engine: Engine = None,
     threads: Threads = None,
     accept_license: AcceptLicense = False,
+    as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Serve models: a page for people, REST for programs. Ctrl-C ends it.
@@ -80,14 +92,18 @@ def serve(
 
     Example: dinoseg serve runs/kvasir --open
     """
-    with session(as_json=False, debug=debug) as output:
+    with session(as_json=as_json, debug=debug) as output:
         output.begin(f"loading {', '.join(map(str, runs))}")
         from dinoseg.extras import require
 
-        require("fastapi", "serving")
-        require("uvicorn", "serving")
+        for library in SERVING:
+            require(library, "serving")
         from dinoseg.cli.devices import keep_freed_memory, name_model
+        from dinoseg.serving.app import create_app
+        from dinoseg.serving.models import load_models
         from dinoseg.serving.options import MIB, ServeOptions
+        from dinoseg.serving.server import take_address
+        from dinoseg.sharing import resolve
 
         options = ServeOptions(
             host=host,
@@ -102,11 +118,6 @@ def serve(
             job_seconds=job_limit,
             kept_seconds=keep * 60,
         )
-        from dinoseg.serving.app import create_app
-        from dinoseg.serving.models import load_models
-        from dinoseg.serving.server import name_address, run_server, take_address
-        from dinoseg.sharing import resolve
-
         keep_freed_memory()
         with take_address(options) as listening:
             saved = [
@@ -122,17 +133,40 @@ def serve(
                 for run in runs
             ]
             models = load_models(saved, output.progress)
-            address = name_address(listening)
             app = create_app(models, options=options)
-            output.line(f"serving {', '.join(models.names)} at {address}; Ctrl-C ends it")
-            if token is not None:
-                output.line(f"in a browser: {address}?token=TOKEN, with the token that you chose")
+            output.facts = {"models": models.names}
+            serve_until_stopped(output, app, listening, options, what=", ".join(models.names), show=open_page)
 
-            def tell() -> None:
-                if open_page:
-                    import webbrowser
 
-                    webbrowser.open(address if token is None else f"{address}?token={token}")
+def serve_until_stopped(
+    output: Output, app: FastAPI, listening: socket, options: ServeOptions, *, what: str, show: bool
+) -> None:
+    """Answer requests until Ctrl-C or SIGTERM.
 
-            run_server(app, listening, options, on_ready=tell)
-            output.line("ended; what was uploaded is removed")
+    Args:
+        output: told the address, as a fact as well.
+        app: what answers.
+        listening: of `take_address`.
+        options: the limits.
+        what: is served, in a word.
+        show: open the page in a browser.
+    """
+    from dinoseg.serving.server import name_address, run_server
+
+    address = name_address(listening)
+    page = address if options.token is None else f"{address}?token={options.token}"
+
+    def tell() -> None:
+        output.facts |= {"address": address, "process": os.getpid()}
+        output.publish()
+        output.line(f"serving {what} at {address}; Ctrl-C ends it")
+        if options.token is not None:
+            output.line(f"in a browser: {address}?token=TOKEN, with the token that was chosen")
+        sys.stdout.flush()
+        if show:
+            import webbrowser
+
+            webbrowser.open(page)
+
+    run_server(app, listening, options, on_ready=tell)
+    output.line("ended; what was uploaded is removed")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
@@ -23,13 +23,16 @@ from dinoseg.serving.service import Service
 from dinoseg.serving.studies import Studies
 from dinoseg.serving.viewer_sessions import Sessions
 
+if TYPE_CHECKING:
+    from dinoseg.teaching.project import Project
+
 _SUMMARY = "Medical image segmentation on frozen DINO backbones. Not a medical device."
 # Nothing is sent anywhere, also where variables of the environment ask FastAPI to.
 _SILENT: Any = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 
 
 def create_app(
-    models: Models | None = None, teaching: object | None = None, options: ServeOptions | None = None
+    models: Models | None = None, teaching: Project | None = None, options: ServeOptions | None = None
 ) -> FastAPI:
     """Make the application of a server; its compute thread and private folder end with its lifespan.
 
@@ -57,11 +60,15 @@ def create_app(
     )
     datastore = None if options.studies is None else Studies(options.studies)
     app.state.service = Service(
-        models, teaching is not None, jobs, scratch, options, metrics, Sessions(scratch), datastore
+        models, teaching, jobs, scratch, options, metrics, Sessions(scratch), datastore
     )
     routers = (general, predict, job_routes, monai_label, monai_datastore, label_studio)
     for router in (each.router for each in routers):
         app.include_router(router)
+    if teaching is not None:
+        from dinoseg.serving.teaching import router as teaching_router  # loads torch
+
+        app.include_router(teaching_router)
     app.mount("/static", StaticFiles(directory=general.PAGE), name="static")
     add_handlers(app)
     # The last one added is the first to see a request.

@@ -65,14 +65,14 @@ class Bodies:
             try:
                 message = await asyncio.wait_for(receive(), options.body_seconds)
             except asyncio.TimeoutError:  # another class before Python 3.11
-                raise Refusal(408, self._word_slow()) from None
+                raise _close(408, self._word_slow()) from None
             taken += len(message.get("body", b""))
             ended = not message.get("more_body", False)
             if taken > options.upload_bytes:
-                raise Refusal(413, self._word_size())
+                raise _close(413, self._word_size())
             passed = time.monotonic() - started
             if not ended and passed > options.body_seconds and taken < passed * options.body_rate:
-                raise Refusal(408, self._word_slow())
+                raise _close(408, self._word_slow())
             return message
 
         return take
@@ -86,6 +86,11 @@ class Bodies:
             f"the request came too slowly: wanted are {self.options.body_rate:,} bytes a second at "
             f"least, and no silence of {self.options.body_seconds:g} s"
         )
+
+
+def _close(status: int, detail: str) -> Refusal:
+    """A refusal after which the connection ends: what is left of the body is not wanted."""
+    return Refusal(status, detail, headers={"Connection": "close"})
 
 
 def find_length(headers: Headers) -> int | None:

@@ -228,14 +228,21 @@ class Jobs:
             self._forget(job)
         return job
 
-    def close(self) -> None:
-        """Cancel everything and wait a little for it."""
+    def stop(self) -> None:
+        """Take no more and cancel everything, without waiting for it."""
         self.closing.set()
-        for job in self.list():
-            job.stopping.set()
         with self._condition:
+            waiting = [job for job, _ in self._waiting]
             self._waiting.clear()
             self._condition.notify_all()
+        for job in waiting:
+            self._end(job, "cancelled")
+        for job in self.list():
+            job.stopping.set()
+
+    def close(self) -> None:
+        """As `stop`, and wait a little for it."""
+        self.stop()
         self._worker.join(_PATIENCE)
         for job in self.list():
             job.change(state="cancelled")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dinoseg.serving.jobs import Jobs
 from dinoseg.serving.models import Models
+from dinoseg.serving.refusals import refuse
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _BUCKETS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -84,7 +86,7 @@ class Counting:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        started, status = time.perf_counter(), 500
+        started, status = time.perf_counter(), 0
 
         async def note(message: Message) -> None:
             nonlocal status
@@ -94,6 +96,9 @@ class Counting:
 
         try:
             await self.app(scope, receive, note)
+        except asyncio.CancelledError:  # the server ends while a client is still sending
+            if not status:
+                await refuse(503, "the server is ending", {"Connection": "close"})(scope, receive, note)
         finally:
             route = getattr(scope.get("route"), "path", "none")
-            self.metrics.count(scope["method"], route, status, time.perf_counter() - started)
+            self.metrics.count(scope["method"], route, status or 500, time.perf_counter() - started)

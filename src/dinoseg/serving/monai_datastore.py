@@ -9,6 +9,7 @@ from fastapi import APIRouter, BackgroundTasks, File, Form, Query, UploadFile
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, ConfigDict
 
+from dinoseg.config import Inference
 from dinoseg.data.dicom import read_series
 from dinoseg.data.images.decoding import SUFFIXES
 from dinoseg.data.volumes import volume_suffix
@@ -111,7 +112,7 @@ def _convert(service: Service, store: Datastore, study: Study, later: Background
     folder = service.scratch.make()
     later.add_task(remove_folder, folder)
     try:
-        refuse_large(study.source, service.options)
+        refuse_large(study.source, service.options, Inference(series=study.series))
         volume = read_series(study.source, series=study.series)
         write_grid(folder / "image.nii.gz", volume.array[0], volume.geometry)
     except DinosegError as error:

@@ -23,7 +23,7 @@ from dinoseg.serving.scratch import remove_folder
 from dinoseg.serving.security import is_token
 from dinoseg.serving.service import Service, TheService
 from dinoseg.serving.studies import Datastore
-from dinoseg.serving.uploads import Upload, accept_source, take_upload
+from dinoseg.serving.uploads import Upload, accept_source, accept_stored, take_upload
 from dinoseg.serving.viewer_masks import MaskRequest, MaskWishes, pack_parts, segment_for_viewer
 
 router = APIRouter(tags=["MONAI Label"])
@@ -148,15 +148,14 @@ def _begin(
     refuse_other_size(served.network, how)
     folder = service.scratch.make()
     try:
-        accept = partial(accept_source, network=served.network, how=how, options=service.options)
+        limits: Any = {"network": served.network, "how": how, "options": service.options}
         if file is not None:
-            given = [(file.filename or "upload.nii.gz", file.file)]
-            upload = take_upload(given, folder, network=served.network, how=how, options=service.options)
+            upload = take_upload([(file.filename or "upload.nii.gz", file.file)], folder, **limits)
         elif study is not None:
-            upload = accept(study.source, study.name)
+            upload = accept_source(study.source, study.name, **limits)
         else:
             found = service.sessions.find(session)
-            upload = accept(found.place, found.name)
+            upload = accept_stored(found.place, found.name, **limits)
         _refuse_kind(upload, wishes, output)
         request = MaskRequest(served, upload, how, wishes, as_dicom=output == "dicom_seg")
         return service.jobs.submit("predict", partial(segment_for_viewer, request, folder), folder=folder)

@@ -46,9 +46,16 @@ def list_refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
 class Refusal(HTTPException):
     """A request that is not served, with its status and one line: what was given, accepted, and the fix."""
 
-    def __init__(self, status: int, detail: str, *, retry_after: int | None = None) -> None:
-        headers = None if retry_after is None else {"Retry-After": str(retry_after)}
-        super().__init__(status, detail, headers)
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        *,
+        retry_after: int | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        after = {} if retry_after is None else {"Retry-After": str(retry_after)}
+        super().__init__(status, detail, {**after, **(headers or {})})
 
 
 def refuse(status: int, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:

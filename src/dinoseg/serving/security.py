@@ -17,6 +17,7 @@ from dinoseg.serving.refusals import refuse
 COOKIE = "dinoseg_token"
 # What a supervisor asks, which says nothing of anybody, and where a viewer gives the token as a password.
 OPEN_PATHS = frozenset({"/health", "/ready", "/auth/", "/auth/token"})
+HEAD_BYTES = 32 << 10  # of all headers of a request
 METHODS = "GET, POST, PUT, DELETE"
 _POLICY = "; ".join(
     [
@@ -67,6 +68,8 @@ class Guard:
 
     def _answer(self, scope: Scope) -> Response | None:
         """The answer to a request that goes no further; None for one that does."""
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > HEAD_BYTES:
+            return refuse(431, f"the headers have more than {HEAD_BYTES:,} bytes", {"Connection": "close"})
         headers = Headers(scope=scope)
         return (
             self._check_host(headers)

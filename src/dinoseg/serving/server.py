@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 import threading
@@ -17,10 +18,11 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from dinoseg.errors import UsageError
 from dinoseg.serving.options import ServeOptions
+from dinoseg.serving.security import HEAD_BYTES
+from dinoseg.serving.service import Service
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_HEAD_BYTES = 32 << 10  # of a request's first line and headers
-_FAREWELL = 3  # seconds for answers that are under way when the server ends
+_FAREWELL = 2  # seconds for answers that are under way when the server ends
 
 
 def take_address(options: ServeOptions) -> socket.socket:
@@ -34,9 +36,10 @@ def take_address(options: ServeOptions) -> socket.socket:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family, backlog=512)
     except (OSError, OverflowError) as error:
+        number = error.errno or 0 if isinstance(error, OSError) else 0
+        reason = os.strerror(number) if number > 0 else str(error)
         raise UsageError(
-            f"{host}:{port} cannot be listened on ({getattr(error, 'strerror', None) or error}); choose "
-            "another --port, or --port 0 for a free one"
+            f"{host}:{port} cannot be listened on ({reason}); choose another --port, or 0 for a free one"
         ) from error
 
 
@@ -69,28 +72,34 @@ def run_server(
         ws="none",
         lifespan="on",
         log_config=None,
+        log_level="critical",  # what goes wrong in an answer is logged by the application, once
         access_log=False,
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=10,
         timeout_graceful_shutdown=_FAREWELL,
         limit_concurrency=options.connections,
-        h11_max_incomplete_event_size=_HEAD_BYTES,
+        h11_max_incomplete_event_size=HEAD_BYTES,
     )
-    _Server(config, on_ready).run(sockets=[listening])
+    _Server(config, app.state.service, on_ready).run(sockets=[listening])
 
 
 class _Server(uvicorn.Server):
     """Says when it is ready, and ends without raising the signal once more, which would skip what follows."""
 
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None] | None) -> None:
+    def __init__(self, config: uvicorn.Config, service: Service, on_ready: Callable[[], None] | None) -> None:
         super().__init__(config)
+        self._service = service
         self._on_ready = on_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started and self._on_ready is not None:
             self._on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._service.jobs.stop()  # first, so that nobody waits for what will not come
+        await super().shutdown(sockets)
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:

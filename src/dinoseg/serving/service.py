@@ -17,6 +17,7 @@ from dinoseg.serving.viewer_sessions import Sessions
 
 if TYPE_CHECKING:
     from dinoseg.serving.metrics import Metrics
+    from dinoseg.teaching.project import Project
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Service:
 
     Attributes:
         models: what is predicted with; may be empty.
-        teaching: whether a folder is being taught.
+        teaching: the folder that is being taught, if any.
         jobs: what is being computed.
         scratch: where files are meanwhile.
         options: the limits.
@@ -35,7 +36,7 @@ class Service:
     """
 
     models: Models
-    teaching: bool
+    teaching: Project | None
     jobs: Jobs
     scratch: Scratch
     options: ServeOptions

@@ -74,7 +74,7 @@ def take_image(address: str, folder: Path, options: ServeOptions) -> tuple[Path,
 def _store(name: str, content: BinaryIO, folder: Path) -> tuple[Path, str]:
     folder.mkdir()
     (safe,) = store_files([(name, content)], folder / INPUT)
-    return folder / INPUT, safe
+    return folder / INPUT / safe, safe
 
 
 def _read_sent(address: str) -> tuple[str, BinaryIO]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from dinoseg.config import Inference
-from dinoseg.data.dicom import survey_series
+from dinoseg.data.dicom import read_series_shape
 from dinoseg.data.images import image_info
 from dinoseg.data.sources.channels import drop_companions
 from dinoseg.data.sources.source import find_sources, is_volume, no_images
@@ -71,7 +71,7 @@ def take_upload(
     """
     place = folder / INPUT
     names = store_files(files, place)
-    return accept_source(place, names[0], network=network, how=how, options=options)
+    return accept_stored(place, names[0], network=network, how=how, options=options)
 
 
 def store_files(files: Sequence[tuple[str, BinaryIO]], place: Path) -> list[str]:
@@ -89,13 +89,24 @@ def store_files(files: Sequence[tuple[str, BinaryIO]], place: Path) -> list[str]
         raise Refusal(507, f"the upload could not be stored: {error.strerror or error}") from error
 
 
+def accept_stored(
+    place: Path, name: str, *, network: Network, how: Inference, options: ServeOptions
+) -> Upload:
+    """The one image or volume that the files of a folder are; as `accept_source`."""
+    try:
+        source = _find_source(place, network)
+    except DinosegError as error:
+        raise Refusal(status_of(error), hide_folder(str(error), place.parent)) from error
+    return accept_source(source, name, network=network, how=how, options=options)
+
+
 def accept_source(
     source: Path, name: str, *, network: Network, how: Inference, options: ServeOptions
 ) -> Upload:
-    """The one image or volume that a path is, measured before it is decoded.
+    """An image or volume, measured before it is decoded.
 
     Args:
-        source: a file, a series, or a folder of what was uploaded.
+        source: a file, or the folder or zip of a series.
         name: what clients call it.
         network: that it is for.
         how: it will be applied.
@@ -105,12 +116,10 @@ def accept_source(
         Refusal: as `take_upload`.
     """
     try:
-        is_upload = source.name == INPUT
-        source = _find_source(source, network) if is_upload else source
         refuse_other_kind(network, name, is_volume=is_volume(source))
         if not is_volume(source):
             refuse_volume_options(how)
-        refuse_large(source, options, channels=network.settings.preprocessing.channels)
+        refuse_large(source, options, how, channels=network.settings.preprocessing.channels)
     except DinosegError as error:
         raise Refusal(status_of(error), hide_folder(str(error), source.parent)) from error
     return Upload(name, source, is_volume(source))
@@ -157,7 +166,9 @@ def _find_source(place: Path, network: Network) -> Path:
     return source
 
 
-def refuse_large(source: Path, options: ServeOptions, *, channels: int = 1) -> None:
+def refuse_large(
+    source: Path, options: ServeOptions, how: Inference | None = None, *, channels: int = 1
+) -> None:
     """Refuse by what headers say, so that nothing large is ever decoded.
 
     Raises:
@@ -172,9 +183,7 @@ def refuse_large(source: Path, options: ServeOptions, *, channels: int = 1) -> N
     else:
         if source.suffix.lower() == _ARCHIVE and source.is_file():
             _refuse_large_archive(source, options)
-        for series in survey_series(source).series:
-            if series.shape is not None:
-                _compare_volume(series.shape, options)
+        _compare_volume(read_series_shape(source, series=how.series if how else None), options)
 
 
 def _compare_volume(shape: Sequence[int], options: ServeOptions) -> None:
