@@ -10,7 +10,15 @@ from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
 from dinoseg import __version__
-from dinoseg.serving import general, job_routes, label_studio, monai_datastore, monai_label, predict
+from dinoseg.serving import (
+    general,
+    job_routes,
+    label_studio,
+    monai_datastore,
+    monai_label,
+    monai_train,
+    predict,
+)
 from dinoseg.serving.bodies import Bodies
 from dinoseg.serving.jobs import Jobs
 from dinoseg.serving.metrics import Counting, Metrics
@@ -20,7 +28,7 @@ from dinoseg.serving.refusals import add_handlers
 from dinoseg.serving.scratch import Scratch
 from dinoseg.serving.security import Guard
 from dinoseg.serving.service import Service
-from dinoseg.serving.studies import Studies
+from dinoseg.serving.studies import Datastore, Studies
 from dinoseg.serving.viewer_sessions import Sessions
 
 if TYPE_CHECKING:
@@ -58,11 +66,17 @@ def create_app(
         telemetry=_SILENT,
         lifespan=_ending(jobs, scratch),
     )
-    datastore = None if options.studies is None else Studies(options.studies)
     app.state.service = Service(
-        models, teaching, jobs, scratch, options, metrics, Sessions(scratch), datastore
+        models,
+        teaching,
+        jobs,
+        scratch,
+        options,
+        metrics,
+        Sessions(scratch),
+        _open_datastore(options, teaching),
     )
-    routers = (general, predict, job_routes, monai_label, monai_datastore, label_studio)
+    routers = (general, predict, job_routes, monai_label, monai_datastore, monai_train, label_studio)
     for router in (each.router for each in routers):
         app.include_router(router)
     if teaching is not None:
@@ -76,6 +90,14 @@ def create_app(
     app.add_middleware(Guard, options=options)
     app.add_middleware(Counting, metrics=metrics)
     return app
+
+
+def _open_datastore(options: ServeOptions, teaching: Project | None) -> Datastore | None:
+    if teaching is None:
+        return None if options.studies is None else Studies(options.studies)
+    from dinoseg.serving.taught import Taught  # loads torch
+
+    return Taught(teaching)
 
 
 def _ending(jobs: Jobs, scratch: Scratch) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:

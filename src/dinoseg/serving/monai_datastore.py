@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from dinoseg.config import Inference
 from dinoseg.data.dicom import read_series
 from dinoseg.data.images.decoding import SUFFIXES
+from dinoseg.data.sources.source import is_series
 from dinoseg.data.volumes import volume_suffix
 from dinoseg.data.volumes.nifti import write_grid
 from dinoseg.errors import DinosegError
@@ -20,13 +22,14 @@ from dinoseg.serving.monai_label import count_labels, merge_classes, read_params
 from dinoseg.serving.refusals import Refusal, list_refusals, status_of
 from dinoseg.serving.scratch import remove_folder
 from dinoseg.serving.service import Service, TheService
-from dinoseg.serving.studies import FINAL, Datastore, Study, check_tag
+from dinoseg.serving.studies import FINAL, Datastore, Study, check_tag, refuse_missing
 from dinoseg.serving.study_labels import read_study_label
 from dinoseg.serving.uploads import INPUT, make_safe, refuse_large, store_files
 
 router = APIRouter(prefix="/datastore", tags=["MONAI Label"])
 
 ImageId = Annotated[str, Query(description="id of the image")]
+LabelId = Annotated[str, Query(description="id of its image")]
 Tag = Annotated[str, Query(description="of the label; final where nothing is said")]
 _FILE: dict[int | str, dict[str, Any]] = {
     200: {
@@ -61,7 +64,7 @@ def tell_datastore(
     store = service.require_datastore()
     if output == "stats":
         return count_labels(store)
-    labelled = [(study, store.list_labels(study)) for study in store.list_studies()]
+    labelled = [(study, store.list_tags(study)) for study in store.list_studies()]
     if output == "train":
         return [{"image": study.id, "label": study.id} for study, tags in labelled if FINAL in tags]
     names = merge_classes(service)
@@ -74,19 +77,17 @@ def tell_datastore(
     }
 
 
-def _describe(study: Study, tags: Any, names: dict[str, int]) -> dict[str, Any]:
+def _describe(study: Study, tags: Sequence[str], names: dict[str, int]) -> dict[str, Any]:
     return {
         "image": {"ext": _suffix_of(study.name), "info": {"name": study.name}},
-        "labels": {tag: _describe_label(path, names) for tag, path in tags.items()},
+        "labels": {tag: _describe_label(study, names) for tag in tags},
     }
 
 
-def _describe_label(path: Path, names: dict[str, int]) -> dict[str, Any]:
-    saved = int(path.stat().st_mtime)
-    return {
-        "ext": _suffix_of(path.name),
-        "info": {"name": path.name, "ts": saved, "params": {"label_names": names}},
-    }
+def _describe_label(study: Study, names: dict[str, int]) -> dict[str, Any]:
+    suffix = study.label_suffix
+    name = f"{study.id.rpartition('/')[2]}{suffix}"
+    return {"ext": suffix, "info": {"name": name, "params": {"label_names": names}}}
 
 
 def _suffix_of(name: str) -> str:
@@ -104,7 +105,7 @@ def give_image(service: TheService, image: ImageId, later: BackgroundTasks) -> F
     """An image as its file; a DICOM series as NIfTI."""
     store = service.require_datastore()
     study = store.find(image)
-    path = study.source if study.series is None else _convert(service, store, study, later)
+    path = _convert(service, store, study, later) if is_series(study.source) else study.source
     return FileResponse(path, media_type="application/octet-stream", filename=study.name)
 
 
@@ -181,13 +182,11 @@ def save_label(
     return {"image": study.id, "label": study.id}
 
 
-def _find_label(service: Service, image: str, tag: str) -> Path:
+def _find_label(service: Service, image: str, tag: str) -> Study:
     store = service.require_datastore()
     study = store.find(image)
-    tags = store.list_labels(study)
-    if tag not in tags:
-        raise Refusal(404, f"{study.id} has no label {tag[:60]!r}; it has {', '.join(tags) or 'none'}")
-    return tags[tag]
+    refuse_missing(study, tag, store.list_tags(study))
+    return study
 
 
 @router.head("/label", responses=list_refusals(404, 422))
@@ -197,18 +196,18 @@ def check_label(service: TheService, image: ImageId, tag: Tag = FINAL) -> None:
 
 
 @router.get("/label", response_class=FileResponse, responses=_FILE)
-def give_label(
-    service: TheService, label: Annotated[str, Query(description="id of its image")], tag: Tag = FINAL
-) -> FileResponse:
+def give_label(service: TheService, label: LabelId, later: BackgroundTasks, tag: Tag = FINAL) -> FileResponse:
     """A label as its file."""
-    path = _find_label(service, label, tag)
+    study = _find_label(service, label, tag)
+    folder = service.scratch.make()
+    later.add_task(remove_folder, folder)
+    path = service.require_datastore().open_label(study, tag, folder)
     return FileResponse(path, media_type="application/octet-stream", filename=path.name)
 
 
 @router.get("/label/info", responses=list_refusals(404, 422))
-def tell_label(
-    service: TheService, label: Annotated[str, Query(description="id of its image")], tag: Tag = FINAL
-) -> dict[str, Any]:
+def tell_label(service: TheService, label: LabelId, tag: Tag = FINAL) -> dict[str, Any]:
     """What is known of a label."""
-    info: dict[str, Any] = _describe_label(_find_label(service, label, tag), merge_classes(service))["info"]
+    study = _find_label(service, label, tag)
+    info: dict[str, Any] = _describe_label(study, merge_classes(service))["info"]
     return info

@@ -18,6 +18,7 @@ from dinoseg.model.network import refuse_other_size
 from dinoseg.serving.job_routes import find_output, wait_for
 from dinoseg.serving.jobs import Job, hide_folder
 from dinoseg.serving.models import Served, list_classes
+from dinoseg.serving.monai_train import list_trainers, measure_trainings
 from dinoseg.serving.refusals import Refusal, list_refusals, word_invalid
 from dinoseg.serving.scratch import remove_folder
 from dinoseg.serving.security import is_token
@@ -31,6 +32,7 @@ router = APIRouter(tags=["MONAI Label"])
 Output = Literal["image", "json", "all", "dicom_seg"]
 T = TypeVar("T", bound=BaseModel)
 
+LEARNER = "teaching"  # the name of what is being taught among the models
 _PATIENCE = 2  # times the limit of a job that a viewer waits: others may be before it
 _LINES = 300
 _MASKS: dict[int | str, dict[str, Any]] = {
@@ -56,11 +58,14 @@ def tell_app(service: TheService) -> dict[str, Any]:
         "description": "Medical image segmentation on frozen DINO backbones. Not a medical device.",
         "version": __version__,
         "labels": [*merge_classes(service)],
-        "models": {served.name: describe_model(served) for served in service.models},
-        "trainers": {},
+        "models": {
+            **describe_learner(service),
+            **{each.name: describe_model(each) for each in service.models},
+        },
+        "trainers": list_trainers(service),
         "strategies": {name: {"description": text} for name, text in list_strategies(store).items()},
         "scoring": {},
-        "train_stats": {},
+        "train_stats": measure_trainings(service),
         "datastore": {} if store is None else count_labels(store),
     }
 
@@ -77,8 +82,25 @@ def describe_model(served: Served) -> dict[str, Any]:
     }
 
 
+def describe_learner(service: Service) -> dict[str, Any]:
+    """What a project says by now, as a model that viewers can ask; none where no project is open."""
+    if service.teaching is None:
+        return {}
+    return {
+        LEARNER: {
+            "type": "segmentation",
+            "labels": merge_classes(service),
+            "dimension": 3 if any(subject.is_volume for subject in service.teaching.subjects) else 2,
+            "description": "what was learned so far from strokes and labels",
+            "config": {},
+        }
+    }
+
+
 def merge_classes(service: Service) -> dict[str, int]:
     """Name -> id in labels that are saved: those of the first model, and what others add to them."""
+    if service.datastore is not None and service.datastore.classes is not None:
+        return {**service.datastore.classes}
     ids: dict[str, int] = {}
     for served in service.models:
         for each in list_classes(served.network.settings.classes):
@@ -97,7 +119,7 @@ def count_labels(store: Datastore) -> dict[str, Any]:
     tags: dict[str, int] = {}
     studies = store.list_studies()
     for study in studies:
-        for tag in store.list_labels(study):
+        for tag in store.list_tags(study):
             tags[tag] = tags.get(tag, 0) + 1
     return {
         "total": len(studies),
@@ -119,10 +141,13 @@ async def infer(
 ) -> Response:
     """Segment an image of the datastore, of a session, or one that is sent."""
     service.jobs.refuse_full()
-    served = service.models.find(model)
     wishes = read_params(params, MaskWishes)
-    begin = partial(_begin, service, served, wishes, image=image, session=session_id, output=output)
-    job = await run_in_threadpool(begin, file=file)
+    if model == LEARNER and service.teaching is not None:
+        job = await run_in_threadpool(_begin_learner, service, wishes, image, output)
+    else:
+        served = service.models.find(model)
+        begin = partial(_begin, service, served, wishes, image=image, session=session_id, output=output)
+        job = await run_in_threadpool(begin, file=file)
     if not await wait_for(job, service.options.job_seconds * _PATIENCE):
         service.jobs.cancel(job.id)
         raise Refusal(503, "others were before this image for too long; try again", retry_after=60)
@@ -159,6 +184,20 @@ def _begin(
         _refuse_kind(upload, wishes, output)
         request = MaskRequest(served, upload, how, wishes, as_dicom=output == "dicom_seg")
         return service.jobs.submit("predict", partial(segment_for_viewer, request, folder), folder=folder)
+    except BaseException:
+        remove_folder(folder)
+        raise
+
+
+def _begin_learner(service: Service, wishes: MaskWishes, image: str, output: Output) -> Job:
+    from dinoseg.serving.taught import Taught  # loads torch
+
+    store = service.require_datastore()
+    if not image or output == "dicom_seg" or not isinstance(store, Taught):
+        raise Refusal(422, f"{LEARNER} answers for images of the project, with a mask; name one by its id")
+    study, folder = store.find(image), service.scratch.make()
+    try:
+        return service.jobs.submit("predict", partial(store.segment, study, wishes, folder), folder=folder)
     except BaseException:
         remove_folder(folder)
         raise

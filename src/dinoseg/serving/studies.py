@@ -32,7 +32,10 @@ FINAL = "final"
 LABELS = "labels"
 _TAG = re.compile(r"[A-Za-z0-9_-]{1,40}")
 _NIFTI = ".nii.gz"
-_SUFFIXES = (_NIFTI, ".png")
+STRATEGIES: Mapping[str, str] = {
+    "first": "the first image without a label",
+    "random": "any image without a label",
+}
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,11 @@ class Study:
     source: Path
     is_volume: bool
     series: str | None = None
+
+    @property
+    def label_suffix(self) -> str:
+        """Of the files of its labels."""
+        return _NIFTI if self.is_volume else ".png"
 
 
 class Datastore(Protocol):
@@ -73,14 +81,21 @@ class Datastore(Protocol):
     def problems(self) -> Sequence[str]:
         """One line for each file that cannot be used."""
 
+    @property
+    def classes(self) -> Mapping[str, int] | None:
+        """Name -> id in labels; None where the models say."""
+
     def list_studies(self) -> list[Study]:
         """All studies, in order."""
 
     def find(self, name: str) -> Study:
         """The study of an id; `Refusal` 404 where there is none."""
 
-    def list_labels(self, study: Study) -> Mapping[str, Path]:
-        """Tag -> file of each label of a study."""
+    def list_tags(self, study: Study) -> Sequence[str]:
+        """Of the labels of a study."""
+
+    def open_label(self, study: Study, tag: str, folder: Path) -> Path:
+        """A label as a file, made in `folder` where it is none; `Refusal` 404 where there is none."""
 
     def choose_next(self, strategy: str) -> Study | None:
         """A study without a final label; None where all have one."""
@@ -102,10 +117,8 @@ class Studies:
         LayoutError: there is no such folder.
     """
 
-    strategies: Mapping[str, str] = {
-        "first": "the first study without a label",
-        "random": "any study without a label",
-    }
+    strategies: Mapping[str, str] = STRATEGIES
+    classes: Mapping[str, int] | None = None
 
     def __init__(self, folder: Path) -> None:
         if not folder.is_dir():
@@ -169,24 +182,28 @@ class Studies:
             raise Refusal(404, f"there is no image {name[:80]!r}; GET /datastore/?output=all lists them")
         return study
 
-    def list_labels(self, study: Study) -> Mapping[str, Path]:
-        """Tag -> file of each label that was saved."""
+    def list_tags(self, study: Study) -> Sequence[str]:
+        """Of the labels that were saved."""
         place = self.root / LABELS
-        found = {}
-        for folder in sorted(place.iterdir()) if place.is_dir() else ():
-            for suffix in _SUFFIXES:
-                path = folder / f"{study.id}{suffix}"
-                if path.is_file():
-                    found[folder.name] = path
-        return found
+        folders = sorted(place.iterdir()) if place.is_dir() else []
+        return [folder.name for folder in folders if self._locate(study, folder.name).is_file()]
+
+    def _locate(self, study: Study, tag: str) -> Path:
+        return self.root / LABELS / tag / f"{study.id}{study.label_suffix}"
+
+    def open_label(self, study: Study, tag: str, folder: Path) -> Path:
+        """The file of a label.
+
+        Raises:
+            Refusal: 404.
+        """
+        refuse_missing(study, tag, self.list_tags(study))
+        return self._locate(study, tag)
 
     def choose_next(self, strategy: str) -> Study | None:
         """The next study without a final label."""
-        left = [study for study in self.list_studies() if FINAL not in self.list_labels(study)]
-        if not left:
-            return None
-        # Which study comes next is no result: it need not be the same again.
-        return random.choice(left) if strategy == "random" else left[0]
+        left = [study for study in self.list_studies() if FINAL not in self.list_tags(study)]
+        return choose_from(left, strategy)
 
     def add(self, name: str, path: Path, suffix: str) -> Study:
         """Copy an image into the folder; the same once more changes nothing.
@@ -210,7 +227,7 @@ class Studies:
             Refusal: 422 for a tag that is no name, 409 where a file is there that was not saved here.
             OutputError: it cannot be written.
         """
-        path = self.root / LABELS / check_tag(tag) / f"{study.id}{_NIFTI if study.is_volume else '.png'}"
+        path = self._locate(study, check_tag(tag))
         claim(self.root / LABELS, parts=[])
         if find_foreign([path]):
             raise Refusal(
@@ -222,6 +239,24 @@ class Studies:
             write_label(path, label, overwrite=True)
         else:
             write_mask(path, label, overwrite=True)
+
+
+def choose_from(left: Sequence[Study], strategy: str) -> Study | None:
+    """The first of what is left, or any; None where nothing is left."""
+    if not left:
+        return None
+    # Which image comes next is no result: it need not be the same again.
+    return random.choice(left) if strategy == "random" else left[0]
+
+
+def refuse_missing(study: Study, tag: str, tags: Sequence[str]) -> None:
+    """Raise unless a study has a label.
+
+    Raises:
+        Refusal: 404.
+    """
+    if tag not in tags:
+        raise Refusal(404, f"{study.id} has no label {tag[:60]!r}; it has {', '.join(tags) or 'none'}")
 
 
 def check_tag(tag: str) -> str:

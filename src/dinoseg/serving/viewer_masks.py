@@ -6,7 +6,7 @@ import gzip
 import json
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -24,7 +24,7 @@ from dinoseg.serving.models import Served
 from dinoseg.serving.segmenting import OUTPUTS, Reporting
 from dinoseg.serving.uploads import Upload
 
-SEGMENTATION = ".dcm"
+_SEGMENTATION = ".dcm"
 _NRRD = ".nrrd"
 _MASK = "mask"
 _END_OF_HEADER = b"\n\n"
@@ -75,42 +75,64 @@ def segment_for_viewer(request: MaskRequest, folder: Path, reporter: Reporter) -
     out = folder / OUTPUTS
     out.mkdir()
     run = _segment_volume if request.upload.is_volume else _segment_image
-    name, mask, warnings = run(request, out, reporter)
+    path, mask, warnings = run(request, out, reporter)
     classes = request.served.network.settings.classes
+    return describe_mask(path, mask, classes, request.wishes, started=started, warnings=warnings)
+
+
+def describe_mask(
+    path: Path,
+    mask: NDArray[np.uint8],
+    classes: Mapping[int, str],
+    wishes: MaskWishes,
+    *,
+    started: float,
+    warnings: Sequence[str] = (),
+) -> dict[str, Any]:
+    """The result of a job whose mask was written to `path`, which gets the form that a viewer reads.
+
+    Args:
+        path: of the mask.
+        mask: class ids, in the order of the file's axes.
+        classes: id -> name.
+        wishes: about the file.
+        started: when the work began, on the clock of performance.
+        warnings: what is doubtful, one line each.
+    """
+    if path.suffix == _NRRD:
+        path.write_bytes(format_nrrd(path.read_bytes(), wishes))
     params = {
         "label_names": {label: index for index, label in sorted(classes.items()) if index},
         "centroids": find_centroids(mask, classes),
         "latencies": {"total": round(time.perf_counter() - started, 3)},
-        "warnings": warnings,
+        "warnings": [*warnings],
     }
-    return {"outputs": [name], "file": name, "params": params}
+    return {"outputs": [path.name], "file": path.name, "params": params}
 
 
 def _segment_volume(
     request: MaskRequest, out: Path, reporter: Reporter
-) -> tuple[str, NDArray[np.uint8], list[str]]:
+) -> tuple[Path, NDArray[np.uint8], list[str]]:
     network, how = request.served.network, request.how
     channels = network.settings.preprocessing.channels
     volume = open_volume(request.upload.source, channels=channels, series=how.series)
     found = segment_volume(network, volume, how=how, scratch=out, progress=Reporting(reporter))
     reporter.check()
-    suffix = SEGMENTATION if request.as_dicom else request.wishes.result_extension or ".nii.gz"
+    suffix = _SEGMENTATION if request.as_dicom else request.wishes.result_extension or ".nii.gz"
     path = out / f"{_MASK}{suffix}"
     found.save(path)
-    if suffix == _NRRD:
-        path.write_bytes(format_nrrd(path.read_bytes(), request.wishes))
-    return path.name, found.mask, [*found.warnings]
+    return path, found.mask, [*found.warnings]
 
 
 def _segment_image(
     request: MaskRequest, out: Path, reporter: Reporter
-) -> tuple[str, NDArray[np.uint8], list[str]]:
+) -> tuple[Path, NDArray[np.uint8], list[str]]:
     case = open_case(request.upload.source)
     prepared = prepare(request.served.network, case, request.how)
     (item,) = segment(request.served.network, [prepared], request.how, progress=Reporting(reporter))
     path = out / f"{_MASK}.png"
     item.prediction.save(path)
-    return path.name, item.prediction.mask, []
+    return path, item.prediction.mask, []
 
 
 def find_centroids(mask: NDArray[np.uint8], classes: Mapping[int, str]) -> dict[str, list[str]]:
