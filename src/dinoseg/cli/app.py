@@ -28,6 +28,7 @@ from dinoseg.cli import (
     score,
     serve,
     sharing,
+    teach,
     train,
     weights,
 )
@@ -59,6 +60,7 @@ app.command("compare")(compare.compare)
 app.command("reproduce")(reproduce.reproduce)
 app.command("predict")(predict.predict)
 app.command("serve")(serve.serve)
+app.command("teach")(teach.teach)
 app.add_typer(data.app, name="data")
 app.command("convert")(convert.convert)
 app.add_typer(weights.app, name="weights")

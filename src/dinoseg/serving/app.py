@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import Depends, FastAPI
 from fastapi.security import HTTPBearer
@@ -22,6 +22,9 @@ from dinoseg.serving.scratch import Scratch
 from dinoseg.serving.security import Guard
 from dinoseg.serving.service import Service
 
+if TYPE_CHECKING:
+    from dinoseg.teaching.project import Project
+
 _BEARER = HTTPBearer(auto_error=False)  # for the OpenAPI document: the guard has seen the token already
 _SUMMARY = "Medical image segmentation on frozen DINO backbones. Not a medical device."
 # Nothing is sent anywhere, also where variables of the environment ask FastAPI to.
@@ -29,7 +32,7 @@ _SILENT: Any = {"tracing": False, "metrics": False, "logs": False, "auto_configu
 
 
 def create_app(
-    models: Models | None = None, teaching: object | None = None, options: ServeOptions | None = None
+    models: Models | None = None, teaching: Project | None = None, options: ServeOptions | None = None
 ) -> FastAPI:
     """Make the application of a server; its compute thread and private folder end with its lifespan.
 
@@ -56,9 +59,13 @@ def create_app(
         dependencies=[Depends(_BEARER)] if options.token else [],
         lifespan=_ending(jobs, scratch),
     )
-    app.state.service = Service(models, teaching is not None, jobs, scratch, options, metrics)
+    app.state.service = Service(models, teaching, jobs, scratch, options, metrics)
     for router in (general.router, predict.router, job_routes.router):
         app.include_router(router)
+    if teaching is not None:
+        from dinoseg.serving.teaching import router as teaching_router  # loads torch
+
+        app.include_router(teaching_router)
     app.mount("/static", StaticFiles(directory=general.PAGE), name="static")
     add_handlers(app)
     # The last one added is the first to see a request.

@@ -60,7 +60,9 @@ def tell_info(service: TheService) -> Info:
     """Version, models and limits."""
     options = service.options
     limits = Limits(upload_bytes=options.upload_bytes, pixels=options.pixels, voxels=options.voxels)
-    return Info(version=__version__, models=service.models.names, teaching=service.teaching, limits=limits)
+    return Info(
+        version=__version__, models=service.models.names, teaching=service.teaching is not None, limits=limits
+    )
 
 
 @router.get("/api/v1/models", tags=["predict"], responses=list_refusals())

@@ -14,6 +14,7 @@ from dinoseg.serving.scratch import Scratch
 
 if TYPE_CHECKING:
     from dinoseg.serving.metrics import Metrics
+    from dinoseg.teaching.project import Project
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Service:
 
     Attributes:
         models: what is predicted with; may be empty.
-        teaching: whether a folder is being taught.
+        teaching: the folder that is being taught, if any.
         jobs: what is being computed.
         scratch: where files are meanwhile.
         options: the limits.
@@ -30,7 +31,7 @@ class Service:
     """
 
     models: Models
-    teaching: bool
+    teaching: Project | None
     jobs: Jobs
     scratch: Scratch
     options: ServeOptions

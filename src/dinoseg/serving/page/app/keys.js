@@ -7,7 +7,7 @@ import { h } from "./dom.js";
  * @typedef {object} Shortcut
  * @property {string} keys as people read them: "b", "Ctrl+z", "?"; several with " or "
  * @property {string} label
- * @property {string} group
+ * @property {string} group empty: not in the sheet
  * @property {((event: KeyboardEvent) => void) | null} run null only stands in the sheet
  */
 
@@ -49,7 +49,7 @@ export function installKeys(shortcuts) {
   document.body.append(sheet);
   const open = () => sheet.showModal();
   document.addEventListener("keydown", (event) => {
-    if (event.altKey || isTaken(event)) return;
+    if (event.altKey || event.defaultPrevented || isTaken(event)) return;
     const name = nameKey(event);
     if (name === "?") return open();
     const off = localStorage.getItem(OFF) === "yes" && !name.startsWith("Ctrl+");
@@ -64,7 +64,7 @@ export function installKeys(shortcuts) {
 
 /** @param {Shortcut[]} shortcuts */
 function createSheet(shortcuts) {
-  const groups = [...new Set(shortcuts.map((item) => item.group))];
+  const groups = [...new Set(shortcuts.map((item) => item.group).filter(Boolean))];
   const toggle = h("input", {
     type: "checkbox",
     checked: localStorage.getItem(OFF) !== "yes",
@@ -74,7 +74,7 @@ function createSheet(shortcuts) {
     h("h2", { id: "keys-title" }, "Keys and gestures"),
     h("div", { class: "key-groups" }, groups.map((group) => createGroup(group, shortcuts))),
     h("label", { class: "check" }, toggle, "Single keys are shortcuts"),
-    h("form", { method: "dialog", class: "dialog-buttons" }, h("button", { class: "button primary" }, "Close")));
+    h("form", { method: "dialog", class: "dialog-buttons" }, h("button", { class: "button primary", autofocus: true }, "Close")));
   sheet.addEventListener("click", (event) => event.target === sheet && sheet.close());
   return sheet;
 }
@@ -89,5 +89,5 @@ function createGroup(group, shortcuts) {
 
 /** @param {string} keys */
 function showKeys(keys) {
-  return keys.length === 1 ? keys.toUpperCase() : keys.replace(/\+([a-z])$/, (_, letter) => `+${letter.toUpperCase()}`).replace("Arrow", "");
+  return keys.length === 1 ? keys.toUpperCase() : keys.replace(/\+([a-z])$/, (_, letter) => `+${letter.toUpperCase()}`).replace(/Arrow(?!s)/, "");
 }

@@ -169,7 +169,7 @@ export function roundPoint([x, y]) {
 
 /** @param {Uint8Array} data @returns {number[]} how many pixels each of the 256 labels has */
 export function count(data) {
-  const counts = new Array(256).fill(0);
-  for (const value of data) counts[value] += 1;
-  return counts;
+  const counts = new Uint32Array(256);
+  for (let index = 0; index < data.length; index += 1) counts[data[index]] += 1; // a third of the time of for-of
+  return [...counts];
 }

@@ -1,10 +1,11 @@
-// A picture with label maps over it, moved, zoomed and painted on. Three canvases lie on each other: the picture
-// (brightness and contrast are a filter of the browser's, which costs nothing per frame), the label maps, and the
-// cursor. Drawing happens on animation frames only, and only what changed.
+// A picture with label maps over it, moved, zoomed and painted on. Canvases in the size of the screen lie on each
+// other: the picture (brightness and contrast are a filter of the browser's, which costs nothing per frame), one per
+// label map, and the cursor. Drawing happens on animation frames only, and only what changed.
 
 import { h } from "./dom.js";
 import { Pointers } from "./pointers.js";
-import { LabelLayer, Pyramid, context } from "./pyramid.js";
+import { LabelLayer } from "./label_layer.js";
+import { Pyramid, context } from "./pyramid.js";
 import { fit, hold, toImage, toScreen, zoom } from "./view.js";
 
 /** @typedef {import("./view.js").Point} Point */
@@ -32,7 +33,7 @@ export class Viewer {
   constructor(host, options = {}) {
     this.host = host;
     this.options = options;
-    this.canvases = ["picture", "labels", "cursor"].map((name) => h("canvas", { class: `canvas-${name}`, "aria-hidden": "true" }));
+    this.canvases = ["picture", "cursor"].map((name) => h("canvas", { class: `canvas-${name}`, "aria-hidden": "true" }));
     host.append(...this.canvases);
     /** @type {Pyramid | null} */
     this.picture = null;
@@ -63,10 +64,9 @@ export class Viewer {
 
   resize() {
     const { width, height } = this.screen;
-    for (const canvas of this.canvases) {
-      canvas.width = Math.max(1, Math.round(width * this.density));
-      canvas.height = Math.max(1, Math.round(height * this.density));
-    }
+    const [wide, high] = [Math.max(1, Math.round(width * this.density)), Math.max(1, Math.round(height * this.density))];
+    for (const canvas of this.canvases) [canvas.width, canvas.height] = [wide, high];
+    for (const layer of this.layers.values()) layer.resize(wide, high);
     if (this.fitted) this.fit();
     else this.setView(this.view);
     this.paint(); // at once: a canvas is empty after it got a new size
@@ -88,7 +88,7 @@ export class Viewer {
   }
 
   /**
-   * @param {string} name layers are drawn in the order in which they first came
+   * @param {string} name layers lie on each other in the order in which they first came
    * @param {Labels | null} labels null takes the layer away
    * @param {Uint32Array} palette 256 pixels
    */
@@ -96,7 +96,9 @@ export class Viewer {
     const before = this.layers.get(name);
     if (labels) {
       const layer = new LabelLayer(labels, palette);
-      layer.opacity = before?.opacity ?? 1;
+      layer.canvas.style.opacity = before?.canvas.style.opacity ?? "1";
+      layer.resize(this.canvases[0].width, this.canvases[0].height);
+      this.host.insertBefore(layer.canvas, before?.canvas ?? this.canvases[1]);
       this.layers.set(name, layer);
     } else this.layers.delete(name);
     before?.close();
@@ -105,13 +107,14 @@ export class Viewer {
 
   /** @param {string} name @param {Rect | null} rect what has changed in its labels */
   updateLayer(name, rect) {
-    if (rect) this.layers.get(name)?.update(rect);
-    this.redraw("labels");
+    this.layers.get(name)?.touch(rect);
+    this.redraw();
   }
 
   /** @param {string} name @param {Uint32Array} palette */
   setPalette(name, palette) {
-    this.layers.get(name)?.setPalette(palette);
+    const layer = this.layers.get(name);
+    if (layer) layer.palette = palette;
     this.redraw("labels");
   }
 
@@ -119,15 +122,11 @@ export class Viewer {
   setOpacity(name, opacity) {
     const layer = this.layers.get(name);
     if (layer) layer.opacity = opacity;
-    this.redraw("labels");
   }
 
   /** @param {number} low @param {number} high values 0 to 255 that become black and white */
   setWindow(low, high) {
-    const [l, w] = [low / 255, 255 / Math.max(1, high - low)];
-    const slope = 1 + 2 * l * w; // brightness(w / slope), then contrast(slope), is (x - l) * w
-    const plain = low === 0 && high === 255;
-    this.canvases[0].style.filter = plain ? "" : `brightness(${w / slope}) contrast(${slope})`;
+    this.canvases[0].style.filter = windowFilter(low, high);
   }
 
   fit() {
@@ -178,8 +177,8 @@ export class Viewer {
     const { scale, x, y } = this.view;
     const view = { scale: scale * this.density, x: x * this.density, y: y * this.density };
     if (this.dirty.has("picture")) this.clear(0, (to) => this.picture?.draw(to, view, true));
-    if (this.dirty.has("labels")) this.clear(1, (to) => this.paintLayers(to, view));
-    if (this.dirty.has("cursor")) this.clear(2, (to) => this.paintCursor(to));
+    for (const layer of this.layers.values()) layer.paint(view, this.dirty.has("labels"));
+    if (this.dirty.has("cursor")) this.clear(1, (to) => this.paintCursor(to));
     this.dirty.clear();
   }
 
@@ -191,14 +190,6 @@ export class Viewer {
     to.globalAlpha = 1;
     to.clearRect(0, 0, canvas.width, canvas.height);
     draw(to);
-  }
-
-  /** @param {CanvasRenderingContext2D} to @param {import("./view.js").View} view */
-  paintLayers(to, view) {
-    for (const layer of this.layers.values()) {
-      to.globalAlpha = layer.opacity;
-      if (layer.opacity > 0) layer.pyramid.draw(to, view, true);
-    }
   }
 
   /** @param {CanvasRenderingContext2D} to */
@@ -225,6 +216,18 @@ export class Viewer {
     to.arc(points[0][0], points[0][1], 5, 0, 2 * Math.PI);
     strokeTwice(to);
   }
+}
+
+/**
+ * (x - l) * w by the two filters that browsers have, in the order in which neither cuts anything off before the other.
+ * @param {number} low @param {number} high values 0 to 255 that become black and white; may lie beyond
+ */
+export function windowFilter(low, high) {
+  if (low === 0 && high === 255) return "";
+  const [l, w] = [low / 255, 255 / Math.max(1, high - low)];
+  if (l < 0) return `contrast(${1 / (1 - 2 * l)}) brightness(${w * (1 - 2 * l)})`;
+  const slope = 1 + 2 * l * w;
+  return `brightness(${w / slope}) contrast(${slope})`;
 }
 
 /** @param {CanvasRenderingContext2D} to black and white, to be seen on anything */

@@ -1,0 +1,88 @@
+"""`dinoseg teach`: a folder of images, and a page on which a model is taught by strokes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dinoseg.cli.options import AcceptLicense, Backbone, Debug
+from dinoseg.cli.output import session
+from dinoseg.cli.serve import HOST, PORT, AllowHost, Host, Port, Token
+
+Classes = Annotated[
+    str | None,
+    typer.Option(
+        help="What is to be painted, with commas, where nothing says so yet; the page can change it.",
+        metavar="NAME,NAME",
+    ),
+]
+NoOpen = Annotated[bool, typer.Option("--no-open", help="Do not open the page in a browser.")]
+
+
+def teach(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            help="Images or volumes, in sub-folders too, with masks of some of them or without.",
+            metavar="FOLDER",
+        ),
+    ],
+    classes: Classes = None,
+    backbone: Backbone = None,
+    host: Host = HOST,
+    port: Port = PORT,
+    token: Token = None,
+    no_open: NoOpen = False,
+    allow_host: AllowHost = None,
+    accept_license: AcceptLicense = False,
+    debug: Debug = False,
+) -> None:
+    """Teach a model on a page, by painting strokes on images. Ctrl-C ends it.
+
+    What is painted lies in FOLDER/.dinoseg; the images stay as they are, and nothing leaves this machine.
+
+    Example: dinoseg teach data/scans --classes polyp,tool
+    """
+    with session(as_json=False, debug=debug) as output:
+        output.begin(f"opening {folder}")
+        from dinoseg.extras import require
+
+        require("fastapi", "teaching")
+        require("uvicorn", "teaching")
+        require("torch", "teaching")
+        from dinoseg.cli.devices import keep_freed_memory
+        from dinoseg.serving.app import create_app
+        from dinoseg.serving.options import ServeOptions
+        from dinoseg.serving.server import name_address, run_server, take_address
+        from dinoseg.teaching.project import Project
+
+        options = ServeOptions(host=host, port=port, token=token, names=tuple(allow_host or ()))
+        keep_freed_memory()
+        with take_address(options) as listening:
+            project = Project.open(
+                folder,
+                backbone=backbone,
+                classes=_split(classes),
+                accept_license=accept_license,
+                progress=output.progress,
+            )
+            try:
+                address = f"{name_address(listening)}teach"
+                output.line(f"teaching {len(project.subjects)} images at {address}; Ctrl-C ends it")
+
+                def show() -> None:
+                    if not no_open:
+                        import webbrowser
+
+                        webbrowser.open(address if token is None else f"{address}?token={token}")
+
+                run_server(create_app(teaching=project, options=options), listening, options, on_ready=show)
+            finally:
+                project.close()
+            output.line(f"ended; all strokes are in {project.place}, and the same command goes on with them")
+
+
+def _split(names: str | None) -> list[str]:
+    return [name.strip() for name in (names or "").split(",") if name.strip()]

@@ -1,0 +1,69 @@
+// The project as the server tells it: images, classes, what the model has learnt. Events bring what changed.
+
+/** @typedef {import("../colours.js").LabelClass} LabelClass */
+/**
+ * @typedef {object} Image
+ * @property {string} id
+ * @property {string} name
+ * @property {number} width
+ * @property {number} height
+ * @property {number} slices 1 for a flat image
+ * @property {"new" | "stroked" | "accepted"} state
+ * @property {number} strokes
+ * @property {"no" | "yes"} features
+ * @property {number | null} uncertainty
+ * @property {number} round of its newest prediction, 0 = none
+ */
+/**
+ * @typedef {object} Project
+ * @property {string} name
+ * @property {string} folder
+ * @property {LabelClass[]} classes
+ * @property {Image[]} images
+ * @property {{done: number, total: number, eta_s: number | null}} features
+ * @property {number} round
+ * @property {{dice: number, low: number, high: number, images: number, advice: string} | null} estimate
+ * @property {number | null} seconds of the last round
+ * @property {string | null} next
+ */
+
+/**
+ * @param {Project} project @param {Partial<Project>} news images: only those that changed
+ * @returns {{project: Project, changed: Image[]}}
+ */
+export function merge(project, news) {
+  const fresh = new Map((news.images ?? []).map((image) => [image.id, image]));
+  const images = project.images.map((image) => ({ ...image, ...fresh.get(image.id) }));
+  const known = new Set(project.images.map((image) => image.id));
+  images.push(...[...fresh.values()].filter((image) => !known.has(image.id)));
+  return { project: { ...project, ...news, images }, changed: images.filter((image) => fresh.has(image.id)) };
+}
+
+/** @param {Project} project @returns {number} */
+export function countStrokes(project) {
+  return project.images.reduce((sum, image) => sum + image.strokes, 0);
+}
+
+/** @param {Image[]} images @param {string} order @returns {Image[]} */
+export function arrange(images, order) {
+  if (order !== "unsure") return images;
+  const doubt = (/** @type {Image} */ image) => (image.state === "accepted" ? -2 : image.uncertainty ?? -1);
+  return [...images].sort((one, other) => doubt(other) - doubt(one));
+}
+
+/**
+ * Whether somebody else has painted on the open image, or taken something back.
+ * @param {number} told strokes that the server has @param {number} expected strokes that are shown here
+ * @param {number} waiting strokes of ours that have not arrived
+ */
+export function isForeign(told, expected, waiting) {
+  return told > expected || told < expected - waiting;
+}
+
+/** @param {Project} project @param {string | null} current @returns {Image | null} the one to go on with */
+export function findNext(project, current) {
+  const offered = project.images.find((image) => image.id === project.next);
+  if (offered && offered.id !== current) return offered;
+  const open = project.images.filter((image) => image.state === "new" && image.id !== current);
+  return open[0] ?? project.images.find((image) => image.state !== "accepted" && image.id !== current) ?? null;
+}
