@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constrain
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 SOURCES := src tests benchmarks docs
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
-SPEED := backbones decoders whole pipeline evaluation growth volumes deployment cohorts
+SPEED := backbones decoders whole pipeline evaluation growth volumes deployment cohorts serving
 ACCURACY := accuracy few_labels folds overview sizes shifts advice windows compared leakage
 
 .DEFAULT_GOAL := help

@@ -128,6 +128,18 @@ def test_a_bundle_predicts_the_masks_of_its_run_without_torch(
     assert made["decoder_digest"] == dinoseg.load(run).describe()["decoder_digest"]
 
 
+def test_a_bundle_is_served_without_torch(run: Path, bundle: Path, images: Path, tmp_path: Path) -> None:
+    image, out = images / "case0.png", tmp_path / "mask.png"
+    words = [sys.executable, "-m", "tests.serving.without_torch", str(bundle), str(image), str(out)]
+    ended = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    (model,) = json.loads(ended.stdout.splitlines()[-1])
+    assert (model["name"], model["method"]) == ("bundle", dinoseg.load(run).describe()["method"])
+    assert model["licence"] == read_pipeline(bundle).backbone.license
+    dinoseg.inference.predict_files(run, image, tmp_path / "run")
+    assert out.read_bytes() == (tmp_path / "run" / "masks" / "case0.png").read_bytes()
+
+
 def test_volumes_read_the_slices_around_without_torch(
     volume_run: Path, volume_bundle: Path, volumes: Path, tmp_path: Path
 ) -> None:

@@ -123,12 +123,7 @@ def serve(
 
         for library in SERVING:
             require(library, "serving")
-        from dinoseg.cli.devices import keep_freed_memory, name_model
-        from dinoseg.serving.app import create_app
-        from dinoseg.serving.models import load_models
         from dinoseg.serving.options import MIB, ServeOptions
-        from dinoseg.serving.server import take_address
-        from dinoseg.sharing import resolve
 
         options = ServeOptions(
             host=host,
@@ -146,7 +141,12 @@ def serve(
             job_seconds=job_limit,
             kept_seconds=keep * 60,
         )
-        keep_freed_memory()
+        from dinoseg.cli.devices import name_model
+        from dinoseg.serving.app import create_app
+        from dinoseg.serving.models import load_models
+        from dinoseg.serving.server import take_address
+        from dinoseg.sharing import resolve
+
         with take_address(options) as listening:
             saved = [
                 name_model(

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
+from fastapi.security import HTTPBearer
 from fastapi.staticfiles import StaticFiles
 
 from dinoseg import __version__
@@ -34,6 +35,7 @@ from dinoseg.serving.viewer_sessions import Sessions
 if TYPE_CHECKING:
     from dinoseg.teaching.project import Project
 
+_BEARER = HTTPBearer(auto_error=False)  # for the OpenAPI document: the guard has seen the token already
 _SUMMARY = "Medical image segmentation on frozen DINO backbones. Not a medical device."
 # Nothing is sent anywhere, also where variables of the environment ask FastAPI to.
 _SILENT: Any = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
@@ -64,6 +66,8 @@ def create_app(
         redoc_url=None,
         openapi_url="/api/v1/openapi.json",
         telemetry=_SILENT,
+        generate_unique_id_function=lambda route: route.name,
+        dependencies=[Depends(_BEARER)] if options.token else [],
         lifespan=_ending(jobs, scratch),
     )
     app.state.service = Service(
