@@ -23,7 +23,7 @@ SERVING = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
 
 # As of dinoseg.serving.options, which the help does not import; a test compares them.
 HOST, PORT, QUEUE = "127.0.0.1", 8000, 16
-UPLOAD_MIB, PIXELS, VOXELS, JOB_SECONDS, KEPT_MINUTES = 1024, 100_000_000, 1_000_000_000, 1800, 15
+UPLOAD_MIB, PIXELS, VOXELS, JOB_SECONDS, KEPT_MINUTES = 1024, 50_000_000, 500_000_000, 1800, 15
 
 Host = Annotated[
     str, typer.Option(help="Address to listen on; any but this machine's own needs --token.", metavar="HOST")

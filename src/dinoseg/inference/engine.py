@@ -77,9 +77,11 @@ def segment(
     window = window_of(model.settings, how)
     for batch in batched(prepared, how.batch_size):
         if window:
-            answers = (_answer_by_windows(model, item, window, how, progress) for item in batch)
+            answers: Iterable[Answer] = (
+                _answer_by_windows(model, item, window, how, progress) for item in batch
+            )
         else:
-            answers = iter(answer_whole(model, batch, how))
+            answers = answer_whole(model, batch, how)
         for item, answer in zip(batch, answers, strict=True):
             yield Segmented(item.case, _finish(model, item.case, answer, how))
 
