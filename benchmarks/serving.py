@@ -4,10 +4,11 @@
 
 A server in a process of its own with an untrained ViT-Ti at 256 px and the decoder of segdino-v1, as a run
 folder (torch) and as a bundle (ONNX Runtime). Pictures of 480 × 640 px as JPEG are sent, and the mask is
-fetched by the same request. First by one client, each once the one before is answered, then by several at once, each the given
-number of times, with the processor time that the server needs for each (where other programs want the
-cores, only that compares); then one by one while its memory is read from /metrics. The clients are threads
-of this process and want the same cores. Writes benchmarks/results/serving.csv and serving_memory.csv.
+fetched by the same request: first by one client, each once the one before is answered, then by several at
+once, each the given number of times, with the processor time that the server needs for each (where other
+programs want the cores, only that compares); then one by one while its memory is read from /metrics. The
+clients are threads of this process and want the same cores. Writes benchmarks/results/serving.csv and
+serving_memory.csv.
 """
 
 from __future__ import annotations
