@@ -139,7 +139,7 @@ export class Desk {
 
   next() {
     const image = findNext(this.project, this.state.current);
-    if (image) this.open(image);
+    if (image) this.open(image, image.id === this.project.next ? this.project.next_slice ?? undefined : undefined);
     return image;
   }
 
