@@ -44,20 +44,20 @@ test: setup ## the quick tests
 test-all: setup ## every test, with real data where it is at hand (long)
 	@$(PYTEST) -q tests
 
-check: setup check-page ## lint, format, types, architecture, links of the manual; types and tests of the page
+check: setup check-page ## lint, format, types, architecture, links of the manual, the page
 	@$(BIN)/ruff check $(SOURCES)
 	@$(BIN)/ruff format --check $(SOURCES)
 	@$(BIN)/mypy --strict src
 	@$(PYTEST) -q tests/test_architecture.py
 	@$(MKDOCS)
 
-# The page has no build step: node checks its types and runs its unit tests, and is needed for nothing else.
-check-page: $(if $(shell command -v npm),$(WEB))
+# The page has no build step: node is needed for this and for nothing else.
+check-page: $(if $(shell command -v npm),$(WEB)) ## types and unit tests of the page, where node is there
 	@if command -v npm >/dev/null; then cd web && npm run --silent types && npm run --silent test; \
 	  else echo "the page's types and unit tests were left out: they need node 20 or later"; fi
 
 $(WEB): web/package.json web/package-lock.json
-	@cd web && npm ci --silent --ignore-scripts
+	@cd web && npm ci --silent
 	@touch $@
 
 fix: setup ## mend what can be mended automatically
