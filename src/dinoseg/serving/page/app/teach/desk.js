@@ -81,7 +81,7 @@ export class Desk {
       },
       onState: (saved, waiting) => this.store.set({ saved, waiting }),
       storage: localStorage,
-      key: `dinoseg-strokes:${project.folder}`,
+      prefix: `dinoseg-stroke:${project.folder}:`,
     });
   }
 
