@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import torch
@@ -85,3 +87,54 @@ def test_it_trains_saves_and_predicts(raw: Path, tmp_path: Path, reach: int) -> 
     assert all(bool(weight.abs().sum() > 0) for weight in model.decoder.depth.parameters())
     source = open_dataset(raw).cases[0].image
     assert np.asarray(predict(model, source).mask).shape == SHAPE  # type: ignore[union-attr]
+
+
+def change_spacing(path: Path, spacing: float) -> None:
+    image = nibabel.load(path)
+    affine = image.affine.copy()
+    affine[2, 2] = spacing
+    nibabel.Nifti1Image(np.asarray(image.dataobj), affine).to_filename(path)
+
+
+@pytest.fixture(scope="module")
+def uneven(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Volumes whose slices are 2, 4, 4, 4 and 4 mm apart."""
+    folder = make_raw(tmp_path_factory.mktemp("uneven") / "raw", 5)
+    for path in folder.glob("*Tr/*.nii.gz"):
+        change_spacing(path, 2.0 if path.name.startswith("c1") else 4.0)
+    return folder
+
+
+def test_the_bank_reads_slices_at_the_distance_of_training(
+    uneven: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        test_volumes, "decoder_settings", lambda _: decoder_settings("guided", **SMALL["guided"])
+    )
+    settings = test_volumes.WINDOW.model_copy(update={"slice_spacing": 3.0})
+    bank = test_volumes.make_bank(uneven, tmp_path / "features", count=2, settings=settings)
+    for volume, stride in ((0, 1.5), (1, 0.8)):
+        batch = bank.batch([Sample(volume * DEPTH + index, 0) for index in range(DEPTH)])
+        slab = batch.features.with_neighbours(1, stride)
+        assert batch.features.around is not None
+        assert slab.around is not None
+        for found, wanted in zip(batch.features.around, slab.around, strict=True):
+            torch.testing.assert_close(found, wanted)
+
+
+def test_a_run_keeps_the_distance_of_its_cases_or_none(uneven: Path, tmp_path: Path) -> None:
+    """Runs of older releases have none, and go on without."""
+    changes = {f"model.decoder.{key}": value for key, value in SMALL["guided"].items()}
+    run, cache = tmp_path / "run", tmp_path / "cache"
+    train_small(uneven, run, cache, method="guided", changes=changes)
+    assert load(run).settings.preprocessing.slice_spacing == 4.0
+    for name in ("config.yaml", "model/config.json"):
+        path = run / name
+        before = path.read_text()
+        path.write_text(re.sub(r",?\n *\"?slice_spacing\"?: 4\.0", "", before))
+        assert "slice_spacing" in before
+        assert "slice_spacing" not in path.read_text()
+    assert load(run).settings.preprocessing.slice_spacing is None
+    longer = {**changes, "train.epochs": 3}
+    train_small(uneven, run, cache, method="guided", changes=longer, resume=True)
+    assert load(run).settings.preprocessing.slice_spacing is None
