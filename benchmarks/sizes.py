@@ -7,8 +7,9 @@ Each row is a training as `dinoseg train --shots` does it, with the `default` pr
 views, on frozen features of vit-tiny-in1k, computed anew: what they cost stands beside what learning costs,
 in seconds of the processor, one thread. Dice is that of the validation cases after the last step; no test
 case is read but to be checked. Hippocampus is five volumes, which are some 180 small slices. Resumable: a
-row that is in benchmarks/results/sizes.csv is not measured again. `--table` prints the means of the rows,
-`--docs` writes them into docs/training.md, in place of the table that is there.
+row that is in benchmarks/results/sizes.csv is not measured again. `--table` prints the means of the rows, and
+what a larger size and more views bring, in pairs that have all else alike; `--docs` writes the table into
+docs/training.md, in place of the one that is there.
 """
 
 from __future__ import annotations
@@ -103,9 +104,9 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.table or arguments.docs:
         table = make_table(read_rows())
-        sys.stdout.write(table)
         if arguments.docs:
             replace_table(PAGE, table)
+        sys.stdout.writelines([table, "\n", *list_gains(read_rows())])
         return
     if not BACKBONE.is_dir():
         print(f"skipped: needs real images and weights in {SHARED}, which is not there")
@@ -201,6 +202,26 @@ def make_table(rows: list[Row]) -> str:
     for (method, views, size), found in sorted(cells.items()):
         lines.append(join([method, str(views), str(size), *(show(found.get(name, [])) for name in settings)]))
     return "".join(lines)
+
+
+def list_gains(rows: list[Row]) -> Iterator[str]:
+    """A line for each step to more views, or to the next size, by method: mean, least and most gain."""
+    for name, one, other in (("views", 2, 8), ("size", 160, 320), ("size", 224, 320), ("size", 320, 448)):
+        for method in METHODS:
+            found = pair([row for row in rows if row["method"] == method], name, one, other)
+            if found:
+                ends = f"{min(found):+.3f} to {max(found):+.3f}"
+                mean = statistics.mean(found)
+                yield f"{method}, {name} {one} to {other}: {mean:+.3f} ({len(found)} pairs, {ends})\n"
+
+
+def pair(rows: list[Row], name: str, one: int, other: int) -> list[float]:
+    """Gain of Dice from one value of a column to another, of rows that are alike in all else."""
+    fixed = [key for key in ("setting", "size", "views", "draw") if key != name]
+    dice = {(int(row[name]), tuple(row[key] for key in fixed)): float(row["dice"]) for row in rows}
+    return [
+        dice[other, rest] - dice[one, rest] for value, rest in dice if value == one and (other, rest) in dice
+    ]
 
 
 def join(cells: Iterable[str]) -> str:

@@ -147,7 +147,7 @@ def train_run(
         folder.refuse_older(resume=how.resume, overwrite=how.overwrite)
     resumed = processes.tell(how.resume and folder.last.is_file())
     chosen = _choose_cases(dataset, splits, settings)
-    settings = choose_slice_spacing(settings, chosen.train, folder if how.resume else None)
+    settings = choose_slice_spacing(settings, chosen.train, folder if how.resume else None, progress)
     tell_absent_classes(dataset, chosen.splits.train, progress)
     choosing = bool(chosen.val) and tell_empty_validation(dataset, chosen.splits.val, progress)
     _tell_volumes(dataset, settings, chosen, progress)
