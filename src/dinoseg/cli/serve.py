@@ -49,6 +49,28 @@ AllowOrigin = Annotated[
         metavar="URL",
     ),
 ]
+Studies = Annotated[
+    Path | None,
+    typer.Option(
+        help="Images and volumes that 3D Slicer, OHIF and Label Studio open; labels go to DIR/labels.",
+        metavar="DIR",
+    ),
+]
+LabelStudio = Annotated[
+    str | None,
+    typer.Option(
+        help="A Label Studio whose images may be fetched, such as http://127.0.0.1:8080.",
+        metavar="URL",
+    ),
+]
+LabelStudioToken = Annotated[
+    str | None,
+    typer.Option(
+        help="What Label Studio is asked with: an access token of its account page.",
+        metavar="SECRET",
+        envvar="DINOSEG_LABEL_STUDIO_TOKEN",
+    ),
+]
 Open = Annotated[bool, typer.Option("--open", help="Open the page in a browser.")]
 Queue = Annotated[int, typer.Option(help="Predictions that may wait; more are refused.", min=1, metavar="N")]
 UploadLimit = Annotated[int, typer.Option(help="MiB that a request may bring.", min=1, metavar="MIB")]
@@ -72,6 +94,9 @@ def serve(
     open_page: Open = False,
     allow_host: AllowHost = None,
     allow_origin: AllowOrigin = None,
+    studies: Studies = None,
+    label_studio: LabelStudio = None,
+    label_studio_token: LabelStudioToken = None,
     queue: Queue = QUEUE,
     upload_limit: UploadLimit = UPLOAD_MIB,
     pixel_limit: PixelLimit = PIXELS,
@@ -106,6 +131,9 @@ def serve(
             token=token,
             names=tuple(allow_host or ()),
             origins=tuple(allow_origin or ()),
+            studies=studies,
+            label_studio=label_studio,
+            label_studio_token=label_studio_token,
             queue=queue,
             upload_bytes=upload_limit * MIB,
             pixels=pixel_limit,

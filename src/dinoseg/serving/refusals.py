@@ -26,6 +26,7 @@ REFUSED: Mapping[int | str, dict[str, Any]] = {
         401: "the token is missing or wrong",
         403: "a page of another origin asked",
         404: "there is no such thing, or no more",
+        409: "something else is there already",
         408: "the request came too slowly",
         413: "the request is too large",
         421: "the server has another name",
