@@ -9,7 +9,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 SOURCES := src tests benchmarks docs
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 SPEED := backbones decoders whole pipeline evaluation growth volumes deployment cohorts
-ACCURACY := accuracy few_labels folds overview sizes shifts advice windows compared leakage
+ACCURACY := accuracy few_labels folds overview sizes shifts advice windows compared leakage teach
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo docs test test-all check fix bench bench-accuracy clean
