@@ -29,7 +29,7 @@ let methods = [];
 let shownBefore = 0.4;
 
 const arranged = () => arrange(desk.project.images, order.value);
-const labelled = () => desk.project.images.filter((image) => image.strokes > 0 || image.state === "accepted").length;
+const accepted = () => desk.project.images.filter((image) => image.state === "accepted" || image.accepted > 0).length;
 
 /** @param {State} state @param {State} before */
 function render(state, before) {
@@ -64,12 +64,12 @@ function renderSaved({ saved, waiting, online, project }) {
 /** @param {import("./teach/project.js").Project} project */
 function renderFoot(project) {
   const next = findNext(project, desk.state.current);
-  const accepted = desk.image?.state === "accepted";
+  const isAccepted = desk.image?.state === "accepted";
   el("list-title").textContent = plural(project.images.length, "image");
   el("project-name").textContent = project.name;
   el("project-name").title = project.folder;
-  fill(el("accept"), icon(accepted ? "retry" : "check"), accepted ? "Reopen" : (desk.image?.slices ?? 1) > 1 ? "Accept slice" : "Accept mask");
-  byId("accept", HTMLButtonElement).disabled = !desk.image || (!accepted && desk.image.round === 0 && desk.image.strokes === 0);
+  fill(el("accept"), icon(isAccepted ? "retry" : "check"), isAccepted ? "Reopen" : (desk.image?.slices ?? 1) > 1 ? "Accept slice" : "Accept mask");
+  byId("accept", HTMLButtonElement).disabled = !desk.image || (!isAccepted && desk.image.round === 0 && desk.image.strokes === 0);
   byId("next", HTMLButtonElement).disabled = !next;
   el("next-why").textContent = whyNext(project, next);
 }
@@ -153,7 +153,7 @@ const clicks = /** @type {[string, () => void][]} */ ([
   ["help", sheet.open], ["undo", () => desk.step("undo")], ["redo", () => desk.step("redo")], ["next", () => desk.next()], ["accept", accept],
   ["zoom-in", () => desk.board.viewer.zoomBy(1.4)], ["zoom-out", () => desk.board.viewer.zoomBy(1 / 1.4)], ["zoom-fit", () => desk.board.viewer.fit()],
   ["add-class", () => editClass(createClass(desk.project.classes), desk.project.classes, (classes) => desk.keepClasses(classes))],
-  ["export", () => work.askExport(labelled())], ["train", () => work.askTrain(labelled(), methods)],
+  ["export", () => work.askExport(accepted())], ["train", () => work.askTrain(accepted(), methods)],
 ]);
 for (const [id, act] of clicks) el(id).addEventListener("click", act);
 order.addEventListener("change", () => list.show(arranged()));

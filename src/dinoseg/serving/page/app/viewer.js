@@ -7,6 +7,7 @@ import { Pointers } from "./pointers.js";
 import { LabelLayer } from "./label_layer.js";
 import { Pyramid, context } from "./pyramid.js";
 import { fit, hold, toImage, toScreen, zoom } from "./view.js";
+import { windowFilter } from "./window.js";
 
 /** @typedef {import("./view.js").Point} Point */
 /** @typedef {import("./tools.js").Labels} Labels */
@@ -216,18 +217,6 @@ export class Viewer {
     to.arc(points[0][0], points[0][1], 5, 0, 2 * Math.PI);
     strokeTwice(to);
   }
-}
-
-/**
- * (x - l) * w by the two filters that browsers have, in the order in which neither cuts anything off before the other.
- * @param {number} low @param {number} high values 0 to 255 that become black and white; may lie beyond
- */
-export function windowFilter(low, high) {
-  if (low === 0 && high === 255) return "";
-  const [l, w] = [low / 255, 255 / Math.max(1, high - low)];
-  if (l < 0) return `contrast(${1 / (1 - 2 * l)}) brightness(${w * (1 - 2 * l)})`;
-  const slope = 1 + 2 * l * w;
-  return `brightness(${w / slope}) contrast(${slope})`;
 }
 
 /** @param {CanvasRenderingContext2D} to black and white, to be seen on anything */

@@ -61,7 +61,7 @@ export class Stage {
     this.item = item;
     if (fresh) this.leave(before);
     show(el("viewer"), item !== null && !this.isVolume && item.parcel.kind === "image");
-    show(el("volume"), this.isVolume);
+    show(el("volume-box"), this.isVolume);
     show(el("over"), item?.state === "done");
     show(el("plane-tools"), this.isVolume);
     for (const id of ["redo", "tool-fill"]) show(el(id), !this.isVolume); // NiiVue has neither
@@ -95,6 +95,7 @@ export class Stage {
     this.toolbar.resize(3 - this.toolbar.position); // voxels are large
     await this.volume.open(item);
     this.volume.setOpacity(this.look.opacity);
+    this.say("");
   }
 
   /** @param {Item} item @param {unknown} error */

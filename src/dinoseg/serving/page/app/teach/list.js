@@ -9,7 +9,9 @@ import { icon } from "../icons.js";
 
 /** @param {Image} image @returns {string} */
 function describe(image) {
+  if (image.problem) return image.problem;
   if (image.state === "accepted") return "accepted";
+  if (image.accepted > 0) return `${image.accepted} of ${image.slices} accepted`;
   if (image.strokes > 0) return plural(image.strokes, "stroke");
   return image.round > 0 ? "predicted" : image.features === "yes" ? "ready" : "getting ready";
 }
@@ -38,7 +40,8 @@ export class ImageList {
     if (line.key === key) return line.line;
     line.key = key;
     line.line.dataset.state = image.state;
-    fill(line.text, h("b", { class: "cut", title: image.name }, image.name.split("/").pop()), h("span", {}, describe(image)));
+    line.line.classList.toggle("failed", Boolean(image.problem));
+    fill(line.text, h("b", { class: "cut", title: image.name }, image.name.split("/").pop()), h("span", { class: "cut", title: describe(image) }, describe(image)));
     if (image.state === "accepted") fill(line.end, icon("check"));
     else fill(line.end, doubt !== null && h("span", { class: "unsure", style: `--unsure:${doubt}`, title: "How unsure the model is, beside the other images" }));
     return line.line;

@@ -10,9 +10,11 @@
  * @property {number} slices 1 for a flat image
  * @property {"new" | "stroked" | "accepted"} state
  * @property {number} strokes
+ * @property {number} accepted slices with a label
  * @property {"no" | "yes"} features
  * @property {number | null} uncertainty
  * @property {number} round of its newest prediction, 0 = none
+ * @property {string | null} problem why it cannot be used
  */
 /**
  * @typedef {object} Project
@@ -24,7 +26,8 @@
  * @property {number} round
  * @property {{dice: number, low: number, high: number, images: number, advice: string} | null} estimate
  * @property {number | null} seconds of the last round
- * @property {string | null} next
+ * @property {string | null} next image to label
+ * @property {number | null} next_slice
  */
 
 /**
@@ -64,6 +67,6 @@ export function isForeign(told, expected, waiting) {
 export function findNext(project, current) {
   const offered = project.images.find((image) => image.id === project.next);
   if (offered && offered.id !== current) return offered;
-  const open = project.images.filter((image) => image.state === "new" && image.id !== current);
-  return open[0] ?? project.images.find((image) => image.state !== "accepted" && image.id !== current) ?? null;
+  const open = project.images.filter((image) => image.state === "new" && !image.problem && image.id !== current);
+  return open[0] ?? project.images.find((image) => image.state !== "accepted" && !image.problem && image.id !== current) ?? null;
 }
