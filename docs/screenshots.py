@@ -90,8 +90,11 @@ def paint(page: Page, mask: np.ndarray) -> None:
 def show_teaching(browser: Browser, folder: Path) -> None:
     """The teach page, empty and after strokes on five images."""
     images, masks = folder / "skin", folder / "drawn/masks"
-    write_phantoms(folder / "drawn", kind="dermoscopy", count=12, size=(480, 640), seed=3)
-    shutil.copytree(folder / "drawn/images", images)
+    write_phantoms(folder / "drawn", kind="dermoscopy", count=14, size=(480, 640), seed=3)
+    images.mkdir()
+    for mask in masks.glob("*.png"):
+        if np.asarray(Image.open(mask)).any():  # some show healthy skin, where nobody would begin
+            shutil.copy(folder / "drawn/images" / mask.name, images)
     words = ("teach", str(images), "--backbone", "untrained-vitt16", "--classes", "lesion", "--no-open")
     with serving(*words) as address:
         page = open_page(browser, WIDE, dark=True)
