@@ -4,8 +4,9 @@
 
 A server in a process of its own with an untrained ViT-Ti at 256 px and the decoder of segdino-v1, as a run
 folder (torch) and as a bundle (ONNX Runtime). Pictures of 480 × 640 px as JPEG are sent, and the mask is
-fetched by the same request. First one client after the other has answered, then several at once, each the
-given number of times; then requests one by one while the memory of the server is read from /metrics. The
+fetched by the same request: first by one client, each once the one before is answered, then by several at
+once, each the given number of times, with the processor time that the server needs for each (where other
+programs want the cores, only that compares); then one by one while its memory is read from /metrics. The
 clients are threads of this process and want the same cores. Writes benchmarks/results/serving.csv and
 serving_memory.csv.
 """
@@ -42,6 +43,7 @@ from measuring import Row, describe_machine, save
 SIZE = 256
 BACKBONE = "untrained-vitt16"
 WAYS = {"bundle": "onnxruntime, bundle", "run": "torch, run folder"}
+CPU, MEMORY = "process_cpu_seconds_total", "process_resident_memory_bytes"
 STEP = 100  # requests between two looks at the memory
 
 
@@ -104,10 +106,11 @@ def load(address: str, *, clients: int, each: int) -> Row:
         with httpx.Client(base_url=address, timeout=120) as client:
             return [ask_once(client, picture) for _ in range(each)]
 
-    started = time.perf_counter()
+    before, started = read_metric(address, CPU), time.perf_counter()
     with ThreadPoolExecutor(clients) as pool:
         found = [item for items in pool.map(ask, range(clients)) for item in items]
     taken = time.perf_counter() - started
+    used = read_metric(address, CPU) - before
     waited = [seconds * 1000 for seconds, _ in found]
     return {
         "clients": clients,
@@ -116,6 +119,7 @@ def load(address: str, *, clients: int, each: int) -> Row:
         "p50_ms": statistics.median(waited),
         "p95_ms": float(np.quantile(waited, 0.95)),
         "per_s": len(found) / taken,
+        "server_cpu_ms": used / len(found) * 1000,
     }
 
 
@@ -133,17 +137,17 @@ def watch_memory(address: str, requests: int) -> Iterator[Row]:
     """Memory of the server now and after every hundred requests."""
     picture = draw_picture()
     with httpx.Client(base_url=address, timeout=120) as client:
-        yield {"requests": 0, "memory_mb": read_memory(client)}
+        yield {"requests": 0, "memory_mb": read_metric(address, MEMORY) / 1e6}
         for number in range(1, requests + 1):
             ask_once(client, picture)
             if number % STEP == 0:
-                yield {"requests": number, "memory_mb": read_memory(client)}
+                yield {"requests": number, "memory_mb": read_metric(address, MEMORY) / 1e6}
 
 
-def read_memory(client: httpx.Client) -> float:
-    """Resident megabytes, as the server says."""
-    text = client.get("/metrics").text
-    return float(re.findall(r"^process_resident_memory_bytes (\S+)$", text, re.MULTILINE)[0]) / 1e6
+def read_metric(address: str, name: str) -> float:
+    """A number of the server's process, as it says itself."""
+    text = httpx.get(f"{address}metrics").text
+    return float(re.findall(rf"^{name} (\S+)$", text, re.MULTILINE)[0])
 
 
 def draw_picture() -> bytes:

@@ -1,107 +1,119 @@
-"""docs/serving.md is true: its curl lines run, and its tables are those of the program."""
+"""The page's files: all are in the package, refer to nothing outside it, and put no data into markup."""
 
 from __future__ import annotations
 
+import hashlib
 import re
-import shutil
 import subprocess
-import threading
-from collections.abc import Iterator
+import sys
+import zipfile
+from importlib.resources import files
 from pathlib import Path
 
-import numpy as np
 import pytest
-import uvicorn
-from fastapi import FastAPI
 
-from dinoseg.config import RangeIntensity
-from dinoseg.data.images import read_label
-from dinoseg.data.volumes import read_label as read_label_volume
-from dinoseg.serving.app import create_app
-from dinoseg.serving.models import Models, Served
-from dinoseg.serving.options import MIB, ServeOptions
-from dinoseg.serving.security import HEAD_BYTES
-from dinoseg.serving.server import name_address, take_address
-from tests.data.dicom.drawn import draw_series
-from tests.inference.volumes import make_volume, save_nifti
-from tests.serving.plain import Grey
-from tests.serving.servers import draw_png, pack_folder, wait_until
-
-PAGE = (Path(__file__).parents[2] / "docs" / "serving.md").read_text(encoding="utf-8")
-REST = PAGE.partition("## REST\n")[2].partition("\n## ")[0]
+PAGE = Path(str(files("dinoseg.serving") / "page"))
+ROOT = Path(__file__).parents[2]
+SCRIPTS = sorted((PAGE / "app").rglob("*.js"))
+PAGES = sorted(PAGE.glob("*.html"))
+STYLES = sorted((PAGE / "style").glob("*.css"))
+# NiiVue 0.69.0 as published; where node is, web/tests/vendor.test.js compares the file with the registry's
+NIIVUE = "47b896b77ec4a5be3ef1949c33ad393b6f45629921f326c279000bcf51bdb4af"
 
 
-@pytest.fixture
-def app() -> FastAPI:
-    models = Models(
-        [
-            Served("kvasir", Grey()),
-            Served("spleen", Grey(12, intensity=RangeIntensity(minimum=0, maximum=1000))),
-        ]
-    )
-    return create_app(models)
+def names(paths: list[Path]) -> list[str]:
+    return [path.relative_to(PAGE).as_posix() for path in paths]
 
 
-@pytest.fixture
-def address(app: FastAPI) -> Iterator[str]:
-    with take_address(ServeOptions(port=0)) as listening:
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="on"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        wait_until(lambda: server.started)
-        yield name_address(listening).rstrip("/")
-        server.should_exit = True
-        thread.join(10)
+def test_both_pages_are_there() -> None:
+    assert names(PAGES) == ["index.html", "teach.html"]
+    assert len(SCRIPTS) > 20
 
 
-def test_curl_lines_run(address: str, tmp_path: Path) -> None:
-    pytest.importorskip("highdicom")
-    if shutil.which("curl") is None:
-        pytest.skip("needs curl")
-    (tmp_path / "photos").mkdir()
-    (tmp_path / "photos" / "frame.jpg").write_bytes(draw_png(kind="JPEG"))
-    save_nifti(tmp_path / "scan.nii.gz", make_volume())
-    array = np.zeros((4, 12, 10), np.uint16)
-    array[1:3, 2:7, 3:9] = 1000
-    draw_series(tmp_path / "ct", array=array)
-    (tmp_path / "ct.zip").write_bytes(pack_folder(tmp_path / "ct"))
-    lines = "\n".join(re.findall(r"^```sh\n(.*?)^```$", REST, re.MULTILINE | re.DOTALL))
-    assert lines.count("curl") == 7
-    script = f"set -eu\n{lines}".replace("http://127.0.0.1:8000", address)
-    ended = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stderr
-    assert '"state":"done"' in ended.stdout
-    assert read_label(tmp_path / "mask.png").shape == (24, 32)
-    assert '"state":"done"' in (tmp_path / "job.json").read_text()
-    assert read_label_volume(tmp_path / "mask.nii.gz").array.any()
-    assert (tmp_path / "seg.dcm").read_bytes()[128:132] == b"DICM"
+@pytest.mark.parametrize("page", PAGES, ids=names(PAGES))
+def test_what_a_page_refers_to_is_there(page: Path) -> None:
+    """Relative to the root of the server, so that it works behind a path prefix."""
+    wanted = re.findall(r'(?:src|href)="static/([^"]+)"', page.read_text("utf-8"))
+    assert len(wanted) > 2
+    assert [name for name in wanted if not (PAGE / name).is_file()] == []
 
 
-def test_the_table_of_requests_is_the_interface(app: FastAPI) -> None:
-    shown = set(re.findall(r"^\| `([A-Z]+ /[^`]*)` \|", PAGE, re.MULTILINE))
-    paths = app.openapi()["paths"]
-    app.state.service.jobs.close()
-    app.state.service.scratch.remove()
-    assert shown == {f"{method.upper()} {path}" for path, found in paths.items() for method in found}
+@pytest.mark.parametrize("script", SCRIPTS, ids=names(SCRIPTS))
+def test_what_a_module_imports_is_there(script: Path) -> None:
+    text = script.read_text("utf-8")
+    wanted = re.findall(r'^import (?:[^"]*? from )?"([^"]+)";', text, re.MULTILINE | re.DOTALL)
+    wanted += re.findall(r'new URL\("([^"]+)", import\.meta\.url\)', text)
+    assert [name for name in wanted if not (script.parent / name).is_file()] == []
 
 
-def test_the_table_of_limits_is_that_of_the_options() -> None:
-    options = ServeOptions()
-    table = PAGE.partition("| limit |")[2].partition("\n\n")[0]
-    rows = dict(re.findall(r"^\| ([a-z][^|]*) \| ([^|]+) \|", table, re.MULTILINE))
-    assert rows == {
-        "bytes of a request": f"{options.upload_bytes // MIB} MiB",
-        "pixels of an image": f"{options.pixels:,}",
-        "voxels of a volume": f"{options.voxels:,}",
-        "bytes of a zip, unpacked": f"{options.unpacked_bytes // MIB} MiB",
-        "files in a zip": f"{options.members:,}",
-        "predictions that wait": str(options.queue),
-        "uploads at once": str(options.uploads),
-        "connections": str(options.connections),
-        "headers of a request": f"{HEAD_BYTES >> 10} KiB, {options.head_seconds:g} s",
-        "silence within a body": f"{options.body_seconds:g} s",
-        "speed of a body": f"{options.body_rate} bytes/s after {options.body_seconds:g} s",
-        "seconds of a prediction": f"{options.job_seconds:g}",
-        "results that are kept": f"{options.kept}, of {options.kept_bytes // MIB} MiB, "
-        f"for {options.kept_seconds / 60:g} min",
+def test_pages_have_no_script_or_handler_of_their_own() -> None:
+    """The policy of the server forbids them, and nothing would tell but the browser's console."""
+    for page in PAGES:
+        text = page.read_text("utf-8")
+        assert re.findall(r"<script(?![^>]*\bsrc=)", text) == []
+        assert re.findall(r"\son[a-z]+=", text) == []
+        assert re.findall(r"\sstyle=", text) == []
+
+
+def test_nothing_is_fetched_from_elsewhere() -> None:
+    for path in [*PAGES, *SCRIPTS, *STYLES]:
+        text = path.read_text("utf-8").replace("http://www.w3.org/2000/svg", "")
+        assert re.findall(r"https?://|//cdn|@import", text) == [], path
+
+
+def test_data_never_becomes_markup() -> None:
+    for script in SCRIPTS:
+        text = script.read_text("utf-8")
+        assert (
+            re.findall(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function", text)
+            == []
+        )
+
+
+def test_modules_are_small() -> None:
+    long = [path.name for path in SCRIPTS if len(path.read_text("utf-8").splitlines()) > 400]
+    assert long == []
+
+
+def test_ids_that_a_module_asks_for_are_on_its_page() -> None:
+    """`el("name")` throws in the browser where the page has no such element."""
+    on_page = {page.stem: set(re.findall(r'\sid="([^"]+)"', page.read_text("utf-8"))) for page in PAGES}
+    for script in SCRIPTS:
+        asked = set(re.findall(r'\b(?:el|byId)\("([^"]+)"', script.read_text("utf-8")))
+        folder = script.relative_to(PAGE / "app").parts[0].removesuffix(".js")
+        pages = {"segment": ["index"], "teach": ["teach"]}.get(folder, ["index", "teach"])
+        assert [(page, name) for page in pages for name in asked - on_page[page]] == [], script.name
+
+
+def test_the_viewer_of_volumes_is_the_published_one() -> None:
+    assert hashlib.sha256((PAGE / "vendor/niivue.js").read_bytes()).hexdigest() == NIIVUE
+    assert "BSD 2-Clause" in (PAGE / "vendor/LICENSE-niivue.txt").read_text("utf-8")
+    assert "NiiVue 0.69.0" in (ROOT / "NOTICE").read_text("utf-8")
+
+
+@pytest.mark.slow
+def test_the_wheel_contains_the_page(tmp_path: Path) -> None:
+    """Built as `pip install` does; hatchling has to be at hand, so that nothing is downloaded."""
+    pytest.importorskip("hatchling", reason="builds the wheel")
+    build = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--no-deps",
+        "--no-build-isolation",
+        "-q",
+        "-w",
+        tmp_path,
+        ROOT,
+    ]
+    subprocess.run(list(map(str, build)), check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    inside = set(zipfile.ZipFile(wheel).namelist())
+    ours = {
+        f"dinoseg/serving/page/{path.relative_to(PAGE).as_posix()}"
+        for path in PAGE.rglob("*")
+        if path.is_file()
     }
+    assert ours <= inside
+    assert not [name for name in inside if "node_modules" in name or name.startswith("web/")]

@@ -4,20 +4,23 @@ import { mock, test } from "node:test";
 import { ApiError } from "../../src/dinoseg/serving/page/app/errors.js";
 import { Outbox } from "../../src/dinoseg/serving/page/app/outbox.js";
 
-/** @param {(letter: any) => Promise<any>} send */
-function makePost(send, stored = "[]") {
-  const box = new Map([["k", stored]]);
+/** @param {(letter: any) => Promise<any>} send @param {[string, string][]} stored */
+function makePost(send, stored = []) {
+  const box = new Map(stored);
   /** @type {{sent: string[], refused: string[], states: string[]}} */
   const log = { sent: [], refused: [], states: [] };
   return {
-    send, key: "k", box, log,
+    send, prefix: "k:", box, log,
     /** @param {any} _answer @param {any} letter */
     onSent: (_answer, letter) => { log.sent.push(letter.stroke.client); },
     /** @param {any} _error @param {any} letter */
     onRefused: (_error, letter) => { log.refused.push(letter.stroke.client); },
     /** @param {string} state */
     onState: (state) => { log.states.push(state); },
-    storage: { getItem: (/** @type {string} */ key) => box.get(key) ?? null, setItem: (/** @type {string} */ key, /** @type {string} */ value) => { box.set(key, value); } },
+    storage: {
+      getItem: (/** @type {string} */ key) => box.get(key) ?? null, setItem: (/** @type {string} */ key, /** @type {string} */ value) => { box.set(key, value); },
+      removeItem: (/** @type {string} */ key) => { box.delete(key); }, key: (/** @type {number} */ index) => [...box.keys()][index] ?? null, get length() { return box.size; },
+    },
   };
 }
 
@@ -40,7 +43,7 @@ test("strokes go one after another, in order, and are saved only when the server
   await settle();
   assert.deepEqual(post.log.sent, ["1", "2"]);
   assert.equal(post.log.states.at(-1), "saved");
-  assert.equal(post.box.get("k"), "[]");
+  assert.equal(post.box.size, 0);
 });
 
 test("a stroke that does not arrive is kept, and sent again under its name", async () => {
@@ -56,7 +59,7 @@ test("a stroke that does not arrive is kept, and sent again under its name", asy
   outbox.add(letter("1"));
   await settle();
   assert.equal(post.log.states.at(-1), "waiting");
-  assert.match(post.box.get("k") ?? "", /"1"/);
+  assert.match(post.box.get("k:1") ?? "", /"1"/);
   away = false;
   mock.timers.tick(1000);
   await settle();
@@ -67,9 +70,22 @@ test("a stroke that does not arrive is kept, and sent again under its name", asy
 });
 
 test("what lay in the storage when the page was closed is sent by the next one", async () => {
-  const post = makePost(async () => ({}), JSON.stringify([letter("old")]));
+  const stored = (/** @type {string} */ client, /** @type {number} */ at) => /** @type {[string, string]} */ ([`k:${client}`, JSON.stringify({ ...letter(client), at })]);
+  const post = makePost(async () => ({}), [stored("later", 2), ["theme", "dark"], stored("first", 1), ["k:broken", "{"]]);
   await new Outbox(post).run();
-  assert.deepEqual(post.log.sent, ["old"]);
+  assert.deepEqual(post.log.sent, ["first", "later"]);
+  assert.deepEqual([...post.box.keys()], ["theme", "k:broken"]);
+});
+
+test("two tabs do not lose each other's strokes", async () => {
+  const box = makePost(() => Promise.reject(new ApiError("no answer")));
+  const [one, other] = [new Outbox(box), new Outbox(box)];
+  one.add(letter("1"));
+  other.add(letter("2"));
+  await settle();
+  clearTimeout(one.timer);
+  clearTimeout(other.timer);
+  assert.deepEqual([...box.box.keys()], ["k:1", "k:2"]);
 });
 
 test("a stroke that the server refuses for good does not hold up the others", async () => {

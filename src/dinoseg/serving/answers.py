@@ -15,7 +15,7 @@ _INFO: dict[str, Any] = {
     "version": "0.1.0",
     "models": ["kvasir"],
     "teaching": False,
-    "limits": {"upload_bytes": 1073741824, "pixels": 100000000, "voxels": 1000000000},
+    "limits": {"upload_bytes": 1073741824, "pixels": 50000000, "voxels": 500000000},
 }
 _MODEL: dict[str, Any] = {
     "name": "kvasir",

@@ -54,8 +54,8 @@ class ServeOptions:
     names: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
     upload_bytes: int = 1024 * MIB
-    pixels: int = 100_000_000
-    voxels: int = 1_000_000_000
+    pixels: int = 50_000_000
+    voxels: int = 500_000_000
     unpacked_bytes: int = 4096 * MIB
     members: int = 20_000
     queue: int = 16

@@ -4,7 +4,7 @@
 
 import { isAbort } from "./errors.js";
 
-/** @typedef {{image: string, stroke: Record<string, unknown> & {client: string}}} Letter */
+/** @typedef {{image: string, stroke: Record<string, unknown> & {client: string}, at?: number}} Letter at: ms, when it was drawn */
 /** @typedef {"saved" | "saving" | "waiting"} State waiting = did not arrive, will be sent again */
 /**
  * @typedef {object} Post what the outbox needs of the world
@@ -12,8 +12,8 @@ import { isAbort } from "./errors.js";
  * @property {(answer: any, letter: Letter) => void} onSent
  * @property {(error: any, letter: Letter) => void} onRefused the server will never take it
  * @property {(state: State, waiting: number, error: unknown) => void} onState
- * @property {Pick<Storage, "getItem" | "setItem">} storage
- * @property {string} key in the storage
+ * @property {Pick<Storage, "getItem" | "setItem" | "removeItem" | "key" | "length">} storage
+ * @property {string} prefix of the keys in the storage: one per stroke, so that tabs do not overwrite each other's
  */
 
 const FIRST_PAUSE_MS = 1000;
@@ -34,7 +34,7 @@ export class Outbox {
   /** @param {Letter} letter */
   add(letter) {
     this.letters.push(letter);
-    this.keep();
+    this.keep(letter);
     this.run();
   }
 
@@ -47,7 +47,7 @@ export class Outbox {
     const index = this.letters.findLastIndex((letter) => letter.image === image);
     if (index < 0 || (index === 0 && this.sending)) return null;
     const [letter] = this.letters.splice(index, 1);
-    this.keep();
+    this.forget(letter);
     this.tell(null);
     return letter;
   }
@@ -90,16 +90,22 @@ export class Outbox {
   }
 
   done() {
-    this.letters.shift();
-    this.keep();
+    const letter = this.letters.shift();
+    if (letter) this.forget(letter);
   }
 
-  keep() {
+  /** @param {Letter} letter */
+  keep(letter) {
     try {
-      this.post.storage.setItem(this.post.key, JSON.stringify(this.letters));
+      this.post.storage.setItem(this.post.prefix + letter.stroke.client, JSON.stringify({ ...letter, at: Date.now() }));
     } catch {
-      // the storage is full or closed: the strokes stay in memory, and the page asks before it is left
+      // the storage is full or closed: the stroke stays in memory, and the page asks before it is left
     }
+  }
+
+  /** @param {Letter} letter */
+  forget(letter) {
+    this.post.storage.removeItem(this.post.prefix + letter.stroke.client);
   }
 
   /** @param {unknown} error */
@@ -109,12 +115,15 @@ export class Outbox {
   }
 }
 
-/** @param {Post} post @returns {Letter[]} */
-function read({ storage, key }) {
-  try {
-    const letters = JSON.parse(storage.getItem(key) ?? "[]");
-    return Array.isArray(letters) ? letters : [];
-  } catch {
-    return [];
-  }
+/** @param {Post} post @returns {Letter[]} what an earlier page could not send, in the order in which it was drawn */
+function read({ storage, prefix }) {
+  const keys = Array.from({ length: storage.length }, (_, index) => storage.key(index) ?? "").filter((key) => key.startsWith(prefix));
+  const letters = keys.flatMap((key) => {
+    try {
+      return [/** @type {Letter} */ (JSON.parse(storage.getItem(key) ?? ""))];
+    } catch {
+      return []; // not ours
+    }
+  });
+  return letters.sort((one, other) => (one.at ?? 0) - (other.at ?? 0));
 }

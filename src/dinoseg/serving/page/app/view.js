@@ -7,14 +7,14 @@
 const MOST = 64; // screen pixels of one image pixel
 
 /**
- * The whole image, in the middle.
- * @param {Size} image @param {Size} screen @param {number} margin in screen pixels
+ * The whole image, in the middle of what is free.
+ * @param {Size} image @param {Size} screen @param {{side: number, top: number, bottom: number}} taken margins, in screen pixels
  * @returns {View}
  */
-export function fit(image, screen, margin = 16) {
-  const room = { width: Math.max(1, screen.width - 2 * margin), height: Math.max(1, screen.height - 2 * margin) };
+export function fit(image, screen, { side, top, bottom }) {
+  const room = { width: Math.max(1, screen.width - 2 * side), height: Math.max(1, screen.height - top - bottom) };
   const scale = Math.min(room.width / image.width, room.height / image.height, MOST);
-  return { scale, x: (screen.width - image.width * scale) / 2, y: (screen.height - image.height * scale) / 2 };
+  return { scale, x: (screen.width - image.width * scale) / 2, y: top + (room.height - image.height * scale) / 2 };
 }
 
 /**

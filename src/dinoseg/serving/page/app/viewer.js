@@ -7,6 +7,7 @@ import { Pointers } from "./pointers.js";
 import { LabelLayer } from "./label_layer.js";
 import { Pyramid, context } from "./pyramid.js";
 import { fit, hold, toImage, toScreen, zoom } from "./view.js";
+import { windowFilter } from "./window.js";
 
 /** @typedef {import("./view.js").Point} Point */
 /** @typedef {import("./tools.js").Labels} Labels */
@@ -42,6 +43,7 @@ export class Viewer {
     /** @type {import("./view.js").View} */
     this.view = { scale: 1, x: 0, y: 0 };
     this.fitted = true;
+    this.margins = { side: 16, top: 64, bottom: 16 }; // what lies over the image at its edges
     /** @type {Tool | null} */
     this.tool = null;
     /** @type {Point | null} where the cursor is, in image pixels */
@@ -131,7 +133,7 @@ export class Viewer {
 
   fit() {
     this.fitted = true;
-    if (this.picture) this.setView(fit(this.picture, this.screen), true);
+    if (this.picture) this.setView(fit(this.picture, this.screen, this.margins), true);
   }
 
   /** @param {import("./view.js").View} view @param {boolean} fitted */
@@ -216,18 +218,6 @@ export class Viewer {
     to.arc(points[0][0], points[0][1], 5, 0, 2 * Math.PI);
     strokeTwice(to);
   }
-}
-
-/**
- * (x - l) * w by the two filters that browsers have, in the order in which neither cuts anything off before the other.
- * @param {number} low @param {number} high values 0 to 255 that become black and white; may lie beyond
- */
-export function windowFilter(low, high) {
-  if (low === 0 && high === 255) return "";
-  const [l, w] = [low / 255, 255 / Math.max(1, high - low)];
-  if (l < 0) return `contrast(${1 / (1 - 2 * l)}) brightness(${w * (1 - 2 * l)})`;
-  const slope = 1 + 2 * l * w;
-  return `brightness(${w / slope}) contrast(${slope})`;
 }
 
 /** @param {CanvasRenderingContext2D} to black and white, to be seen on anything */

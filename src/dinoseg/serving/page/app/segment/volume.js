@@ -4,7 +4,6 @@
 import { request } from "../api.js";
 import { rgb } from "../colours.js";
 import { ApiError } from "../errors.js";
-import { el } from "../dom.js";
 import { outputAddress } from "./queue.js";
 
 /** @typedef {import("./queue.js").Item} Item */
@@ -195,9 +194,4 @@ export class VolumeScene {
 function describePlace(where) {
   const values = (where.values ?? []).map((/** @type {any} */ item) => Number(item.value?.toPrecision?.(5) ?? item.value));
   return `${[...where.vox].map(Math.round).join(", ")} · ${values[0] ?? ""}`;
-}
-
-/** @param {boolean} shown */
-export function showVolume(shown) {
-  el("volume").hidden = !shown;
 }

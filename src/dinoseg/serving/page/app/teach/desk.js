@@ -81,7 +81,7 @@ export class Desk {
       },
       onState: (saved, waiting) => this.store.set({ saved, waiting }),
       storage: localStorage,
-      key: `dinoseg-strokes:${project.folder}`,
+      prefix: `dinoseg-stroke:${project.folder}:`,
     });
   }
 
@@ -139,7 +139,7 @@ export class Desk {
 
   next() {
     const image = findNext(this.project, this.state.current);
-    if (image) this.open(image);
+    if (image) this.open(image, image.id === this.project.next ? this.project.next_slice ?? undefined : undefined);
     return image;
   }
 

@@ -1,7 +1,7 @@
 // Exports and full trainings: asked for in a dialog, followed in the panel, also after the page was closed.
 
 import { address, send } from "../api.js";
-import { button, notify, openDialog, progressBar } from "../chrome.js";
+import { button, notify, openDialog, progressLine } from "../chrome.js";
 import { fill, h, show } from "../dom.js";
 import { isAbort, say } from "../errors.js";
 import { cancel, describe, share, watch } from "../jobs.js";
@@ -15,8 +15,8 @@ export class Work {
   /** @param {HTMLElement} element */
   constructor(element) {
     this.element = element;
-    /** @type {Map<string, HTMLElement>} */
-    this.cards = new Map();
+    /** @type {Map<string, ReturnType<typeof progressLine>>} of jobs that are under way */
+    this.lines = new Map();
   }
 
   /** Goes on with what was under way when the page was left. */
@@ -38,9 +38,9 @@ export class Work {
   async follow(id) {
     this.keep([...new Set([...this.kept(), id])]);
     const card = h("div", { class: "choices", "data-testid": "job" });
-    this.cards.set(id, card);
     this.element.prepend(card);
     show(this.element, true);
+    this.element.scrollIntoView({ block: "nearest" });
     try {
       this.finish(card, await watch(id, (job) => this.progress(card, job), new AbortController().signal));
     } catch (error) {
@@ -53,9 +53,13 @@ export class Work {
   /** @param {HTMLElement} card @param {Job} job */
   progress(card, job) {
     const name = job.kind === "train" ? "Training" : "Export";
-    fill(card, h("div", { class: "row spread" }, h("h3", {}, name),
-      button("Cancel", () => { cancel(job.id).catch((error) => notify(say(error), "error")); }, { kind: "slim" })),
-    progressBar(name, share(job)), h("p", { class: "quiet small number", role: "status" }, describe(job)));
+    let line = this.lines.get(job.id);
+    if (!line) {
+      line = progressLine(name, () => { cancel(job.id).catch((error) => notify(say(error), "error")); });
+      this.lines.set(job.id, line);
+      fill(card, h("h3", {}, name), line.parts);
+    }
+    line.update(describe(job), share(job));
   }
 
   /** @param {HTMLElement} card @param {Job} job */
@@ -63,10 +67,11 @@ export class Work {
     const result = job.result ?? {};
     const isExport = job.kind === "export";
     fill(card, h("div", { class: "row spread" }, h("h3", {}, isExport ? "Exported" : "Trained"), button("Close", () => this.remove(card), { kind: "slim" })),
-      isExport && h("p", { class: "small" }, "Train it anywhere with"), result.command && h("code", { class: "code" }, result.command),
+      isExport && h("p", { class: "small" }, "Train it anywhere with"), isExport && h("code", { class: "code" }, `dinoseg train ${quote(result.folder)}`),
       !isExport && h("p", {}, result.model ? `The model “${result.model}” is ready.` : "The model is ready."),
       isExport ? h("a", { class: "button", href: address(`teach/exports/${job.id}.zip`), download: true }, "Download as zip")
         : h("a", { class: "button primary", href: "./" }, "Segment with it"));
+    this.element.scrollIntoView({ block: "nearest" });
   }
 
   /** @param {HTMLElement} card @param {string} message */
@@ -89,22 +94,22 @@ export class Work {
     }
   }
 
-  /** @param {number} labelled images with strokes or accepted */
-  askExport(labelled) {
-    if (labelled === 0) return notify("There is nothing to export yet: paint on an image, or accept a prediction.");
+  /** @param {number} accepted images with a label */
+  askExport(accepted) {
+    if (accepted === 0) return notify("There is nothing to export yet: accept the mask of an image first.");
     const name = h("input", { type: "text", value: "labels", pattern: "[A-Za-z0-9][A-Za-z0-9_.\\-]*", maxlength: 60, "aria-label": "Name" });
     const formats = choices("format", [["folder", "Image folder", "images/ and masks/, as dinoseg train and most programs read it"], ["nnunet", "nnU-Net raw", "imagesTr, labelsTr, dataset.json"]]);
     this.ask("Export the labels", [h("label", { class: "field" }, h("span", {}, "Name"), name), formats.element], "Export", () => this.start("teach/export", { format: formats.value(), name: name.value }));
     return undefined;
   }
 
-  /** @param {number} labelled @param {Method[]} methods @param {string[]} presets */
-  askTrain(labelled, methods, presets = ["default", "paper"]) {
-    if (labelled === 0) return notify("There is nothing to learn from yet: paint on an image, or accept a prediction.");
+  /** @param {number} accepted images with a label @param {Method[]} methods @param {string[]} presets */
+  askTrain(accepted, methods, presets = ["default", "paper"]) {
+    if (accepted === 0) return notify("There is nothing to learn from yet: accept the masks of some images first.");
     const method = h("select", { "aria-label": "Method" }, methods.map((item) => h("option", { value: item.name }, item.title ? `${item.name}: ${item.title}` : item.name)));
     const preset = h("select", { "aria-label": "Preset" }, presets.map((item) => h("option", { value: item }, item)));
     this.ask("Train fully", [
-      h("p", {}, "A larger decoder learns from all labels, in the background; you can go on painting. When it is done, it appears on the page “Segment”."),
+      h("p", {}, "A larger decoder learns from the masks that you accepted, in the background; you can go on painting. When it is done, it appears on the page “Segment”."),
       ...(methods.length > 0 ? [h("label", { class: "field" }, h("span", {}, "Method"), method)] : []),
       h("label", { class: "field" }, h("span", {}, "Preset"), preset),
     ], "Train", () => this.start("teach/train", { ...(methods.length > 0 ? { method: method.value } : {}), preset: preset.value }));
@@ -120,6 +125,11 @@ export class Work {
     } }, body);
     const dialog = openDialog(title, [form], [button("Cancel", () => dialog.close()), h("button", { class: "button primary", type: "submit", form: "work-form" }, verb)]);
   }
+}
+
+/** @param {string} path @returns {string} as a shell takes it */
+function quote(path) {
+  return /^[\w./~:\\-]+$/.test(path) ? path : `"${path}"`;
 }
 
 /** @param {string} name @param {[string, string, string][]} options value, title, explanation */
