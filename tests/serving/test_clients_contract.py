@@ -64,12 +64,13 @@ def test_odd_requests_get_documented_refusals(client: TestClient, tmp_path: Path
     ]
     assert len(operations) >= 26
     for number, (path, method, documented) in enumerate(operations):
-        for turn in range(len(BODIES)):
+        turns = len(BODIES) if method in ("put", "post") else 2
+        for turn in range(turns):
             odd = ODD[(number + turn) % len(ODD)]
             place = path
             for name in ("{model}", "{strategy}", "{session_id}"):
                 place = place.replace(name, ("grey", "first")[turn % 2] if turn < 2 else "x%00%2e%2e")
-            body = BODIES[turn] if method in ("put", "post") else {}
+            body = BODIES[turn] if turns > 2 else {}
             answer = client.request(method, place, params=dict.fromkeys(PARAMS, odd), **body)
             assert str(answer.status_code) in documented, (method, place, odd, answer.text)
             if answer.status_code >= 400 and method != "head":
