@@ -59,6 +59,16 @@ export function show(element, shown) {
   element.hidden = !shown;
 }
 
+const END = 8; // letters before the ending that are always seen: numbers tell files apart
+
+/** @param {string} name @returns {HTMLElement} cut in the middle where there is no room */
+export function fileName(name) {
+  const ending = /(\.nii\.gz|\.[a-z0-9]{1,5})?$/i.exec(name)?.[0] ?? "";
+  const last = END + ending.length;
+  const at = Math.max(0, name.length - last);
+  return h("b", { class: "file-name", title: name }, h("span", { class: "cut" }, name.slice(0, at)), name.slice(at));
+}
+
 /** @param {Blob} blob @param {string} name */
 export function save(blob, name) {
   const link = h("a", { href: URL.createObjectURL(blob), download: name });

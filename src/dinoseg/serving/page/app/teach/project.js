@@ -42,15 +42,32 @@ export function merge(project, news) {
   return { project: { ...project, ...news, images }, changed: images.filter((image) => fresh.has(image.id)) };
 }
 
+/** @param {Image} image whether all of it has a label; one of a volume's slices is not enough */
+export function isDone(image) {
+  return image.state === "accepted" && image.accepted >= image.slices;
+}
+
 /** @param {Project} project @returns {number} */
 export function countStrokes(project) {
   return project.images.reduce((sum, image) => sum + image.strokes, 0);
 }
 
+/**
+ * @param {Project} project @param {number} waiting strokes on their way
+ * @returns {string | null} what somebody who begins should do now; null once the model answers
+ */
+export function firstSteps(project, waiting) {
+  if (project.images.length === 0 || project.images.some((image) => image.round > 0 || image.state === "accepted")) return null;
+  const name = project.classes[0]?.name ?? "object";
+  if (countStrokes(project) + waiting === 0) return `Paint a little of the ${name}, then choose Background and paint a little of the rest: the model learns from every stroke.`;
+  if (project.features.done === 0) return "The images are still getting ready; the model answers as soon as the first ones are.";
+  return "The model answers once it has seen both: choose Background (key 0) and paint a little of what is not marked.";
+}
+
 /** @param {Image[]} images @param {string} order @returns {Image[]} */
 export function arrange(images, order) {
   if (order !== "unsure") return images;
-  const doubt = (/** @type {Image} */ image) => (image.state === "accepted" ? -2 : image.uncertainty ?? -1);
+  const doubt = (/** @type {Image} */ image) => (isDone(image) ? -2 : image.uncertainty ?? -1);
   return [...images].sort((one, other) => doubt(other) - doubt(one));
 }
 
@@ -68,5 +85,5 @@ export function findNext(project, current) {
   const offered = project.images.find((image) => image.id === project.next);
   if (offered && offered.id !== current) return offered;
   const open = project.images.filter((image) => image.state === "new" && !image.problem && image.id !== current);
-  return open[0] ?? project.images.find((image) => image.state !== "accepted" && !image.problem && image.id !== current) ?? null;
+  return open[0] ?? project.images.find((image) => !isDone(image) && !image.problem && image.id !== current) ?? null;
 }
