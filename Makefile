@@ -9,8 +9,8 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constrain
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 SOURCES := src tests benchmarks docs
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
-SPEED := backbones decoders whole pipeline evaluation growth volumes deployment cohorts
-ACCURACY := accuracy few_labels folds overview sizes shifts advice windows compared leakage
+SPEED := backbones decoders whole pipeline evaluation growth volumes deployment cohorts serving
+ACCURACY := accuracy few_labels folds overview sizes shifts advice windows compared leakage plane_cycle slice_spacing
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo docs test test-all check check-page fix bench bench-accuracy clean

@@ -73,7 +73,7 @@ def _walk(
     direction, line = generator.uniform(0, 2 * np.pi), [place]
     for _ in range(LENGTH):
         direction += generator.normal(0, 0.12)
-        place = place + [np.sin(direction), np.cos(direction)]
+        place = place + np.array([np.sin(direction), np.cos(direction)])
         row, column = np.rint(place).astype(int)
         inside = 0 <= row < depth.shape[0] and 0 <= column < depth.shape[1]
         if not inside or depth[row, column] < least:

@@ -10,6 +10,7 @@ from sklearn.ensemble import RandomForestClassifier
 Floats = NDArray[np.float32]
 SIGMAS = (0.3, 0.7, 1.0, 1.6, 3.5, 5.0, 10.0)
 TREES = 100
+COARSE = 3.0  # px: from here on a scale is computed on half of the pixels along each side, to save time
 STRIDE = 2  # px: every other one is predicted, to save time
 
 
@@ -18,9 +19,19 @@ def describe(image: Floats) -> NDArray[np.float16]:
     found = []
     for channel in image:
         found.append(channel)
+        half = ndimage.zoom(
+            ndimage.gaussian_filter(channel, 0.7), 0.5, order=1, grid_mode=True, mode="nearest"
+        )
         for sigma in SIGMAS:
-            found += _describe(channel, sigma)
+            if sigma < COARSE:
+                found += _describe(channel, sigma)
+            else:
+                found += [_enlarge(layer, channel.shape) for layer in _describe(half, sigma / 2)]
     return np.stack(found).astype(np.float16)
+
+
+def _enlarge(layer: Floats, size: tuple[int, ...]) -> Floats:
+    return layer.repeat(2, axis=0).repeat(2, axis=1)[: size[0], : size[1]]
 
 
 def _describe(channel: Floats, sigma: float) -> list[Floats]:

@@ -3,13 +3,14 @@
     python benchmarks/teach.py [kvasir isic hippocampus] [--draws 3] [--rounds] [--picture]
 
 Each draw takes 30 unlabelled images (of a shared folder of real data), at 256 px but for the slices of the
-hippocampus, which stay as they are. The annotator paints the image that teaching proposes, a few seeded strokes
-drawn from the true mask: one in each of the two largest objects of each class, two in the background. After 1,
-3, 5 and 10 painted images 100 other images, which are in no project, are segmented and scored; the forest
-(scikit-learn, Gaussian features at seven scales, as ilastik has them, classes balanced) learns from exactly the
-same strokes. `in order` is the same without the proposals. The features are those of vit-tiny-in1k, which is no
-DINO model. `--rounds` measures seconds of a round, wall and processor, with 20 and 200 images at 256 px.
-Rows go to benchmarks/results/teach.csv and teach_rounds.csv, of which docs/images/teach.png is drawn.
+hippocampus, which stay as they are. The annotator paints the image that teaching proposes: a few seeded
+strokes drawn from the true mask, one in each of the two largest objects of each class, two in the background.
+After 1, 3, 5 and 10 painted images 100 other images, which are in no project, are segmented and scored. The
+forest (scikit-learn; Gaussian features at seven scales, as ilastik has them; classes balanced) learns from
+exactly the same strokes. `in order` is teaching without the proposals. The features are those of
+vit-tiny-in1k, which is no DINO model. `--rounds` measures seconds of a round, wall and processor, with 20 and
+200 images at 256 px. Rows go to benchmarks/results/teach.csv and teach_rounds.csv, of which
+docs/images/teach.png is drawn.
 """
 
 from __future__ import annotations

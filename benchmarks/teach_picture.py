@@ -1,4 +1,4 @@
-"""The picture of teach.csv and teach_rounds.csv: Dice against painted images, seconds against painted images."""
+"""The picture of teach.csv and teach_rounds.csv: Dice, and seconds of a round, against painted images."""
 
 from __future__ import annotations
 

@@ -14,17 +14,17 @@ from dinoseg.model.settings import ModelSettings
 
 
 class Grey:
-    """A lesion is where a picture is bright."""
+    """A lesion is where a picture is bright; `volumes` as `PreprocessingSettings`."""
 
     postprocessing = None
     run = None
     mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 
-    def __init__(self, size: int = 32) -> None:
+    def __init__(self, size: int = 32, **volumes: Any) -> None:
         self.settings = ModelSettings(
             backbone=BackboneSettings(name="grey"),
             decoder=decoder_settings("linear"),
-            preprocessing=PreprocessingSettings(size=size),
+            preprocessing=PreprocessingSettings(size=size, **volumes),
             classes={0: "background", 1: "lesion"},
         )
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import socket
 import subprocess
 import sys
+import threading
 import time
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -13,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import uvicorn
+from fastapi import FastAPI
 from PIL import Image as PillowImage
 from starlette.testclient import TestClient
 
@@ -98,3 +102,19 @@ def running(*words: str, env: Mapping[str, str] | None = None) -> Iterator[tuple
             process.kill()
             process.stdout.close()
             process.stderr.close()
+
+
+@contextmanager
+def listening(app: FastAPI) -> Iterator[str]:
+    """An application behind a real server on a free port of this machine; its address."""
+    config = uvicorn.Config(app, port=0, log_config=None, lifespan="on", ws="none")
+    server = uvicorn.Server(config)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [taken]})
+        thread.start()
+        try:
+            wait_until(lambda: server.started)
+            yield f"http://127.0.0.1:{taken.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(10)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from pathlib import Path
 
@@ -40,6 +41,17 @@ def write_discs(folder: Path, count: int, *, masks: int = 0) -> None:
 def open_project(folder: Path, **options: object) -> Project:
     """A project that sees small pictures."""
     return Project.open(folder, backbone=BACKBONE, side=SIDE, **options)
+
+
+def wait_for_features(project: Project) -> None:
+    """Until all are there, and what was painted is learned."""
+    until = time.monotonic() + 60
+    while project.state().features.done < project.state().features.total:
+        if time.monotonic() > until:
+            raise TimeoutError("no features after a minute")
+        time.sleep(0.02)
+    if not project.wait(60):
+        raise TimeoutError("no round after a minute")
 
 
 def dot(class_id: int, x: float, y: float, *, radius: float = 4.0, index: int = 0) -> Stroke:

@@ -144,7 +144,7 @@ def test_an_estimate_needs_two_slices_and_says_what_unseen_ones_get() -> None:
 
 
 def test_an_estimate_of_noise_is_low() -> None:
-    memory, truth = make_memory(10)
+    memory, _ = make_memory(10)
     generator = np.random.default_rng(3)
     learner = Learner(memory)
     for frame in range(10):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +17,16 @@ from dinoseg.teaching.exporting import export
 from dinoseg.teaching.project import Project
 from dinoseg.teaching.records import ClassName
 from dinoseg.teaching.strokes import UNPAINTED
-from tests.teaching.scenes import SIDE, dot, draw_disc, measure_dice, open_project, paint_disc, write_discs
+from tests.teaching.scenes import (
+    SIDE,
+    dot,
+    draw_disc,
+    measure_dice,
+    open_project,
+    paint_disc,
+    wait_for_features,
+    write_discs,
+)
 
 COUNT = 6
 
@@ -29,14 +37,6 @@ def digest(folder: Path) -> dict[str, str]:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and ".dinoseg" not in path.parts
     }
-
-
-def wait_for_features(project: Project) -> None:
-    until = time.monotonic() + 60
-    while project.state().features.done < project.state().features.total:
-        assert time.monotonic() < until
-        time.sleep(0.02)
-    assert project.wait(60)
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ SERVING = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
 
 # As of dinoseg.serving.options, which the help does not import; a test compares them.
 HOST, PORT, QUEUE = "127.0.0.1", 8000, 16
-UPLOAD_MIB, PIXELS, VOXELS, JOB_SECONDS, KEPT_MINUTES = 1024, 100_000_000, 1_000_000_000, 1800, 15
+UPLOAD_MIB, PIXELS, VOXELS, JOB_SECONDS, KEPT_MINUTES = 1024, 50_000_000, 500_000_000, 1800, 15
 
 Host = Annotated[
     str, typer.Option(help="Address to listen on; any but this machine's own needs --token.", metavar="HOST")
@@ -49,6 +49,28 @@ AllowOrigin = Annotated[
         metavar="URL",
     ),
 ]
+Studies = Annotated[
+    Path | None,
+    typer.Option(
+        help="Images and volumes that 3D Slicer, OHIF and Label Studio open; labels go to DIR/labels.",
+        metavar="DIR",
+    ),
+]
+LabelStudio = Annotated[
+    str | None,
+    typer.Option(
+        help="A Label Studio whose images may be fetched, such as http://127.0.0.1:8080.",
+        metavar="URL",
+    ),
+]
+LabelStudioToken = Annotated[
+    str | None,
+    typer.Option(
+        help="What Label Studio is asked with: an access token of its account page.",
+        metavar="SECRET",
+        envvar="DINOSEG_LABEL_STUDIO_TOKEN",
+    ),
+]
 Open = Annotated[bool, typer.Option("--open", help="Open the page in a browser.")]
 Queue = Annotated[int, typer.Option(help="Predictions that may wait; more are refused.", min=1, metavar="N")]
 UploadLimit = Annotated[int, typer.Option(help="MiB that a request may bring.", min=1, metavar="MIB")]
@@ -72,6 +94,9 @@ def serve(
     open_page: Open = False,
     allow_host: AllowHost = None,
     allow_origin: AllowOrigin = None,
+    studies: Studies = None,
+    label_studio: LabelStudio = None,
+    label_studio_token: LabelStudioToken = None,
     queue: Queue = QUEUE,
     upload_limit: UploadLimit = UPLOAD_MIB,
     pixel_limit: PixelLimit = PIXELS,
@@ -98,12 +123,7 @@ def serve(
 
         for library in SERVING:
             require(library, "serving")
-        from dinoseg.cli.devices import keep_freed_memory, name_model
-        from dinoseg.serving.app import create_app
-        from dinoseg.serving.models import load_models
         from dinoseg.serving.options import MIB, ServeOptions
-        from dinoseg.serving.server import take_address
-        from dinoseg.sharing import resolve
 
         options = ServeOptions(
             host=host,
@@ -111,6 +131,9 @@ def serve(
             token=token,
             names=tuple(allow_host or ()),
             origins=tuple(allow_origin or ()),
+            studies=studies,
+            label_studio=label_studio,
+            label_studio_token=label_studio_token,
             queue=queue,
             upload_bytes=upload_limit * MIB,
             pixels=pixel_limit,
@@ -118,7 +141,12 @@ def serve(
             job_seconds=job_limit,
             kept_seconds=keep * 60,
         )
-        keep_freed_memory()
+        from dinoseg.cli.devices import name_model
+        from dinoseg.serving.app import create_app
+        from dinoseg.serving.models import load_models
+        from dinoseg.serving.server import take_address
+        from dinoseg.sharing import resolve
+
         with take_address(options) as listening:
             saved = [
                 name_model(

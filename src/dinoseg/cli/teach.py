@@ -18,6 +18,13 @@ Classes = Annotated[
         metavar="NAME,NAME",
     ),
 ]
+SIDE = 448  # as dinoseg.teaching.features, which loads torch; a test compares them
+Size = Annotated[
+    int,
+    typer.Option(
+        help="Side of the square that images are seen as, px; smaller is faster.", min=32, metavar="N"
+    ),
+]
 NoOpen = Annotated[bool, typer.Option("--no-open", help="Do not open the page in a browser.")]
 
 
@@ -31,6 +38,7 @@ def teach(
     ],
     classes: Classes = None,
     backbone: Backbone = None,
+    size: Size = SIDE,
     host: Host = HOST,
     port: Port = PORT,
     token: Token = None,
@@ -65,6 +73,7 @@ def teach(
                 folder,
                 backbone=backbone,
                 classes=_split(classes),
+                side=size,
                 accept_license=accept_license,
                 progress=output.progress,
             )

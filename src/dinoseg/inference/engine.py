@@ -77,20 +77,29 @@ def segment(
     window = window_of(model.settings, how)
     for batch in batched(prepared, how.batch_size):
         if window:
-            answers = (_answer_by_windows(model, item, window, how, progress) for item in batch)
+            answers: Iterable[Answer] = (
+                _answer_by_windows(model, item, window, how, progress) for item in batch
+            )
         else:
-            answers = iter(answer_whole(model, batch, how))
+            answers = answer_whole(model, batch, how)
         for item, answer in zip(batch, answers, strict=True):
             yield Segmented(item.case, _finish(model, item.case, answer, how))
 
 
 def segment_slabs(
-    model: Network, prepared: Iterable[Prepared], how: Inference, *, reach: int
+    model: Network, prepared: Iterable[Prepared], how: Inference, *, reach: int, spacing: float | None = None
 ) -> Generator[Segmented, None, None]:
-    """As `segment`, of the slices of one volume in order, by a model that reads `reach` on either side.
+    """As `segment`, of the slices of one volume in order, by a model that reads those around each.
 
     A slab slides over the volume: a batch of slices and those around it, so that memory does not grow with
     their number.
+
+    Args:
+        model: reads whole slices.
+        prepared: slices, in order.
+        how: how the model is applied.
+        reach: slices on either side, as `find_reach` counts them.
+        spacing: mm from one slice to the next; None where it is not known.
 
     Raises:
         UsageError: windows are asked for, which have no neighbours.
@@ -101,7 +110,7 @@ def segment_slabs(
             "with model.decoder.reach=0"
         )
     for slab, first, last in _slide_slab(prepared, how.batch_size, reach):
-        answers = answer_whole(model, slab, how)[first:last]
+        answers = answer_whole(model, slab, how, spacing=spacing)[first:last]
         for item, answer in zip(slab[first:last], answers, strict=True):
             yield Segmented(item.case, _finish(model, item.case, answer, how))
 
@@ -124,7 +133,12 @@ def _slide_slab(
 
 
 def answer_whole(
-    model: Network, batch: Sequence[Prepared], how: Inference, *, size: tuple[int, int] | None = None
+    model: Network,
+    batch: Sequence[Prepared],
+    how: Inference,
+    *,
+    size: tuple[int, int] | None = None,
+    spacing: float | None = None,
 ) -> list[Answer]:
     """What the network says about whole images, at their own sizes or at one `size`."""
     sizes = [size or item.case.image.size for item in batch]
@@ -136,6 +150,7 @@ def answer_whole(
             sizes,
             flips=how.flips,
             probabilities=needs_probabilities(how) or several,
+            spacing=spacing,
         )
         for index, network in enumerate(networks)
     ]

@@ -10,6 +10,46 @@ JobKind = Literal["predict", "train", "export", "features"]
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]
 FINAL: frozenset[JobState] = frozenset({"done", "failed", "cancelled"})
 
+_CLASS: dict[str, Any] = {"id": 1, "name": "polyp", "colour": "#00beff"}
+_INFO: dict[str, Any] = {
+    "version": "0.1.0",
+    "models": ["kvasir"],
+    "teaching": False,
+    "limits": {"upload_bytes": 1073741824, "pixels": 50000000, "voxels": 500000000},
+}
+_MODEL: dict[str, Any] = {
+    "name": "kvasir",
+    "method": "segdino-v2",
+    "backbone": "dinov3_vits16",
+    "classes": [_CLASS],
+    "channels": 1,
+    "size": [256, 256],
+    "context": 0,
+    "volumes": False,
+    "licence": "dinov3-license",
+}
+_JOB: dict[str, Any] = {
+    "id": "0123456789abcdef01234567",
+    "kind": "predict",
+    "state": "done",
+    "progress": {"done": 1, "total": 1, "eta_s": 0.0},
+    "message": None,
+    "result": {
+        "kind": "image",
+        "name": "frame.jpg",
+        "model": "kvasir",
+        "width": 640,
+        "height": 480,
+        "slices": 1,
+        "spacing": None,
+        "classes": [{**_CLASS, "pixels": 30720, "area_mm2": None, "volume_ml": None, "share": 0.1}],
+        "confidence": None,
+        "outputs": ["mask.png", "overlay.png", "measures.json"],
+        "warnings": [],
+    },
+    "error": None,
+}
+
 
 class Problem(BaseModel):
     """Why something was refused."""
@@ -44,6 +84,8 @@ class Limits(BaseModel):
 class Info(BaseModel):
     """What this server is."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [_INFO]})
+
     version: str
     models: list[str]
     teaching: bool
@@ -61,6 +103,8 @@ class ClassAnswer(BaseModel):
 class ModelAnswer(BaseModel):
     """A model that is loaded."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [_MODEL]})
+
     name: str
     method: str
     backbone: str
@@ -69,7 +113,7 @@ class ModelAnswer(BaseModel):
     size: list[int] = Field(description="[height, width] in px that images are resized to")
     context: int = Field(description="slices on either side that are read beside each; 0 for images")
     volumes: bool = Field(description="whether it takes volumes; else images")
-    licence: str | None = Field(description="of the backbone's weights")
+    licence: str | None = Field(None, description="of the backbone's weights")
 
 
 class ClassMeasure(ClassAnswer):
@@ -90,9 +134,11 @@ class PredictionAnswer(BaseModel):
     width: int
     height: int
     slices: int = Field(description="1 for an image")
-    spacing: list[float] | None = Field(description="mm: [slices, height, width] of a voxel")
+    spacing: list[float] | None = Field(None, description="mm: [slices, height, width] of a voxel")
     classes: list[ClassMeasure]
-    confidence: dict[str, Any] | None = Field(description="expected Dice and more, as in predictions.json")
+    confidence: dict[str, Any] | None = Field(
+        None, description="expected Dice and more, as in predictions.json"
+    )
     outputs: list[str] = Field(description="names below /api/v1/jobs/ID/outputs/")
     warnings: list[str]
 
@@ -102,13 +148,13 @@ class ProgressAnswer(BaseModel):
 
     done: int
     total: int
-    eta_s: float | None = Field(description="seconds that are left, as far as they can be told")
+    eta_s: float | None = Field(None, description="seconds that are left, as far as they can be told")
 
 
 class JobAnswer(BaseModel):
     """A job: queued, running, or how it ended."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, json_schema_extra={"examples": [_JOB]})
 
     id: str
     kind: JobKind

@@ -6,11 +6,20 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
+from fastapi.security import HTTPBearer
 from fastapi.staticfiles import StaticFiles
 
 from dinoseg import __version__
-from dinoseg.serving import general, job_routes, predict
+from dinoseg.serving import (
+    general,
+    job_routes,
+    label_studio,
+    monai_datastore,
+    monai_label,
+    monai_train,
+    predict,
+)
 from dinoseg.serving.bodies import Bodies
 from dinoseg.serving.jobs import Jobs
 from dinoseg.serving.metrics import Counting, Metrics
@@ -20,10 +29,13 @@ from dinoseg.serving.refusals import add_handlers
 from dinoseg.serving.scratch import Scratch
 from dinoseg.serving.security import Guard
 from dinoseg.serving.service import Service
+from dinoseg.serving.studies import Datastore, Studies
+from dinoseg.serving.viewer_sessions import Sessions
 
 if TYPE_CHECKING:
     from dinoseg.teaching.project import Project
 
+_BEARER = HTTPBearer(auto_error=False)  # for the OpenAPI document: the guard has seen the token already
 _SUMMARY = "Medical image segmentation on frozen DINO backbones. Not a medical device."
 # Nothing is sent anywhere, also where variables of the environment ask FastAPI to.
 _SILENT: Any = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
@@ -41,6 +53,7 @@ def create_app(
 
     Raises:
         OutputError: the folder for temporary files cannot be made.
+        LayoutError: the folder of the studies is none.
     """
     options, models = options or ServeOptions(), models or Models()
     jobs, scratch = Jobs(options), Scratch()
@@ -53,10 +66,22 @@ def create_app(
         redoc_url=None,
         openapi_url="/api/v1/openapi.json",
         telemetry=_SILENT,
+        generate_unique_id_function=lambda route: route.name,
+        dependencies=[Depends(_BEARER)] if options.token else [],
         lifespan=_ending(jobs, scratch),
     )
-    app.state.service = Service(models, teaching, jobs, scratch, options, metrics)
-    for router in (general.router, predict.router, job_routes.router):
+    app.state.service = Service(
+        models,
+        teaching,
+        jobs,
+        scratch,
+        options,
+        metrics,
+        Sessions(scratch),
+        _open_datastore(options, teaching),
+    )
+    routers = (general, predict, job_routes, monai_label, monai_datastore, monai_train, label_studio)
+    for router in (each.router for each in routers):
         app.include_router(router)
     if teaching is not None:
         from dinoseg.serving.teaching import router as teaching_router  # loads torch
@@ -69,6 +94,14 @@ def create_app(
     app.add_middleware(Guard, options=options)
     app.add_middleware(Counting, metrics=metrics)
     return app
+
+
+def _open_datastore(options: ServeOptions, teaching: Project | None) -> Datastore | None:
+    if teaching is None:
+        return None if options.studies is None else Studies(options.studies)
+    from dinoseg.serving.taught import Taught  # loads torch
+
+    return Taught(teaching)
 
 
 def _ending(jobs: Jobs, scratch: Scratch) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import mimetypes
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,9 +18,17 @@ from dinoseg.serving.refusals import Refusal, list_refusals
 from dinoseg.serving.service import TheService
 
 PAUSE = 0.1  # seconds between two events
-_FILES: dict[str, Any] = {
-    "description": "the file",
-    "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+#: How files of results are called, by their ending.
+MEDIA = {
+    ".png": "image/png",
+    ".gz": "application/gzip",
+    ".dcm": "application/dicom",
+    ".json": "application/json",
+    ".zip": "application/zip",
+}
+_BYTES = {"schema": {"type": "string", "format": "binary"}}
+FILES: dict[str, Any] = {
+    kind: {"schema": {}} if kind == "application/json" else _BYTES for kind in MEDIA.values()
 }
 
 router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"])
@@ -59,7 +66,7 @@ def cancel_job(job: TheJob, service: TheService) -> JobAnswer:
 @router.get(
     "/{id}/outputs/{name}",
     response_class=FileResponse,
-    responses={**list_refusals(404, 422), 200: _FILES},
+    responses={**list_refusals(404, 422), 200: {"description": "the file", "content": FILES}},
 )
 def give_output(job: TheJob, name: str) -> FileResponse:
     """A file that came of a job; its result lists the names."""
@@ -73,13 +80,8 @@ def send_output(job: Job, name: str) -> FileResponse:
         Refusal: 404 where there is none, 409 where the job is not done.
     """
     path = find_output(job, name)
-    kind = "application/dicom" if path.suffix == ".dcm" else mimetypes.guess_type(path.name)[0]
-    kind = "application/gzip" if path.suffix == ".gz" else kind
     return FileResponse(
-        path,
-        media_type=kind or "application/octet-stream",
-        filename=path.name,
-        content_disposition_type="inline",
+        path, media_type=MEDIA[path.suffix], filename=path.name, content_disposition_type="inline"
     )
 
 

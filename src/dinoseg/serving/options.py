@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
 
 from dinoseg.errors import UsageError
 
@@ -37,9 +39,13 @@ class ServeOptions:
         head_seconds: time for the first line and the headers of a request.
         job_seconds: time after which a prediction is given up.
         connections: most at once.
+        studies: folder of the images that viewers open.
+        label_studio: address of a Label Studio whose images may be fetched, such as `http://127.0.0.1:8080`.
+        label_studio_token: what it is asked with.
 
     Raises:
-        UsageError: the address is not this machine's and there is no token, or a token is too short.
+        UsageError: the address is not this machine's and there is no token, a token is too short, or that of
+            Label Studio is none.
     """
 
     host: str = LOCAL
@@ -48,8 +54,8 @@ class ServeOptions:
     names: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
     upload_bytes: int = 1024 * MIB
-    pixels: int = 100_000_000
-    voxels: int = 1_000_000_000
+    pixels: int = 50_000_000
+    voxels: int = 500_000_000
     unpacked_bytes: int = 4096 * MIB
     members: int = 20_000
     queue: int = 16
@@ -62,6 +68,9 @@ class ServeOptions:
     head_seconds: float = 20.0
     job_seconds: float = 1800.0
     connections: int = 256
+    studies: Path | None = None
+    label_studio: str | None = None
+    label_studio_token: str | None = None
 
     def __post_init__(self) -> None:
         if not self.is_local and self.token is None:
@@ -73,6 +82,12 @@ class ServeOptions:
             raise UsageError(
                 f"a token has at least {TOKEN_LENGTH} letters, digits or signs of ASCII, given "
                 f'{len(self.token)}; make one with python -c "import secrets; print(secrets.token_urlsafe())"'
+            )
+
+        found = urlsplit(self.label_studio or "http://none")
+        if found.scheme not in ("http", "https") or not found.hostname or "@" in found.netloc:
+            raise UsageError(
+                f"--label-studio {self.label_studio} is no address; give one such as http://127.0.0.1:8080"
             )
 
     @property

@@ -13,7 +13,7 @@ from fastapi.responses import FileResponse, JSONResponse
 from dinoseg.config import Inference
 from dinoseg.model.network import refuse_other_size
 from dinoseg.serving.answers import JobAnswer, JobCreated
-from dinoseg.serving.job_routes import send_output, wait_for
+from dinoseg.serving.job_routes import FILES, send_output, wait_for
 from dinoseg.serving.jobs import Job, Reporter, Result, Work
 from dinoseg.serving.models import Served
 from dinoseg.serving.refusals import Refusal, list_refusals
@@ -23,16 +23,18 @@ from dinoseg.serving.service import Service, TheService
 from dinoseg.serving.uploads import take_upload
 
 LONGEST_WAIT = 60.0  # seconds
+WIDEST = 2048  # px of a window, of which a few are in memory at once
 
 router = APIRouter(prefix="/api/v1", tags=["predict"])
 
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {
         "model": JobAnswer,
+        "content": {kind: each for kind, each in FILES.items() if kind != "application/json"},
         "description": "the finished job (with `wait`), or one of its files (with `output`)",
     },
     202: {"model": JobCreated, "description": "the job is queued, or runs"},
-    **list_refusals(404, 408, 413, 422, 429, 500, 503),
+    **list_refusals(404, 408, 413, 422, 429, 500, 503, 507),
 }
 
 
@@ -41,10 +43,10 @@ async def predict(
     service: TheService,
     files: Annotated[
         list[UploadFile],
-        File(description="an image, a volume, a zip of a DICOM series, or the files of one"),
+        File(min_length=1, description="an image, a volume, a zip of a DICOM series, or its files"),
     ],
     model: Annotated[str | None, Form(description="its name; may be left out where there is one")] = None,
-    window: Annotated[int | None, Form(ge=1, le=65536, description="side in px of sliding windows")] = None,
+    window: Annotated[int | None, Form(ge=1, le=WIDEST, description="side in px of sliding windows")] = None,
     flips: Annotated[bool, Form(description="average over mirrored copies")] = False,
     series: Annotated[
         str | None, Form(description="UID of the DICOM series, where there are several")

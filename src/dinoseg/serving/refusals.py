@@ -20,26 +20,29 @@ _CLIENTS = (DataError, UsageError)
 
 #: What any route may answer besides what it is for, for the OpenAPI document.
 REFUSED: Mapping[int | str, dict[str, Any]] = {
-    status: {"model": Problem, "description": text}
+    status: {"description": text, "content": {"application/json": {"schema": Problem.model_json_schema()}}}
     for status, text in {
         400: "the request cannot be read",
         401: "the token is missing or wrong",
         403: "a page of another origin asked",
         404: "there is no such thing, or no more",
+        409: "something else is there already",
         408: "the request came too slowly",
         413: "the request is too large",
         421: "the server has another name",
         422: "a value or a file is not accepted",
+        431: "the headers are too large",
         429: "too much is waiting; try again after the seconds of Retry-After",
         500: "the server failed; its log says more",
         503: "the server has nothing to answer with",
+        507: "the disk of the server is full",
     }.items()
 }
 
 
 def list_refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route: these statuses, and those that any request may get."""
-    return {status: REFUSED[status] for status in (400, 401, 403, 421, *statuses)}
+    return {status: REFUSED[status] for status in (400, 401, 403, 421, 431, *statuses)}
 
 
 class Refusal(HTTPException):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hmac
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -14,7 +15,8 @@ from dinoseg.serving.options import ServeOptions, is_loopback, read_address
 from dinoseg.serving.refusals import refuse
 
 COOKIE = "dinoseg_token"
-OPEN_PATHS = frozenset({"/health", "/ready"})  # what a supervisor asks, which says nothing of anybody
+# What a supervisor asks, which says nothing of anybody, and where a viewer gives the token as a password.
+OPEN_PATHS = frozenset({"/health", "/ready", "/auth/", "/auth/token"})
 HEAD_BYTES = 32 << 10  # of all headers of a request
 METHODS = "GET, POST, PUT, DELETE"
 _POLICY = "; ".join(
@@ -119,9 +121,9 @@ class Guard:
             return None
         asked = _find_query_token(scope)
         if asked is not None:
-            return _set_cookie(scope, token) if _is_same(asked, token) else _refuse_token()
-        given = (_find_bearer(headers), _find_cookie(headers))
-        return None if any(_is_same(each, token) for each in given) else _refuse_token()
+            return _set_cookie(scope, token) if is_token(asked, token) else _refuse_token()
+        given = (_find_bearer(headers), _find_password(headers), _find_cookie(headers))
+        return None if any(is_token(each, token) for each in given) else _refuse_token()
 
     def _adding_headers(self, scope: Scope, send: Send) -> Send:
         origin = Headers(scope=scope).get("origin")
@@ -185,6 +187,17 @@ def _find_bearer(headers: Headers) -> str | None:
     return given.strip() if scheme.lower() == "bearer" else None
 
 
+def _find_password(headers: Headers) -> str | None:
+    """The token as the password of basic authentication, which is all that some programs know."""
+    scheme, _, given = headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        return base64.b64decode(given, validate=True).decode().partition(":")[2]
+    except ValueError:
+        return None
+
+
 def _find_cookie(headers: Headers) -> str | None:
     try:
         found = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
@@ -193,8 +206,8 @@ def _find_cookie(headers: Headers) -> str | None:
     return None if found is None else found.value
 
 
-def _is_same(given: str | None, token: str) -> bool:
-    """Whether they are the same, in a time that does not tell how much of it is."""
+def is_token(given: str | None, token: str) -> bool:
+    """Whether what was given is the token, in a time that does not tell how much of it is."""
     return hmac.compare_digest((given or "").encode("utf-8", "replace"), token.encode())
 
 

@@ -22,7 +22,7 @@ from dinoseg.serving.security import HEAD_BYTES
 from dinoseg.serving.service import Service
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_FAREWELL = 2  # seconds for answers that are under way when the server ends
+_FAREWELL = 1  # seconds for answers that are under way when the server ends
 
 
 def take_address(options: ServeOptions) -> socket.socket:

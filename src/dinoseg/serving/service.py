@@ -10,7 +10,10 @@ from fastapi import Depends, Request
 from dinoseg.serving.jobs import Jobs
 from dinoseg.serving.models import Models
 from dinoseg.serving.options import ServeOptions
+from dinoseg.serving.refusals import Refusal
 from dinoseg.serving.scratch import Scratch
+from dinoseg.serving.studies import Datastore
+from dinoseg.serving.viewer_sessions import Sessions
 
 if TYPE_CHECKING:
     from dinoseg.serving.metrics import Metrics
@@ -28,6 +31,8 @@ class Service:
         scratch: where files are meanwhile.
         options: the limits.
         metrics: what is counted.
+        sessions: images that viewers sent.
+        datastore: images that viewers open; None where no folder was named.
     """
 
     models: Models
@@ -36,6 +41,18 @@ class Service:
     scratch: Scratch
     options: ServeOptions
     metrics: Metrics
+    sessions: Sessions
+    datastore: Datastore | None = None
+
+    def require_datastore(self) -> Datastore:
+        """The datastore.
+
+        Raises:
+            Refusal: 404 where there is none.
+        """
+        if self.datastore is None:
+            raise Refusal(404, "this server has no images; start it with --studies FOLDER")
+        return self.datastore
 
 
 def find_service(request: Request) -> Service:

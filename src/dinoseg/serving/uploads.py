@@ -70,19 +70,59 @@ def take_upload(
             safe; `folder` holds nothing afterwards that is not below it.
     """
     place = folder / INPUT
+    names = store_files(files, place)
+    return accept_stored(place, names[0], network=network, how=how, options=options)
+
+
+def store_files(files: Sequence[tuple[str, BinaryIO]], place: Path) -> list[str]:
+    """Store files under safe names in a new folder; their names.
+
+    Raises:
+        Refusal: the disk is full.
+    """
     try:
         place.mkdir()
-        names = [_store(name, file, place, index) for index, (name, file) in enumerate(files)]
-        source = _find_source(place, network)
-        refuse_other_kind(network, names[0], is_volume=is_volume(source))
-        if not is_volume(source):
-            refuse_volume_options(how)
-        _refuse_large(source, network, how, options)
+        return [_store(name, file, place, index) for index, (name, file) in enumerate(files)]
     except DinosegError as error:
-        raise Refusal(status_of(error), hide_folder(str(error), folder)) from error
+        raise Refusal(status_of(error), hide_folder(str(error), place.parent)) from error
     except OSError as error:
         raise Refusal(507, f"the upload could not be stored: {error.strerror or error}") from error
-    return Upload(names[0], source, is_volume(source))
+
+
+def accept_stored(
+    place: Path, name: str, *, network: Network, how: Inference, options: ServeOptions
+) -> Upload:
+    """The one image or volume that the files of a folder are; as `accept_source`."""
+    try:
+        source = _find_source(place, network)
+    except DinosegError as error:
+        raise Refusal(status_of(error), hide_folder(str(error), place.parent)) from error
+    return accept_source(source, name, network=network, how=how, options=options)
+
+
+def accept_source(
+    source: Path, name: str, *, network: Network, how: Inference, options: ServeOptions
+) -> Upload:
+    """An image or volume, measured before it is decoded.
+
+    Args:
+        source: a file, or the folder or zip of a series.
+        name: what clients call it.
+        network: that it is for.
+        how: it will be applied.
+        options: the limits.
+
+    Raises:
+        Refusal: as `take_upload`.
+    """
+    try:
+        refuse_other_kind(network, name, is_volume=is_volume(source))
+        if not is_volume(source):
+            refuse_volume_options(how)
+        refuse_large(source, options, how, channels=network.settings.preprocessing.channels)
+    except DinosegError as error:
+        raise Refusal(status_of(error), hide_folder(str(error), source.parent)) from error
+    return Upload(name, source, is_volume(source))
 
 
 def make_safe(name: str) -> str:
@@ -126,19 +166,24 @@ def _find_source(place: Path, network: Network) -> Path:
     return source
 
 
-def _refuse_large(source: Path, network: Network, how: Inference, options: ServeOptions) -> None:
-    """Refuse by what headers say, so that nothing large is ever decoded."""
+def refuse_large(
+    source: Path, options: ServeOptions, how: Inference | None = None, *, channels: int = 1
+) -> None:
+    """Refuse by what headers say, so that nothing large is ever decoded.
+
+    Raises:
+        FileFormatError: it is too large, or its headers cannot be read.
+    """
     if not is_volume(source):
         height, width = image_info(source).size
         _compare(height * width, options.pixels, "pixels", f"{width} × {height}", "--pixel-limit")
     elif volume_suffix(source):
         info = read_volume_info(source)
-        channels = max(info.count, network.settings.preprocessing.channels)
-        _compare_volume((*info.geometry.shape, channels), options)
+        _compare_volume((*info.geometry.shape, max(info.count, channels)), options)
     else:
         if source.suffix.lower() == _ARCHIVE and source.is_file():
             _refuse_large_archive(source, options)
-        _compare_volume(read_series_shape(source, series=how.series), options)
+        _compare_volume(read_series_shape(source, series=how.series if how else None), options)
 
 
 def _compare_volume(shape: Sequence[int], options: ServeOptions) -> None:

@@ -69,10 +69,11 @@ class Drawings:
         with self._lock:
             if stroke.class_id and stroke.class_id not in {each.id for each in self._records.list_classes()}:
                 raise UsageError(f"there is no class {stroke.class_id}; add it to the classes first")
+            known = self._records.find_stroke(client)
+            if known is not None:  # sent again because the answer was lost; perhaps undone since
+                return known
             added = self._records.add_stroke(subject.id, client, stroke)
-            own = self._strokes.setdefault(subject.id, [])
-            if added not in {kept.id for kept in own}:
-                own.append(Kept(added, subject.id, stroke))
+            self._strokes.setdefault(subject.id, []).append(Kept(added, subject.id, stroke))
             return added
 
     def undo(self, subject: Subject) -> Kept | None:

@@ -8,6 +8,7 @@ sees the same numbers when it is opened again. What the backbone said itself lie
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -98,8 +99,10 @@ class Seer:
         return self._join(self._cache.features([key], pixels))
 
     def look(self, image: Image) -> NDArray[np.float32]:
-        """(cells, C) of an image that is in no project; nothing is remembered."""
-        return self._join(self._backbone(self._prepare(image)[None]))
+        """(cells, C) of an image that is in no project; remembered by its content."""
+        content = hashlib.sha256(np.ascontiguousarray(image.array).data).hexdigest()
+        key = self._cache.key(content, repr((PREPARATION, self.side, image.array.shape)))
+        return self._join(self._cache.features([key], lambda _: self._prepare(image)))
 
     def _prepare(self, image: Image) -> torch.Tensor:
         size, backbone = (self.side, self.side), self._backbone

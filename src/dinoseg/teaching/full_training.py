@@ -62,9 +62,7 @@ def train_fully(
     data = export(project, name, layout="nnunet" if _is_volumes(project) else "folder")
     run, log = project.place / "runs" / name, project.place / "runs" / f"{name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "dinoseg", "train", str(data.folder), "--out", str(run)]
-    command += ["--method", plan.method, "--preset", plan.preset, "--backbone", project.backbone]
-    command += [] if plan.epochs is None else ["--epochs", str(plan.epochs)]
+    command = word_command(plan, data.folder, run, project.backbone)
     with log.open("wb") as file:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True
@@ -76,6 +74,13 @@ def train_fully(
     if process.returncode:
         raise RunError(f"the training failed: {_read_last_line(log)}")
     return run
+
+
+def word_command(plan: TrainingPlan, data: Path, run: Path, backbone: str) -> list[str]:
+    """The command that trains."""
+    command = [sys.executable, "-m", "dinoseg", "train", str(data), "--out", str(run)]
+    command += ["--method", plan.method, "--preset", plan.preset, "--backbone", backbone]
+    return command if plan.epochs is None else [*command, "--epochs", str(plan.epochs)]
 
 
 def _watch(

@@ -10,7 +10,7 @@ The user's own files are read and never changed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -198,8 +198,13 @@ class Project:
         """
         subject = self.find(image, index or 0)
         slices = range(subject.slices) if index is None else [index]
-        self.drawings.accept(subject, {place: self._compose(subject, place) for place in slices})
-        self._relearn(subject, slices)
+        self.keep(image, {place: self._compose(subject, place) for place in slices})
+
+    def keep(self, image: str, labels: Mapping[int, NDArray[np.uint8]]) -> None:
+        """Take class ids (H, W), drawn here or elsewhere, as the labels of slices."""
+        subject = self.find(image)
+        self.drawings.accept(subject, labels)
+        self._relearn(subject, labels)
 
     def reopen(self, image: str) -> None:
         """Take back what was accepted of an image; its strokes stay."""

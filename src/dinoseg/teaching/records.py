@@ -162,15 +162,20 @@ class Records:
             Its id.
         """
         with self._change():
-            known = self._read("SELECT id FROM strokes WHERE client = ?", client)
-            if known:
-                return _whole(known[0][0])
+            known = self.find_stroke(client)
+            if known is not None:
+                return known
             self._file.execute("DELETE FROM strokes WHERE image = ? AND undone", (image,))
             added = self._file.execute(
                 "INSERT INTO strokes (image, client, content, at) VALUES (?, ?, ?, ?)",
                 (image, client, stroke.to_json(), time.time()),
             )
             return _whole(added.lastrowid)
+
+    def find_stroke(self, client: str) -> int | None:
+        """The id of the stroke that has this name, undone or not; None where there is none."""
+        rows = self._read("SELECT id FROM strokes WHERE client = ?", client)
+        return _whole(rows[0][0]) if rows else None
 
     def undo(self, image: str) -> Kept | None:
         """Take back the last stroke of an image; None where there is none."""
