@@ -13,7 +13,7 @@ SPEED := backbones decoders whole pipeline evaluation growth volumes deployment 
 ACCURACY := accuracy few_labels folds overview sizes shifts advice windows compared leakage plane_cycle slice_spacing
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo docs test test-all check check-page fix bench bench-accuracy clean
+.PHONY: help setup demo docs screenshots test test-all check check-page fix bench bench-accuracy clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' Makefile
@@ -37,6 +37,9 @@ demo: setup ## train, evaluate and predict on generated pictures, offline, into 
 
 docs: setup ## the manual as a site, in build/site/index.html; it needs no network
 	@$(MKDOCS)
+
+screenshots: setup ## the pictures of the page in the manual; needs chromium
+	@$(BIN)/python docs/screenshots.py
 
 test: setup ## the quick tests
 	@$(PYTEST) -q -n 2 --dist loadfile -m "not slow" tests

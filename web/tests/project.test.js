@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { arrange, findNext, isForeign, merge } from "../../src/dinoseg/serving/page/app/teach/project.js";
+import { arrange, findNext, firstSteps, isForeign, merge } from "../../src/dinoseg/serving/page/app/teach/project.js";
 
 /** @typedef {import("../../src/dinoseg/serving/page/app/teach/project.js").Image} Image */
 /** @typedef {import("../../src/dinoseg/serving/page/app/teach/project.js").Project} Project */
@@ -38,4 +38,14 @@ test("next is what the server offers, else an image without strokes that can be 
   assert.equal(findNext(project(images, { next: "c" }), "a")?.id, "c");
   assert.equal(findNext(project(images, { next: "a" }), "a")?.id, "c");
   assert.equal(findNext(project([image("a", { state: "accepted" })]), "a"), null);
+});
+
+test("somebody who begins is told the next step until the model answers", () => {
+  const classes = [{ id: 1, name: "polyp", colour: "#e69f00" }];
+  const ready = { classes, features: { done: 1, total: 2, eta_s: null } };
+  assert.match(firstSteps(project([image("a")], ready), 0) ?? "", /^Paint a little of the polyp/);
+  assert.match(firstSteps(project([image("a")], ready), 1) ?? "", /choose Background/);
+  assert.match(firstSteps(project([image("a", { strokes: 1 })], { classes }), 0) ?? "", /getting ready/);
+  assert.equal(firstSteps(project([image("a", { strokes: 2, round: 1 })], ready), 0), null);
+  assert.equal(firstSteps(project([]), 0), null);
 });

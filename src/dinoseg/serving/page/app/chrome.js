@@ -54,6 +54,24 @@ export function button(label, onclick, { icon: name, kind = "", testid } = {}) {
   return h("button", { type: "button", class: `button ${kind}`, onclick, "data-testid": testid }, name && icon(name), label);
 }
 
+/**
+ * A line of text, a bar and a button that stay the same elements while the work goes on: a button that is replaced
+ * under the pointer, or under the keyboard's focus, cannot be pressed.
+ * @param {string} label what it progresses @param {() => void} onCancel
+ */
+export function progressLine(label, onCancel) {
+  const [text, bar] = [h("p", { role: "status", class: "small number" }), h("progress", { "aria-label": label, max: 1 })];
+  return {
+    parts: [text, bar, button("Cancel", onCancel, { kind: "slim" })],
+    /** @param {string} words @param {number | null} share 0 to 1, null while nobody knows */
+    update(words, share) {
+      if (text.textContent !== words) text.textContent = words;
+      if (share === null) bar.removeAttribute("value");
+      else bar.value = share;
+    },
+  };
+}
+
 /** @param {string} label what it progresses @param {number | null} share 0 to 1, null while nobody knows */
 export function progressBar(label, share) {
   return h("progress", { "aria-label": label, max: 1, value: share });

@@ -59,6 +59,14 @@ export function show(element, shown) {
   element.hidden = !shown;
 }
 
+const END = 9; // letters of a name that are always seen: numbers and endings tell files apart
+
+/** @param {string} name @returns {HTMLElement} cut in the middle where there is no room */
+export function fileName(name) {
+  const at = name.length > 2 * END ? name.length - END : name.length;
+  return h("b", { class: "file-name", title: name }, h("span", { class: "cut" }, name.slice(0, at)), name.slice(at));
+}
+
 /** @param {Blob} blob @param {string} name */
 export function save(blob, name) {
   const link = h("a", { href: URL.createObjectURL(blob), download: name });

@@ -23,7 +23,7 @@ const store = createStore({
   /** @type {Item | null} */ current: null,
 });
 const picker = byId("model", HTMLSelectElement);
-const stage = new Stage({ onCorrected: (item) => list.update(item), onAgain: (item) => queue.again(item, picker.value) });
+const stage = new Stage({ onCorrected: (item) => list.update(item), onAgain: (item) => queue.again(item, picker.value), onCancel: (item) => queue.stop(item) });
 const queue = new Queue((item) => onChange(item));
 const list = new List(el("queue"), { open: (item) => open(item), close: (item) => close(item) });
 

@@ -12,7 +12,7 @@ import { createClass, editClass, renderClasses } from "./teach/classes.js";
 import { Desk } from "./teach/desk.js";
 import { ImageList } from "./teach/list.js";
 import { renderEstimate, renderFeatures, whyNext } from "./teach/panel.js";
-import { arrange, countStrokes, findNext } from "./teach/project.js";
+import { arrange, findNext, firstSteps } from "./teach/project.js";
 import { shortcuts } from "./teach/shortcuts.js";
 import { Work } from "./teach/work.js";
 import { Toolbar } from "./toolbar.js";
@@ -27,6 +27,7 @@ const order = byId("order", HTMLSelectElement);
 /** @type {import("./teach/work.js").Method[]} */
 let methods = [];
 let shownBefore = 0.4;
+let lookOf = ""; // the image whose window the sliders have
 
 const arranged = () => arrange(desk.project.images, order.value);
 const accepted = () => desk.project.images.filter((image) => image.state === "accepted" || image.accepted > 0).length;
@@ -69,7 +70,7 @@ function renderFoot(project) {
   el("project-name").textContent = project.name;
   el("project-name").title = project.folder;
   fill(el("accept"), icon(isAccepted ? "retry" : "check"), isAccepted ? "Reopen" : (desk.image?.slices ?? 1) > 1 ? "Accept slice" : "Accept mask");
-  byId("accept", HTMLButtonElement).disabled = !desk.image || (!isAccepted && desk.image.round === 0 && desk.image.strokes === 0);
+  byId("accept", HTMLButtonElement).disabled = !desk.image || (!isAccepted && desk.image.round === 0);
   byId("next", HTMLButtonElement).disabled = !next;
   el("next-why").textContent = whyNext(project, next);
 }
@@ -80,7 +81,10 @@ function renderLook() {
   const span = range[1] - range[0] || 1;
   const whole = (/** @type {number} */ value) => String(Math.abs(value) >= 100 ? Math.round(value) : Number(value.toPrecision(3)));
   const share = (/** @type {number} */ value) => `${Math.round(value)} %`;
-  if (el("look").contains(document.activeElement)) return; // a slider is in hand
+  const held = el("look").contains(document.activeElement) ? document.activeElement?.getAttribute("data-key") : null;
+  const image = board.image?.id ?? "";
+  if (held && image === lookOf) return; // the slider is in hand
+  lookOf = image;
   const fade = (/** @type {"prediction" | "strokes"} */ layer) => (/** @type {number} */ value) => board.setOpacity(layer, value / 100);
   const window_ = () => board.meta.window;
   fill(el("look"), h("h3", {}, "Show"),
@@ -88,6 +92,7 @@ function renderLook() {
     slider("Strokes", board.opacity.strokes * 100, [0, 100], share, fade("strokes"), "strokes"),
     slider("Level", (low + high) / 2, range, whole, (value) => { const half = (window_()[1] - window_()[0]) / 2; desk.setWindow(value - half, value + half); }, "level"),
     slider("Window", high - low, [span / 100, span * 1.5], whole, (value) => { const level = (window_()[0] + window_()[1]) / 2; desk.setWindow(level - value / 2, level + value / 2); }, "width"));
+  if (held) /** @type {HTMLElement | null} */ (el("look").querySelector(`[data-key="${CSS.escape(held)}"]`))?.focus();
 }
 
 /** @param {State} state */
@@ -100,11 +105,11 @@ function renderSlices({ slice }) {
   el("slice-text").textContent = `Slice ${slice + 1} of ${slices}`;
 }
 
-/** One sentence until the first stroke. @param {State} state */
+/** What to do first, in one sentence at a time. @param {State} state */
 function renderHint({ project, waiting }) {
-  const first = project !== null && countStrokes(project) + waiting === 0 && project.images.length > 0;
-  show(el("hint"), first && project !== null);
-  if (first) el("hint").textContent = `Paint a little of the ${project.classes[0]?.name ?? "object"}, then choose Background and paint a little of the rest: the model learns from every stroke.`;
+  const text = project ? firstSteps(project, waiting) : null;
+  show(el("hint"), text !== null);
+  if (text !== null && el("hint").textContent !== text) el("hint").textContent = text;
 }
 
 /** @param {number} id */

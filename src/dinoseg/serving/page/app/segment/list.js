@@ -1,6 +1,6 @@
 // The list at the side: one line per file, with what happens to it.
 
-import { fill, h } from "../dom.js";
+import { fileName, fill, h } from "../dom.js";
 import { icon } from "../icons.js";
 import { progressBar } from "../chrome.js";
 
@@ -39,7 +39,7 @@ export class List {
     if (!line) return;
     const over = OVER.includes(item.state);
     const text = item.corrected ? `${item.text} · corrected` : item.text;
-    fill(line.text, h("b", { class: "cut" }, item.parcel.name), h("span", { class: "cut", title: text }, text),
+    fill(line.text, fileName(item.parcel.name), h("span", { class: "cut", title: text }, text),
       !over && item.state !== "waiting" && progressBar(`Progress of ${item.parcel.name}`, item.share));
     line.line.classList.toggle("failed", item.state === "failed");
     line.line.dataset.state = item.state;

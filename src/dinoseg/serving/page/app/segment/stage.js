@@ -1,7 +1,7 @@
 // What is on the stage: the image or the volume of the current item, the tools over it, the result beside it, or how
 // far the work is. Knows of one item at a time.
 
-import { button, notify, progressBar } from "../chrome.js";
+import { button, notify, progressLine } from "../chrome.js";
 import { el, byId, fill, h, save, show } from "../dom.js";
 import { isAbort, say } from "../errors.js";
 import { stem } from "../format.js";
@@ -17,11 +17,13 @@ import { VIEWS, VolumeScene } from "./volume.js";
 /** @typedef {import("./queue.js").Item} Item */
 
 export class Stage {
-  /** @param {{onCorrected: (item: Item) => void, onAgain: (item: Item) => void}} actions */
+  /** @param {{onCorrected: (item: Item) => void, onAgain: (item: Item) => void, onCancel: (item: Item) => void}} actions */
   constructor(actions) {
     this.actions = actions;
     /** @type {Item | null} */
     this.item = null;
+    /** @type {(ReturnType<typeof progressLine> & {item: Item}) | null} */
+    this.line = null;
     this.look = { hidden: /** @type {Set<number>} */ (new Set()), paint: 1, opacity: 0.5, window: /** @type {[number, number]} */ ([0, 255]) };
     this.image = new ImageScene(el("viewer"), {
       radius: () => this.toolbar.radius, paintClass: () => this.look.paint, onChange: () => this.onChange(), onView: () => this.placeChip(),
@@ -118,7 +120,11 @@ export class Stage {
     } else if (item.state === "stopped") {
       fill(card, h("p", {}, "Cancelled."), button("Run again", () => this.actions.onAgain(item), { icon: "retry", testid: "again" }));
     } else {
-      fill(card, h("p", { role: "status" }, item.text), progressBar("Progress", item.share));
+      if (this.line?.item !== item || !card.contains(this.line.parts[0])) {
+        this.line = { item, ...progressLine("Progress", () => this.actions.onCancel(item)) };
+        fill(card, this.line.parts);
+      }
+      this.line.update(item.text, item.share);
     }
   }
 

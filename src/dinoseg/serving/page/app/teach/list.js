@@ -1,7 +1,7 @@
 // The images of the project: what was done on each, and how unsure the model is.
 
 import { address } from "../api.js";
-import { fill, h } from "../dom.js";
+import { fileName, fill, h } from "../dom.js";
 import { plural } from "../format.js";
 import { icon } from "../icons.js";
 
@@ -41,7 +41,7 @@ export class ImageList {
     line.key = key;
     line.line.dataset.state = image.state;
     line.line.classList.toggle("failed", Boolean(image.problem));
-    fill(line.text, h("b", { class: "cut", title: image.name }, image.name.split("/").pop()), h("span", { class: "cut", title: describe(image) }, describe(image)));
+    fill(line.text, fileName(image.name.split("/").pop() ?? image.name), h("span", { class: "cut", title: describe(image) }, describe(image)));
     if (image.state === "accepted") fill(line.end, icon("check"));
     else fill(line.end, doubt !== null && h("span", { class: "unsure", style: `--unsure:${doubt}`, title: "How unsure the model is, beside the other images" }));
     return line.line;

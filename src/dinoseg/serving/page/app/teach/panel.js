@@ -7,18 +7,18 @@ import { about, plural, score } from "../format.js";
 /** @typedef {import("./project.js").Project} Project */
 
 /** @param {HTMLElement} element @param {Project} project */
-export function renderEstimate(element, { estimate, seconds, round }) {
-  const time = seconds === null ? null : h("p", { class: "quiet small number" }, `Round ${round} took ${seconds < 10 ? seconds.toFixed(1) : Math.round(seconds)} s`);
+export function renderEstimate(element, { estimate, seconds, round, images }) {
+  const time = seconds === null || !images.some((image) => image.round > 0) ? null : h("p", { class: "quiet small number" }, `Round ${round} took ${seconds < 10 ? seconds.toFixed(1) : Math.round(seconds)} s`);
   if (!estimate) {
-    const text = round === 0 ? "After the first strokes, the model's guess appears on every image." : "How good the model is can be said after strokes on a few more images.";
+    const text = !images.some((image) => image.round > 0) ? "After the first strokes, the model's guess appears on every image." : "How good the model is can be said after strokes on a few more images.";
     return fill(element, h("h3", {}, "How good is it?"), h("p", { class: "quiet" }, text), time);
   }
-  const { dice, low, high, advice, images } = estimate;
+  const { dice, low, high, advice, images: seen } = estimate;
   return fill(element, h("h3", {}, "How good is it?"),
     h("div", { class: "estimate-number" }, h("b", {}, score(dice)), h("span", { class: "number" }, `Dice, likely ${score(low)}–${score(high)}`)),
     h("div", { class: "range", "aria-hidden": "true", style: `--low:${low};--high:${high};--at:${dice}` }, h("i"), h("b")),
     h("p", {}, sentence(advice)),
-    h("p", { class: "quiet small" }, `On what is painted: each of ${plural(images, "image")} was predicted without its own strokes.`), time);
+    h("p", { class: "quiet small" }, `On what is painted: each of ${plural(seen, "image")} was predicted without its own strokes.`), time);
 }
 
 /** @param {string} text */

@@ -47,6 +47,18 @@ export function countStrokes(project) {
   return project.images.reduce((sum, image) => sum + image.strokes, 0);
 }
 
+/**
+ * @param {Project} project @param {number} waiting strokes on their way
+ * @returns {string | null} what somebody who begins should do now; null once the model answers
+ */
+export function firstSteps(project, waiting) {
+  if (project.images.length === 0 || project.images.some((image) => image.round > 0 || image.state === "accepted")) return null;
+  const name = project.classes[0]?.name ?? "object";
+  if (countStrokes(project) + waiting === 0) return `Paint a little of the ${name}, then choose Background and paint a little of the rest: the model learns from every stroke.`;
+  if (project.features.done === 0) return "The images are still getting ready; the model answers as soon as the first ones are.";
+  return "The model answers once it has seen both: choose Background (key 0) and paint a little of what is not marked.";
+}
+
 /** @param {Image[]} images @param {string} order @returns {Image[]} */
 export function arrange(images, order) {
   if (order !== "unsure") return images;

@@ -1,7 +1,7 @@
 // Exports and full trainings: asked for in a dialog, followed in the panel, also after the page was closed.
 
 import { address, send } from "../api.js";
-import { button, notify, openDialog, progressBar } from "../chrome.js";
+import { button, notify, openDialog, progressLine } from "../chrome.js";
 import { fill, h, show } from "../dom.js";
 import { isAbort, say } from "../errors.js";
 import { cancel, describe, share, watch } from "../jobs.js";
@@ -15,8 +15,8 @@ export class Work {
   /** @param {HTMLElement} element */
   constructor(element) {
     this.element = element;
-    /** @type {Map<string, HTMLElement>} */
-    this.cards = new Map();
+    /** @type {Map<string, ReturnType<typeof progressLine>>} of jobs that are under way */
+    this.lines = new Map();
   }
 
   /** Goes on with what was under way when the page was left. */
@@ -38,7 +38,6 @@ export class Work {
   async follow(id) {
     this.keep([...new Set([...this.kept(), id])]);
     const card = h("div", { class: "choices", "data-testid": "job" });
-    this.cards.set(id, card);
     this.element.prepend(card);
     show(this.element, true);
     this.element.scrollIntoView({ block: "nearest" });
@@ -54,9 +53,13 @@ export class Work {
   /** @param {HTMLElement} card @param {Job} job */
   progress(card, job) {
     const name = job.kind === "train" ? "Training" : "Export";
-    fill(card, h("div", { class: "row spread" }, h("h3", {}, name),
-      button("Cancel", () => { cancel(job.id).catch((error) => notify(say(error), "error")); }, { kind: "slim" })),
-    progressBar(name, share(job)), h("p", { class: "quiet small number", role: "status" }, describe(job)));
+    let line = this.lines.get(job.id);
+    if (!line) {
+      line = progressLine(name, () => { cancel(job.id).catch((error) => notify(say(error), "error")); });
+      this.lines.set(job.id, line);
+      fill(card, h("h3", {}, name), line.parts);
+    }
+    line.update(describe(job), share(job));
   }
 
   /** @param {HTMLElement} card @param {Job} job */
