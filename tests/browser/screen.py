@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 AXE = Path(__file__).parents[2] / "web" / "node_modules" / "axe-core" / "axe.min.js"
-MARGIN = 16  # px around an image that is shown as a whole
+SIDES, TOP = 16, 64  # px around an image that is shown as a whole
 BROKEN_POLICY = (
     "addEventListener('securitypolicyviolation', "
     "event => console.error(`policy: ${event.violatedDirective} ${event.blockedURI}`))"
@@ -60,7 +60,9 @@ class Screen:
         self.page.wait_for_function(expression, arg=argument, timeout=seconds * 1000)
 
     def find_violations(self) -> list[str]:
-        """What axe has against the page as it is."""
+        """What axe has against the page as it is; nothing where axe is not there, which a test tells."""
+        if not AXE.is_file():
+            return []
         if not self.page.evaluate("() => typeof axe !== 'undefined'"):
             self.page.evaluate(AXE.read_text(encoding="utf-8"))
         found = self.page.evaluate("() => axe.run()")
@@ -73,8 +75,9 @@ class Screen:
     def place(self, size: tuple[int, int], point: Point) -> Point:
         """Where a point of an image (width, height) lies on the page while the whole image is shown."""
         box = self.find("viewer").bounding_box()
-        scale = min((box["width"] - 2 * MARGIN) / size[0], (box["height"] - 2 * MARGIN) / size[1], 64)
-        left, top = (box["width"] - size[0] * scale) / 2, (box["height"] - size[1] * scale) / 2
+        wide, high = box["width"] - 2 * SIDES, box["height"] - TOP - SIDES
+        scale = min(wide / size[0], high / size[1], 64)
+        left, top = SIDES + (wide - size[0] * scale) / 2, TOP + (high - size[1] * scale) / 2
         return box["x"] + left + point[0] * scale, box["y"] + top + point[1] * scale
 
     def drag(self, size: tuple[int, int], points: Sequence[Point]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.browser.conftest import Open
-from tests.browser.screen import Screen
+from tests.browser.screen import AXE, Screen
 from tests.browser.teaching import SIZE, UNPAINTED, Lesson, open_image, teaching, wait_saved
 from tests.serving.servers import wait_until
 from tests.teaching.scenes import SIDE, write_discs
@@ -24,6 +24,12 @@ def lesson(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lesson]:
     write_discs(folder, 3)
     with teaching(folder, "--classes", "disc") as lesson:
         yield lesson
+
+
+def test_axe_looks_at_the_pages() -> None:
+    if not AXE.is_file():
+        pytest.skip("the pages were not looked at by axe; that needs npm of node 20 or later")
+    assert "axe" in AXE.read_text(encoding="utf-8")[:200]
 
 
 def _segment(open_screen: Open, server: str, picture: Path, **context: Any) -> Screen:
