@@ -14,6 +14,11 @@ COARSE = 3.0  # px: from here on a scale is computed on half of the pixels along
 STRIDE = 2  # px: every other one is predicted, to save time
 
 
+def describe_coarsely(image: Floats) -> NDArray[np.float16]:
+    """As `describe`, of every `STRIDE`th pixel."""
+    return np.ascontiguousarray(describe(image)[:, ::STRIDE, ::STRIDE])
+
+
 def describe(image: Floats) -> NDArray[np.float16]:
     """(C, H, W) in 0..1 -> (F, H, W): colour, edges and texture at seven scales of every channel."""
     found = []
@@ -31,7 +36,10 @@ def describe(image: Floats) -> NDArray[np.float16]:
 
 
 def _enlarge(layer: Floats, size: tuple[int, ...]) -> Floats:
-    return layer.repeat(2, axis=0).repeat(2, axis=1)[: size[0], : size[1]]
+    rows, columns = (
+        np.minimum(np.arange(side) // 2, half - 1) for side, half in zip(size, layer.shape, strict=True)
+    )
+    return layer[rows[:, None], columns]
 
 
 def _describe(channel: Floats, sigma: float) -> list[Floats]:

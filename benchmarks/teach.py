@@ -41,7 +41,7 @@ from dinoseg.data.images import write_image
 from dinoseg.data.tensors.transforms import resize_image, resize_label
 from dinoseg.teaching.project import Project
 from dinoseg.teaching.strokes import draw
-from forest import STRIDE, Forest, describe
+from forest import Forest, describe, describe_coarsely
 from measuring import RESULTS, ROOT, Row, describe_machine, save
 from teach_picture import draw_picture
 
@@ -159,7 +159,7 @@ def measure_dice(name: str, backbone: Path, *, draw_number: int) -> Iterator[Row
     examples = draw_examples(name, IMAGES + OTHERS, seed=draw_number)
     own, others = examples[:IMAGES], examples[IMAGES:]
     classes = _list_classes(examples)
-    grids = [describe(other.image.array)[:, ::STRIDE, ::STRIDE] for other in others]
+    grids = [describe_coarsely(other.image.array) for other in others]
     for method in ("teach", "in order"):
         with tempfile.TemporaryDirectory() as folder:
             session = open_session(Path(folder), own, backbone, seed=draw_number)
@@ -175,13 +175,15 @@ def measure_dice(name: str, backbone: Path, *, draw_number: int) -> Iterator[Row
                     seconds.append(session.project.state().seconds or 0.0)
                     processor.append((time.process_time() - began) / (session.strokes - before))
                 found = [session.project.segment(other.image) for other in others]
-                yield {
+                row = {
                     **_describe(name, method, draw_number, stage, session.strokes),
                     "dice": _mean_score(found, others, classes),
                     "round_s": statistics.median(seconds),
                     "stroke_cpu_s": statistics.median(processor),
                     "estimate": _estimate(session),
                 }
+                print(row, flush=True)
+                yield row
                 if method == "teach":
                     yield _run_forest(session, painted, grids, others, classes) | _describe(
                         name, "forest", draw_number, stage, session.strokes
@@ -218,7 +220,7 @@ def _run_forest(
     forest.learn(features, canvases)
     # A round of it segments the images of the project.
     for image in session.examples:
-        forest.segment(describe(session.examples[image].image.array)[:, ::STRIDE, ::STRIDE], (1, 1))
+        forest.segment(describe_coarsely(session.examples[image].image.array), (1, 1))
     seconds, used = time.perf_counter() - began, time.process_time() - processor
     found = [forest.segment(grid, other.image.size) for grid, other in zip(grids, others, strict=True)]
     return {

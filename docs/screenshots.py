@@ -119,11 +119,11 @@ def show_teaching(browser: Browser, folder: Path) -> None:
 
 
 def show_segmenting(browser: Browser, folder: Path) -> None:
-    """The segment page before the first file and with results, on a desk and on a phone."""
+    """The segment page before the first file and with results, on a desk and on a phone; after the other."""
     demo = folder / "demo"
     command = [sys.executable, "-m", "dinoseg", "demo", "--quick", "--out", demo]
     subprocess.run(list(map(str, command)), check=True, capture_output=True)
-    files = sorted((demo / "data/images").glob("*.png"))[:5]
+    files = sorted((folder / "skin").glob("*.png"))[:5]
     with serving("serve", str(demo / "run")) as address:
         for name, size, dark in (("segment", WIDE, False), ("segment-phone", NARROW, True)):
             page = open_page(browser, size, dark=dark)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from starlette.testclient import TestClient
 from dinoseg.data.volumes import read_label, read_volume
 from dinoseg.inference import predict
 from dinoseg.model.segmenter import Segmenter
+from dinoseg.serving import viewer_sessions
 from dinoseg.serving.app import create_app
 from dinoseg.serving.models import Models, Served
 from dinoseg.serving.options import ServeOptions
@@ -34,7 +36,7 @@ TOKEN = "a-token-of-many-letters"
 careless = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 
 
-def _load_client() -> Any:
+def load_client() -> Any:
     """The class that Slicer's module uses; its file alone, because its package wants torch and MONAI."""
     if sys.version_info >= (3, 13):
         pytest.skip("MONAI Label's client needs the module cgi, which Python 3.13 removed")
@@ -72,7 +74,7 @@ def _app(model: Segmenter, **options: Any) -> Any:
 @careless
 def test_the_client_of_monai_label_works_unchanged(glass3d: Segmenter, studies: Path, tmp_path: Path) -> None:
     """One session of Slicer: connect, next sample, segment, correct, save, fetch again."""
-    client_module = _load_client()
+    client_module = load_client()
     with listening(_app(glass3d, studies=studies)) as address:
         (tmp_path / "slicer").mkdir()
         client = client_module.MONAILabelClient(address, str(tmp_path / "slicer"), "me")
@@ -116,7 +118,7 @@ def _save_label(path: Path, array: np.ndarray, like: Path) -> None:
 
 @careless
 def test_the_client_sends_images_of_its_own(glass3d: Segmenter, studies: Path, tmp_path: Path) -> None:
-    client_module = _load_client()
+    client_module = load_client()
     own = save_nifti(tmp_path / "own.nii.gz", make_volume(seed=5))
     with listening(_app(glass3d, studies=studies)) as address:
         client = client_module.MONAILabelClient(address, str(tmp_path))
@@ -137,7 +139,7 @@ def test_the_client_sends_images_of_its_own(glass3d: Segmenter, studies: Path, t
 
 @careless
 def test_the_client_gives_the_token_as_a_password(glass3d: Segmenter, tmp_path: Path) -> None:
-    client_module = _load_client()
+    client_module = load_client()
     with listening(_app(glass3d, token=TOKEN)) as address:
         client = client_module.MONAILabelClient(address, str(tmp_path))
         assert client.auth_enabled()
@@ -335,20 +337,25 @@ def test_the_pairs_to_train_on_are_listed(viewer: TestClient, studies: Path, tmp
     }
 
 
-def test_sessions_are_few_and_end(viewer: TestClient, tmp_path: Path) -> None:
+def test_sessions_are_few_and_end(viewer: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(viewer_sessions, "MOST_SESSIONS", 2)
+
     def begin(expiry: int = 0) -> str:
         answer = viewer.put(f"/session/?expiry={expiry}", files=[("files", ("a.png", draw_png()))])
         return answer.json()["session_id"]
 
-    first = begin()
-    later = [begin() for _ in range(16)]
+    first, second, third = begin(), begin(), begin()
     assert viewer.get(f"/session/{first}").status_code == 404
-    assert viewer.get(f"/session/{later[0]}").status_code == 200
-    answer = viewer.post(f"/infer/glass?session_id={later[0]}&output=image")
+    answer = viewer.post(f"/infer/glass?session_id={second}&output=image")
     assert answer.content.startswith(b"\x89PNG")
-    assert len([name for name in list_left(viewer) if name.endswith(".png")]) == 16
-    for each in later:
-        assert viewer.delete(f"/session/{each}").status_code == 200
+    fourth = begin()
+    assert viewer.get(f"/session/{third}").status_code == 404  # the second was used since
+    assert len([name for name in list_left(viewer) if name.endswith(".png")]) == 2
+    short = begin(5)
+    now = time.time()
+    monkeypatch.setattr(viewer_sessions.time, "time", lambda: now + 6)
+    assert viewer.get(f"/session/{short}").status_code == 404
+    assert viewer.delete(f"/session/{fourth}").status_code == 200
     assert list_left(viewer) == []
 
 

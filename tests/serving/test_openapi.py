@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,9 +14,14 @@ from starlette.testclient import TestClient
 
 from dinoseg.model.segmenter import Segmenter
 from dinoseg.serving.answers import JobAnswer, ModelAnswer, PredictionAnswer
+from dinoseg.serving.app import create_app
+from dinoseg.serving.options import ServeOptions
 from tests.serving.contract import DOCUMENT, SERVER, check_operations
 from tests.serving.plain import Grey
 from tests.serving.servers import draw_png, list_left, post, serving
+from tests.teaching.scenes import open_project, write_discs
+
+OURS = ("/api/v1", "/health", "/ready", "/metrics")  # the protocols of other programs have tests of their own
 
 
 @pytest.fixture
@@ -36,8 +43,10 @@ def _about_something(client: TestClient) -> Any:
             case.body = {**(case.body if isinstance(case.body, dict) else {}), "files": [draw_png()]}
             case.body.pop("model", None)
         if "id" in case.path_parameters:
-            is_deletion = case.operation.method.lower() == "delete"
-            case.path_parameters["id"] = spare.pop() if is_deletion and spare else job
+            if case.operation.method.lower() != "delete":
+                case.path_parameters["id"] = job
+            elif spare:
+                case.path_parameters["id"] = spare.pop()
         if "name" in case.path_parameters:
             case.path_parameters["name"] = "mask.png"
 
@@ -45,7 +54,7 @@ def _about_something(client: TestClient) -> Any:
 
 
 def _check(client: TestClient, examples: int) -> dict[str, Counter[int]]:
-    found = check_operations(client.app, examples=examples, change=_about_something(client))
+    found = check_operations(client.app, examples=examples, change=_about_something(client), only=OURS)
     assert len(found) == 10
     for label, statuses in found.items():
         assert max(statuses) < 500, (label, statuses)
@@ -62,6 +71,25 @@ def test_every_operation_keeps_its_word_for_long(client: TestClient) -> None:
     found = _check(client, 60)
     assert sum(found["POST /api/v1/predict"].values()) >= 100
     assert [name for name in list_left(client) if name.endswith("/input")] == []
+
+
+@pytest.mark.slow
+def test_teaching_keeps_its_word(tmp_path: Path) -> None:
+    write_discs(tmp_path, 2)
+    with closing(open_project(tmp_path, classes=["disc"])) as project:
+        image = project.subjects[0].id
+        app = create_app(teaching=project, options=ServeOptions(names=(SERVER,)))
+
+        def change(case: Any) -> None:
+            if "/images/" in case.operation.path:
+                case.path_parameters["id"] = image
+
+        with TestClient(app):
+            found = check_operations(
+                app, examples=25, change=change, only="/api/v1/teach", without=("/events", "/train")
+            )
+    assert len(found) >= 12
+    assert all(max(statuses) < 500 for statuses in found.values()), found
 
 
 def test_the_document_is_complete(client: TestClient) -> None:

@@ -12,7 +12,7 @@ from dinoseg.teaching.features import Basis, Memory
 from dinoseg.teaching.learner import Learner, find_margin, measure_paint, score_all
 from dinoseg.teaching.records import Estimated
 from dinoseg.teaching.refining import agree
-from dinoseg.teaching.suggestion import choose_next
+from dinoseg.teaching.suggestion import WARM, choose_next
 
 CELLS, WIDTH = 16, 6
 
@@ -164,14 +164,20 @@ def test_advice_follows_from_how_dice_moved() -> None:
     assert "do not help much" in advise(history(0.80, 0.80, 0.81, 0.80, 0.80))
 
 
-def test_next_is_unsure_and_unlike_what_is_labelled() -> None:
-    means = np.arange(10, dtype=np.float32)[:, None]
-    unsure = np.linspace(0.1, 1, 10, dtype=np.float32)
-    ask = {"uncertainty": unsure, "means": means}
-    assert choose_next(np.arange(1, 10), np.array([0]), **ask) == 9
-    assert choose_next(np.arange(9), np.array([9]), **ask) == 4  # of the five least sure the furthest
-    assert choose_next(np.array([], np.int64), np.array([9]), **ask) is None
-    assert choose_next(np.arange(3, 9), np.array([9]), uncertainty=None, means=means) == 3
+def test_next_stands_for_others_and_later_is_unsure() -> None:
+    means = np.array([0, 1, 2, 3, 4, 20, 21, 22, 23, 24, 90], np.float32)[:, None]
+    ask = {"means": means, "ready": np.ones(11, bool)}
+    every, none = np.arange(11), np.array([], np.int64)
+    assert choose_next(every, none, uncertainty=None, **ask) == 5  # in the middle of all
+    unsure = np.linspace(0, 1, 11, dtype=np.float32)
+    assert choose_next(every[:10], np.array([10]), uncertainty=unsure, **ask) in (4, 5)
+    assert choose_next(every[[0, 1, 2, 3, 4, 6]], np.array([7]), uncertainty=unsure, **ask) == 2
+    warm = np.full(WARM, 7)
+    sure = np.array([0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0], np.float32)
+    assert choose_next(every[:4], warm, uncertainty=sure, **ask) == 3
+    assert choose_next(none, np.array([9]), uncertainty=unsure, **ask) is None
+    ask["ready"] = np.zeros(11, bool)
+    assert choose_next(every[3:], none, uncertainty=None, **ask) == 3
 
 
 def test_cells_that_look_alike_agree() -> None:

@@ -11,7 +11,7 @@ import { startJob } from "./segment.js";
 const [WIDTH, HEIGHT] = [512, 384];
 const images = Array.from({ length: 24 }, (_, index) => ({
   id: `a${String(index).padStart(11, "0")}`, name: index === 3 ? "liver_ct.nii.gz" : `colon/frame_${String(index + 1).padStart(3, "0")}.png`, width: WIDTH, height: HEIGHT,
-  slices: index === 3 ? 12 : 1, state: "new", strokes: 0, features: "no", uncertainty: /** @type {number | null} */ (null), round: 0,
+  slices: index === 3 ? 12 : 1, state: "new", strokes: 0, accepted: 0, problem: null, features: "no", uncertainty: /** @type {number | null} */ (null), round: 0,
 }));
 const project = {
   name: "colon", folder: "/data/colon", classes: [{ id: 1, name: "polyp", colour: "#e69f00" }], images,
@@ -129,6 +129,7 @@ function change(id, what, asked, answer) {
     touch(id);
   } else if (what === "accept" || what === "reopen") {
     image.state = what === "accept" ? "accepted" : image.strokes > 0 ? "stroked" : "new";
+    image.accepted = what === "accept" ? Math.min(image.slices, image.accepted + 1) : 0;
     answer.json({});
     tell([image]);
   } else return false;

@@ -40,3 +40,9 @@ test("a zip has its files at their place, under distinct names", async () => {
   assert.deepEqual(files.map(([name, text]) => [name, text]), [["a.png", "123456789"], ["a_2.png", "123"]]);
   assert.equal(files[0][2], 0xcbf43926); // the check value of CRC-32
 });
+
+test("voxels in a file of their own travel with their header", () => {
+  const { parcels, left } = sortFiles(found("a/ct.mhd", "a/ct.zraw", "b/ct.raw"));
+  assert.deepEqual(parcels.map(({ name, files }) => [name, files.length]), [["ct.mhd", 2]]);
+  assert.deepEqual(left, ["b/ct.raw"]);
+});

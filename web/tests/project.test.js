@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { arrange, findNext, firstSteps, isForeign, merge } from "../../src/dinoseg/serving/page/app/teach/project.js";
+import { arrange, findNext, firstSteps, isDone, isForeign, merge } from "../../src/dinoseg/serving/page/app/teach/project.js";
 
 /** @typedef {import("../../src/dinoseg/serving/page/app/teach/project.js").Image} Image */
 /** @typedef {import("../../src/dinoseg/serving/page/app/teach/project.js").Project} Project */
@@ -28,7 +28,7 @@ test("strokes of our own on their way are no news, those of another tab are", ()
 });
 
 test("the least sure comes first, the accepted last", () => {
-  const images = [image("a", { uncertainty: 0.1 }), image("b", { uncertainty: 0.9 }), image("c", { state: "accepted", uncertainty: 1 }), image("d")];
+  const images = [image("a", { uncertainty: 0.1 }), image("b", { uncertainty: 0.9 }), image("c", { state: "accepted", accepted: 1, uncertainty: 1 }), image("d")];
   assert.deepEqual(arrange(images, "unsure").map((each) => each.id), ["b", "a", "d", "c"]);
   assert.equal(arrange(images, "folder"), images);
 });
@@ -37,7 +37,7 @@ test("next is what the server offers, else an image without strokes that can be 
   const images = [image("a"), image("b", { problem: "cut off" }), image("c")];
   assert.equal(findNext(project(images, { next: "c" }), "a")?.id, "c");
   assert.equal(findNext(project(images, { next: "a" }), "a")?.id, "c");
-  assert.equal(findNext(project([image("a", { state: "accepted" })]), "a"), null);
+  assert.equal(findNext(project([image("a", { state: "accepted", accepted: 1 })]), "a"), null);
 });
 
 test("somebody who begins is told the next step until the model answers", () => {
@@ -48,4 +48,9 @@ test("somebody who begins is told the next step until the model answers", () => 
   assert.match(firstSteps(project([image("a", { strokes: 1 })], { classes }), 0) ?? "", /getting ready/);
   assert.equal(firstSteps(project([image("a", { strokes: 2, round: 1 })], ready), 0), null);
   assert.equal(firstSteps(project([]), 0), null);
+});
+
+test("a volume is done when all its slices are", () => {
+  assert.equal(isDone(image("v", { slices: 30, accepted: 2, state: "accepted" })), false);
+  assert.equal(isDone(image("v", { slices: 30, accepted: 30, state: "accepted" })), true);
 });

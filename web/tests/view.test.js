@@ -7,20 +7,20 @@ const IMAGE = { width: 4000, height: 3000 };
 const SCREEN = { width: 800, height: 400 };
 
 test("fit shows the whole image in the middle", () => {
-  const view = fit(IMAGE, SCREEN, { side: 0, top: 0 });
+  const view = fit(IMAGE, SCREEN, { side: 0, top: 0, bottom: 0 });
   assert.deepEqual(toScreen(view, [2000, 1500]), [400, 200]);
   assert.ok(Math.abs(view.scale - 400 / 3000) < 1e-12);
 });
 
 test("the tools above the image cover nothing of it", () => {
-  const view = fit(IMAGE, SCREEN, { side: 10, top: 50 });
+  const view = fit(IMAGE, SCREEN, { side: 10, top: 50, bottom: 10 });
   const [, top] = toScreen(view, [0, 0]);
   const [, bottom] = toScreen(view, [4000, 3000]);
   assert.ok(top >= 50 - 1e-9 && bottom <= 390 + 1e-9);
 });
 
 test("zoom leaves what is under the pointer where it is", () => {
-  const before = fit(IMAGE, SCREEN);
+  const before = fit(IMAGE, SCREEN, { side: 16, top: 64, bottom: 16 });
   const at = toImage(before, [123, 77]);
   const after = zoom(before, 3.7, [123, 77]);
   const [x, y] = toScreen(after, at);

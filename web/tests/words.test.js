@@ -11,7 +11,7 @@ import { createStore } from "../../src/dinoseg/serving/page/app/store.js";
 test("numbers read like those of a report", () => {
   assert.deepEqual([about(0.4), about(42), about(200), about(9000)], ["a second", "42 s", "3 min", "2.5 h"]);
   assert.deepEqual([score(0.823), score(1), score(0.05)], [".82", "1.00", ".05"]);
-  assert.deepEqual([percent(0), percent(0.0002), percent(0.034), percent(0.5)], ["0.0 %", "< 0.1 %", "3.4 %", "50 %"]);
+  assert.deepEqual([percent(0), percent(0.0002), percent(0.034), percent(0.5)], ["0 %", "< 0.1 %", "3.4 %", "50 %"]);
   assert.deepEqual([area(3.456), area(12345)], ["3.46 mm²", "123.5 cm²"]);
   assert.deepEqual([volume(0.0123), volume(4.561), volume(120)], ["12.3 mm³", "4.56 ml", "120.0 ml"]);
   assert.deepEqual([stem("a/b/scan.nii.gz"), stem("x.y.png"), stem("IM0001")], ["scan", "x.y", "IM0001"]);

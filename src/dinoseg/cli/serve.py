@@ -163,11 +163,20 @@ def serve(
             models = load_models(saved, output.progress)
             app = create_app(models, options=options)
             output.facts = {"models": models.names}
-            serve_until_stopped(output, app, listening, options, what=", ".join(models.names), show=open_page)
+            what = f"serving {', '.join(models.names)}"
+            serve_until_stopped(output, app, listening, options, what=what, show=open_page)
+            output.line("ended; what was uploaded is removed")
 
 
 def serve_until_stopped(
-    output: Output, app: FastAPI, listening: socket, options: ServeOptions, *, what: str, show: bool
+    output: Output,
+    app: FastAPI,
+    listening: socket,
+    options: ServeOptions,
+    *,
+    what: str,
+    show: bool,
+    page: str = "",
 ) -> None:
     """Answer requests until Ctrl-C or SIGTERM.
 
@@ -176,25 +185,25 @@ def serve_until_stopped(
         app: what answers.
         listening: of `take_address`.
         options: the limits.
-        what: is served, in a word.
+        what: is done there, the beginning of a sentence.
         show: open the page in a browser.
+        page: its path below the address.
     """
     from dinoseg.serving.server import name_address, run_server
 
-    address = name_address(listening)
-    page = address if options.token is None else f"{address}?token={options.token}"
+    address = f"{name_address(listening)}{page}"
+    shown = address if options.token is None else f"{address}?token={options.token}"
 
     def tell() -> None:
         output.facts |= {"address": address, "process": os.getpid()}
         output.publish()
-        output.line(f"serving {what} at {address}; Ctrl-C ends it")
+        output.line(f"{what} at {address}; Ctrl-C ends it")
         if options.token is not None:
             output.line(f"in a browser: {address}?token=TOKEN, with the token that was chosen")
         sys.stdout.flush()
         if show:
             import webbrowser
 
-            webbrowser.open(page)
+            webbrowser.open(shown)
 
     run_server(app, listening, options, on_ready=tell)
-    output.line("ended; what was uploaded is removed")

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from dinoseg.cli.options import AcceptLicense, Backbone, Debug
+from dinoseg.cli.options import AcceptLicense, Backbone, Debug, Json
 from dinoseg.cli.output import session
-from dinoseg.cli.serve import HOST, PORT, AllowHost, Host, Port, Token
+from dinoseg.cli.serve import HOST, PORT, SERVING, AllowHost, Host, Port, Token, serve_until_stopped
 
 Classes = Annotated[
     str | None,
@@ -45,6 +45,7 @@ def teach(
     no_open: NoOpen = False,
     allow_host: AllowHost = None,
     accept_license: AcceptLicense = False,
+    as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Teach a model on a page, by painting strokes on images. Ctrl-C ends it.
@@ -53,21 +54,18 @@ def teach(
 
     Example: dinoseg teach data/scans --classes polyp,tool
     """
-    with session(as_json=False, debug=debug) as output:
+    with session(as_json=as_json, debug=debug) as output:
         output.begin(f"opening {folder}")
         from dinoseg.extras import require
 
-        require("fastapi", "teaching")
-        require("uvicorn", "teaching")
-        require("torch", "teaching")
-        from dinoseg.cli.devices import keep_freed_memory
+        for library in (*SERVING, "torch"):
+            require(library, "teaching")
         from dinoseg.serving.app import create_app
         from dinoseg.serving.options import ServeOptions
-        from dinoseg.serving.server import name_address, run_server, take_address
+        from dinoseg.serving.server import take_address
         from dinoseg.teaching.project import Project
 
         options = ServeOptions(host=host, port=port, token=token, names=tuple(allow_host or ()))
-        keep_freed_memory()
         with take_address(options) as listening:
             project = Project.open(
                 folder,
@@ -78,16 +76,16 @@ def teach(
                 progress=output.progress,
             )
             try:
-                address = f"{name_address(listening)}teach"
-                output.line(f"teaching {len(project.subjects)} images at {address}; Ctrl-C ends it")
-
-                def show() -> None:
-                    if not no_open:
-                        import webbrowser
-
-                        webbrowser.open(address if token is None else f"{address}?token={token}")
-
-                run_server(create_app(teaching=project, options=options), listening, options, on_ready=show)
+                app = create_app(teaching=project, options=options)
+                output.facts = {
+                    "folder": folder,
+                    "images": len(project.subjects),
+                    "backbone": project.backbone,
+                }
+                what = f"teaching {len(project.subjects)} images"
+                serve_until_stopped(
+                    output, app, listening, options, what=what, show=not no_open, page="teach"
+                )
             finally:
                 project.close()
             output.line(f"ended; all strokes are in {project.place}, and the same command goes on with them")

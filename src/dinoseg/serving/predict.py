@@ -18,7 +18,7 @@ from dinoseg.serving.jobs import Job, Reporter, Result, Work
 from dinoseg.serving.models import Served
 from dinoseg.serving.refusals import Refusal, list_refusals
 from dinoseg.serving.scratch import remove_folder
-from dinoseg.serving.segmenting import segment_upload
+from dinoseg.serving.segmenting import Wanted, segment_upload
 from dinoseg.serving.service import Service, TheService
 from dinoseg.serving.uploads import take_upload
 
@@ -62,16 +62,16 @@ async def predict(
     how = Inference(window=window, flips=flips, series=series or None)
     refuse_other_size(served.network, how)
     given = [(file.filename or "upload", file.file) for file in files]
-    job = await run_in_threadpool(_begin, service, served, how, given)
+    job = await run_in_threadpool(_begin, service, served, Wanted(how, output), given)
     is_done = await wait_for(job, wait or (LONGEST_WAIT if output else 0.0)) if wait or output else False
     return _answer(job, output=output, is_done=is_done)
 
 
-def _begin(service: Service, served: Served, how: Inference, files: list[tuple[str, BinaryIO]]) -> Job:
+def _begin(service: Service, served: Served, wanted: Wanted, files: list[tuple[str, BinaryIO]]) -> Job:
     folder = service.scratch.make()
     try:
-        upload = take_upload(files, folder, network=served.network, how=how, options=service.options)
-        work = partial(_time, service, served, partial(segment_upload, served, upload, how, folder))
+        upload = take_upload(files, folder, network=served.network, how=wanted.how, options=service.options)
+        work = partial(_time, service, served, partial(segment_upload, served, upload, wanted, folder))
         return service.jobs.submit("predict", work, folder=folder)
     except BaseException:
         remove_folder(folder)

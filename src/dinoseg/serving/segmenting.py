@@ -37,6 +37,23 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """How a model is applied, and which files are written beside the mask.
+
+    Attributes:
+        how: the model is applied.
+        only: the one file that the client fetches; None for all.
+    """
+
+    how: Inference
+    only: str | None = None
+
+    def wants(self, name: str) -> bool:
+        """Whether a file is worth its time."""
+        return self.only in (None, name)
+
+
+@dataclass(frozen=True)
 class Reporting:
     """The `Progress` of a job: counts, and ends the work where the job was cancelled."""
 
@@ -56,14 +73,14 @@ class Reporting:
 
 
 def segment_upload(
-    served: Served, upload: Upload, how: Inference, folder: Path, reporter: Reporter
+    served: Served, upload: Upload, wanted: Wanted, folder: Path, reporter: Reporter
 ) -> Mapping[str, Any]:
     """Read, predict and write; what was uploaded is removed.
 
     Args:
         served: the model.
         upload: an image or volume.
-        how: the model is applied.
+        wanted: how the model is applied, and what is written.
         folder: of the job.
         reporter: told how far it is, and asked whether to go on.
 
@@ -76,7 +93,7 @@ def segment_upload(
     out = folder / OUTPUTS
     out.mkdir()
     run = _segment_volume if upload.is_volume else _segment_image
-    answer = run(served, upload, how, out, reporter)
+    answer = run(served, upload, wanted, out, reporter)
     facts = {"model_facts": dict(served.network.describe()), **answer.model_dump(exclude={"outputs"})}
     write_json(out / MEASURES, facts)
     remove_folder(folder / INPUT)
@@ -84,18 +101,20 @@ def segment_upload(
 
 
 def _segment_image(
-    served: Served, upload: Upload, how: Inference, out: Path, reporter: Reporter
+    served: Served, upload: Upload, wanted: Wanted, out: Path, reporter: Reporter
 ) -> PredictionAnswer:
     case = open_case(upload.source)
     reporter.report(0, 1)
-    prepared = prepare(served.network, case, how)
-    (item,) = segment(served.network, [prepared], how, progress=Reporting(reporter))
+    prepared = prepare(served.network, case, wanted.how)
+    (item,) = segment(served.network, [prepared], wanted.how, progress=Reporting(reporter))
     found = item.prediction
     warnings = Likeness(served.network).look(case.id, case.image, found.confidence)
     found.save(out / "mask.png")
-    found.save_overlay(out / "overlay.png", case.image, legend=len(found.classes) > 2)
-    outputs = ["mask.png", "overlay.png"]
-    if upload.source.suffix.lower() not in _SHOWN:
+    outputs = ["mask.png"]
+    if wanted.wants("overlay.png"):
+        found.save_overlay(out / "overlay.png", case.image, legend=len(found.classes) > 2)
+        outputs.append("overlay.png")
+    if wanted.wants("image.png") and upload.source.suffix.lower() not in _SHOWN:
         write_image(out / "image.png", case.image)
         outputs.append("image.png")
     reporter.report(1, 1)
@@ -130,14 +149,14 @@ def _measure_image(found: Prediction) -> list[ClassMeasure]:
 
 
 def _segment_volume(
-    served: Served, upload: Upload, how: Inference, out: Path, reporter: Reporter
+    served: Served, upload: Upload, wanted: Wanted, out: Path, reporter: Reporter
 ) -> PredictionAnswer:
     channels = served.network.settings.preprocessing.channels
-    volume = open_volume(upload.source, channels=channels, series=how.series)
-    found = segment_volume(served.network, volume, how=how, scratch=out, progress=Reporting(reporter))
+    volume = open_volume(upload.source, channels=channels, series=wanted.how.series)
+    found = segment_volume(served.network, volume, how=wanted.how, scratch=out, progress=Reporting(reporter))
     likeness = Likeness(served.network).look(volume.id, volume, found.confidence)
     reporter.check()
-    outputs, refused = _write_volume(found, volume, upload, out)
+    outputs, refused = _write_volume(found, volume, upload, wanted, out)
     slices, height, width = found.mask.shape
     return PredictionAnswer(
         kind="volume",
@@ -155,14 +174,18 @@ def _segment_volume(
 
 
 def _write_volume(
-    found: VolumePrediction, volume: Volume, upload: Upload, out: Path
+    found: VolumePrediction, volume: Volume, upload: Upload, wanted: Wanted, out: Path
 ) -> tuple[list[str], list[str]]:
     """Names of what was written, and why a DICOM SEG was not."""
     found.save(out / "mask.nii.gz")
-    _write_shown(volume, upload.source, out / "image.nii.gz")
-    found.save_overlay(out / "overlay.png", volume)
-    outputs = ["mask.nii.gz", "image.nii.gz", "overlay.png"]
-    if found.reference is None:
+    outputs = ["mask.nii.gz"]
+    if wanted.wants("image.nii.gz"):
+        _write_shown(volume, upload.source, out / "image.nii.gz")
+        outputs.append("image.nii.gz")
+    if wanted.wants("overlay.png"):
+        found.save_overlay(out / "overlay.png", volume)
+        outputs.append("overlay.png")
+    if found.reference is None or not wanted.wants("seg.dcm"):
         return outputs, []
     try:
         found.save(out / "seg.dcm")

@@ -144,7 +144,10 @@ class Taught:
         """Write slices to `path`, on the grid of the file that they are of."""
         known = [each for each in slices if each is not None]
         if len(known) < len(slices):
-            raise UsageError(f"{study.name} has no prediction yet; paint on the page, or save a label first")
+            raise UsageError(
+                f"{study.name} has no prediction yet; paint on the page or save a label, and wait for its "
+                "features"
+            )
         if not study.is_volume:
             write_mask(path, LabelMap(known[0]))
             return _Written(known[0], path)

@@ -294,6 +294,7 @@ class Project:
             np.array(taught.painted, np.int64),
             uncertainty=None if taught.scores is None else taught.scores.uncertainty,
             means=self._teacher.means,
+            ready=self._teacher.ready,
         )
 
     def find(self, image: str, index: int = 0) -> Subject:

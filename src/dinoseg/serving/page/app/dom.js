@@ -59,11 +59,13 @@ export function show(element, shown) {
   element.hidden = !shown;
 }
 
-const END = 9; // letters of a name that are always seen: numbers and endings tell files apart
+const END = 8; // letters before the ending that are always seen: numbers tell files apart
 
 /** @param {string} name @returns {HTMLElement} cut in the middle where there is no room */
 export function fileName(name) {
-  const at = name.length > 2 * END ? name.length - END : name.length;
+  const ending = /(\.nii\.gz|\.[a-z0-9]{1,5})?$/i.exec(name)?.[0] ?? "";
+  const last = END + ending.length;
+  const at = Math.max(0, name.length - last);
   return h("b", { class: "file-name", title: name }, h("span", { class: "cut" }, name.slice(0, at)), name.slice(at));
 }
 

@@ -15,7 +15,8 @@ export function score(value) {
 
 /** @param {number} share 0 to 1 */
 export function percent(share) {
-  if (share > 0 && share < 0.001) return "< 0.1 %";
+  if (share === 0) return "0 %";
+  if (share < 0.001) return "< 0.1 %";
   return `${(share * 100).toFixed(share < 0.1 ? 1 : 0)} %`;
 }
 

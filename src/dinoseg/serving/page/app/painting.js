@@ -33,6 +33,7 @@ export class Painting {
     this.name = "hand";
     /** @type {PolygonTool | null} */
     this.polygon = null;
+    this.hinted = false; // how a polygon is drawn has been said
   }
 
   /** @param {ToolName | "hand"} name */
@@ -135,7 +136,8 @@ class PolygonTool {
     if (this.outline.length > 2 && this.isNear(at, this.outline[0])) return this.close();
     this.before = this.outline.length;
     this.outline.push(roundPoint(at));
-    if (this.before === 0) this.painting.canvas.onHint("Click corner by corner or draw around; Enter or the first corner closes it, Esc gives up.");
+    if (this.before === 0 && !this.painting.hinted) this.painting.canvas.onHint("Click corner by corner or draw around; Enter or the first corner closes it, Esc gives up.");
+    this.painting.hinted = true;
     return this.painting.viewer.redraw("cursor");
   }
 

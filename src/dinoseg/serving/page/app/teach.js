@@ -12,7 +12,7 @@ import { createClass, editClass, renderClasses } from "./teach/classes.js";
 import { Desk } from "./teach/desk.js";
 import { ImageList } from "./teach/list.js";
 import { renderEstimate, renderFeatures, whyNext } from "./teach/panel.js";
-import { arrange, findNext, firstSteps } from "./teach/project.js";
+import { arrange, findNext, firstSteps, isDone } from "./teach/project.js";
 import { shortcuts } from "./teach/shortcuts.js";
 import { Work } from "./teach/work.js";
 import { Toolbar } from "./toolbar.js";
@@ -65,12 +65,13 @@ function renderSaved({ saved, waiting, online, project }) {
 /** @param {import("./teach/project.js").Project} project */
 function renderFoot(project) {
   const next = findNext(project, desk.state.current);
-  const isAccepted = desk.image?.state === "accepted";
+  const isAccepted = desk.image !== null && isDone(desk.image);
   el("list-title").textContent = plural(project.images.length, "image");
   el("project-name").textContent = project.name;
   el("project-name").title = project.folder;
   fill(el("accept"), icon(isAccepted ? "retry" : "check"), isAccepted ? "Reopen" : (desk.image?.slices ?? 1) > 1 ? "Accept slice" : "Accept mask");
   byId("accept", HTMLButtonElement).disabled = !desk.image || (!isAccepted && desk.image.round === 0);
+  show(el("reopen"), !isAccepted && (desk.image?.accepted ?? 0) > 0);
   byId("next", HTMLButtonElement).disabled = !next;
   el("next-why").textContent = whyNext(project, next);
 }
@@ -121,7 +122,7 @@ function paint(id) {
 function accept() {
   const { image } = desk;
   if (!image || byId("accept", HTMLButtonElement).disabled) return;
-  const what = image.state === "accepted" ? "reopen" : "accept";
+  const what = isDone(image) ? "reopen" : "accept";
   desk.decide(what, what === "accept" && image.slices > 1 ? desk.state.slice : null);
 }
 
@@ -156,6 +157,7 @@ toolbar.choose("brush");
 const sheet = installKeys(shortcuts({ desk, toolbar, next: () => desk.next(), move: (step) => desk.move(step, arranged()), accept, paint, togglePrediction }));
 const clicks = /** @type {[string, () => void][]} */ ([
   ["help", sheet.open], ["undo", () => desk.step("undo")], ["redo", () => desk.step("redo")], ["next", () => desk.next()], ["accept", accept],
+  ["reopen", () => desk.decide("reopen", null)],
   ["zoom-in", () => desk.board.viewer.zoomBy(1.4)], ["zoom-out", () => desk.board.viewer.zoomBy(1 / 1.4)], ["zoom-fit", () => desk.board.viewer.fit()],
   ["add-class", () => editClass(createClass(desk.project.classes), desk.project.classes, (classes) => desk.keepClasses(classes))],
   ["export", () => work.askExport(accepted())], ["train", () => work.askTrain(accepted(), methods)],

@@ -8,11 +8,11 @@ const MOST = 64; // screen pixels of one image pixel
 
 /**
  * The whole image, in the middle of what is free.
- * @param {Size} image @param {Size} screen @param {{side: number, top: number}} taken margins, in screen pixels
+ * @param {Size} image @param {Size} screen @param {{side: number, top: number, bottom: number}} taken margins, in screen pixels
  * @returns {View}
  */
-export function fit(image, screen, { side, top } = { side: 16, top: 64 }) {
-  const room = { width: Math.max(1, screen.width - 2 * side), height: Math.max(1, screen.height - top - side) };
+export function fit(image, screen, { side, top, bottom }) {
+  const room = { width: Math.max(1, screen.width - 2 * side), height: Math.max(1, screen.height - top - bottom) };
   const scale = Math.min(room.width / image.width, room.height / image.height, MOST);
   return { scale, x: (screen.width - image.width * scale) / 2, y: top + (room.height - image.height * scale) / 2 };
 }

@@ -43,6 +43,7 @@ export class Viewer {
     /** @type {import("./view.js").View} */
     this.view = { scale: 1, x: 0, y: 0 };
     this.fitted = true;
+    this.margins = { side: 16, top: 64, bottom: 16 }; // what lies over the image at its edges
     /** @type {Tool | null} */
     this.tool = null;
     /** @type {Point | null} where the cursor is, in image pixels */
@@ -132,7 +133,7 @@ export class Viewer {
 
   fit() {
     this.fitted = true;
-    if (this.picture) this.setView(fit(this.picture, this.screen), true);
+    if (this.picture) this.setView(fit(this.picture, this.screen, this.margins), true);
   }
 
   /** @param {import("./view.js").View} view @param {boolean} fitted */

@@ -6,8 +6,10 @@ import { plural, stem } from "../format.js";
 /** @typedef {"image" | "volume" | "series" | "archive"} Kind */
 /** @typedef {{name: string, kind: Kind, files: File[]}} Parcel */
 
-const IMAGE = /\.(png|jpe?g|tiff?|bmp|webp|gif|pgm|ppm)$/i;
-const VOLUME = /\.(nii|nii\.gz|nrrd|nhdr|mha|mhd|h5)$/i;
+const IMAGE = /\.(png|jpe?g|tiff?|bmp)$/i;
+const VOLUME = /\.(nii|nii\.gz|nrrd|nhdr|mha|mhd|h5|hdf5)$/i;
+const HEADER = /\.(nhdr|mhd)$/i; // whose voxels lie in a file beside it
+const VOXELS = /\.(raw|zraw|raw\.gz|img)$/i;
 const DICOM = /\.(dcm|dicom|ima)$/i;
 const HIDDEN = /(^|\/)(\.|__MACOSX\/|Thumbs\.db$|DICOMDIR$)/;
 
@@ -31,8 +33,10 @@ export function sortFiles(found) {
   for (const item of [...found].sort((one, other) => one.path.localeCompare(other.path, "en", { numeric: true }))) {
     if (HIDDEN.test(item.path)) continue;
     const kind = kindOf(item.path);
+    const header = VOXELS.test(item.path) ? findHeader(item.path, found) : null;
+    if (header) continue; // travels with its header
     if (kind === null) left.push(item.path);
-    else if (kind !== "series") parcels.push({ name: item.path.split("/").pop() ?? item.path, kind, files: [item.file] });
+    else if (kind !== "series") parcels.push({ name: item.path.split("/").pop() ?? item.path, kind, files: [item.file, ...findVoxels(item.path, found)] });
     else {
       const folder = item.path.split("/").slice(0, -1).join("/");
       folders.set(folder, [...(folders.get(folder) ?? []), item]);
@@ -40,6 +44,18 @@ export function sortFiles(found) {
   }
   for (const [folder, items] of folders) parcels.push(toSeries(folder, items));
   return { parcels, left };
+}
+
+/** @param {string} path @param {Found[]} found */
+function findHeader(path, found) {
+  const start = path.replace(VOXELS, "");
+  return found.find((item) => HEADER.test(item.path) && item.path.replace(HEADER, "") === start) ?? null;
+}
+
+/** @param {string} path @param {Found[]} found @returns {File[]} */
+function findVoxels(path, found) {
+  if (!HEADER.test(path)) return [];
+  return found.filter((item) => VOXELS.test(item.path) && item.path.replace(VOXELS, "") === path.replace(HEADER, "")).map((item) => item.file);
 }
 
 /** @param {string} folder @param {Found[]} items @returns {Parcel} */

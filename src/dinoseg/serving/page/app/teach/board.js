@@ -79,6 +79,7 @@ export class Board {
     }
     const [picture, labels, prediction] = await Promise.all([this.readPicture(signal), this.readLabels(signal), this.readPrediction(signal)]);
     if (signal.aborted) return picture.close();
+    this.viewer.margins.bottom = image.slices > 1 ? 64 : 16;
     this.viewer.setImage(picture, same);
     this.showPrediction(prediction);
     this.showLabels(labels);

@@ -4,13 +4,14 @@ import { address } from "../api.js";
 import { fileName, fill, h } from "../dom.js";
 import { plural } from "../format.js";
 import { icon } from "../icons.js";
+import { isDone } from "./project.js";
 
 /** @typedef {import("./project.js").Image} Image */
 
 /** @param {Image} image @returns {string} */
 function describe(image) {
   if (image.problem) return image.problem;
-  if (image.state === "accepted") return "accepted";
+  if (isDone(image)) return "accepted";
   if (image.accepted > 0) return `${image.accepted} of ${image.slices} accepted`;
   if (image.strokes > 0) return plural(image.strokes, "stroke");
   return image.round > 0 ? "predicted" : image.features === "yes" ? "ready" : "getting ready";
@@ -35,14 +36,14 @@ export class ImageList {
   /** @param {Image} image @param {number} most largest uncertainty of all */
   update(image, most) {
     const line = this.lines.get(image.id) ?? this.create(image);
-    const doubt = image.uncertainty === null || image.state === "accepted" ? null : image.uncertainty / most;
+    const doubt = image.uncertainty === null || isDone(image) ? null : image.uncertainty / most;
     const key = `${describe(image)} ${doubt?.toFixed(2)}`;
     if (line.key === key) return line.line;
     line.key = key;
     line.line.dataset.state = image.state;
     line.line.classList.toggle("failed", Boolean(image.problem));
     fill(line.text, fileName(image.name.split("/").pop() ?? image.name), h("span", { class: "cut", title: describe(image) }, describe(image)));
-    if (image.state === "accepted") fill(line.end, icon("check"));
+    if (isDone(image)) fill(line.end, icon("check"));
     else fill(line.end, doubt !== null && h("span", { class: "unsure", style: `--unsure:${doubt}`, title: "How unsure the model is, beside the other images" }));
     return line.line;
   }

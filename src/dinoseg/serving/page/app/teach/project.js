@@ -42,6 +42,11 @@ export function merge(project, news) {
   return { project: { ...project, ...news, images }, changed: images.filter((image) => fresh.has(image.id)) };
 }
 
+/** @param {Image} image whether all of it has a label; one of a volume's slices is not enough */
+export function isDone(image) {
+  return image.state === "accepted" && image.accepted >= image.slices;
+}
+
 /** @param {Project} project @returns {number} */
 export function countStrokes(project) {
   return project.images.reduce((sum, image) => sum + image.strokes, 0);
@@ -62,7 +67,7 @@ export function firstSteps(project, waiting) {
 /** @param {Image[]} images @param {string} order @returns {Image[]} */
 export function arrange(images, order) {
   if (order !== "unsure") return images;
-  const doubt = (/** @type {Image} */ image) => (image.state === "accepted" ? -2 : image.uncertainty ?? -1);
+  const doubt = (/** @type {Image} */ image) => (isDone(image) ? -2 : image.uncertainty ?? -1);
   return [...images].sort((one, other) => doubt(other) - doubt(one));
 }
 
@@ -80,5 +85,5 @@ export function findNext(project, current) {
   const offered = project.images.find((image) => image.id === project.next);
   if (offered && offered.id !== current) return offered;
   const open = project.images.filter((image) => image.state === "new" && !image.problem && image.id !== current);
-  return open[0] ?? project.images.find((image) => image.state !== "accepted" && !image.problem && image.id !== current) ?? null;
+  return open[0] ?? project.images.find((image) => !isDone(image) && !image.problem && image.id !== current) ?? null;
 }
