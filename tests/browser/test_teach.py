@@ -183,6 +183,8 @@ def test_what_is_accepted_is_exported_and_trained_on(screen: Screen, lesson: Les
 def test_a_full_training_is_cancelled(screen: Screen, lesson: Lesson) -> None:
     screen.find("train").click()
     assert screen.find_violations() == []
+    screen.page.get_by_label("Method").select_option("linear")
     screen.page.get_by_role("button", name="Train", exact=True).click()
     screen.find("job").get_by_role("button", name="Cancel").click()
-    screen.find("job").wait_for(state="detached", timeout=60_000)
+    screen.find("job").get_by_text("stopping").wait_for()
+    screen.find("job").wait_for(state="detached", timeout=120_000)
