@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.browser.conftest import Open
@@ -121,8 +122,8 @@ def test_teaching_by_keyboard(open_screen: Open, lesson: Lesson) -> None:
     wait_saved(screen)
     painted = lesson.labels("disc-2.png")
     rows, columns = (painted == 1).nonzero()
-    assert abs(rows.mean() + 0.5 - SIDE / 2) < 1.5
-    assert columns.max() - SIDE / 2 > SIDE / 2 - columns.min()
+    assert abs(rows.mean() - SIDE / 2) < SIDE / 8  # begun in the middle of the screen
+    assert np.ptp(columns) > np.ptp(rows) + 6
     keyboard.press("Control+z")
     wait_until(lambda: (lesson.labels("disc-2.png") == UNPAINTED).all())
     keyboard.press("?")
