@@ -1,4 +1,4 @@
-"""What the browser is given: small models that were trained by the command, pictures, volumes, series, broken files."""
+"""What the browser is given: small trained models, pictures, volumes, series, broken files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A page as a user has it: looked at, clicked, painted on. It notes everything that a user should never cause."""
+"""A page as a user has it: looked at, clicked, painted on. It notes what no user should ever cause."""
 
 from __future__ import annotations
 
@@ -45,7 +45,10 @@ class Screen:
             self.complaints.append(text)
 
     def check_origin(self, url: str) -> None:
-        if urlsplit(url).scheme not in ("blob", "data") and urlsplit(url).netloc != urlsplit(self.address).netloc:
+        if (
+            urlsplit(url).scheme not in ("blob", "data")
+            and urlsplit(url).netloc != urlsplit(self.address).netloc
+        ):
             self.complain(f"request to {url}")
 
     def expect(self, *texts: str) -> None:

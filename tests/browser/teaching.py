@@ -21,6 +21,7 @@ from tests.teaching.scenes import BACKBONE, SIDE, draw_disc, measure_dice
 
 SIZE = (SIDE, SIDE)
 UNPAINTED = 255
+ALL = (slice(None), slice(None))
 
 
 class Lesson:
@@ -53,16 +54,32 @@ class Lesson:
         content = self.ask(f"images/{self.find(name)['id']}/{what}?slice={index}").content
         return np.asarray(PillowImage.open(io.BytesIO(content)))
 
+    def is_painted(self, name: str, value: int, part: tuple[int | slice, int | slice] = ALL) -> bool:
+        """Whether all of a picture, or a part of it (rows, columns), is painted with a class."""
+        return bool((self.labels(name)[part] == value).all())
+
     def score(self, numbers: range) -> float:
         """Mean Dice of what is predicted for pictures of discs."""
-        found = [measure_dice(self.prediction(f"disc-{number}.png"), draw_disc(number)[1]) for number in numbers]
+        found = [
+            measure_dice(self.prediction(f"disc-{number}.png"), draw_disc(number)[1]) for number in numbers
+        ]
         return float(np.mean(found))
 
 
 @contextmanager
 def teaching(folder: Path, *words: str, port: int = 0) -> Iterator[Lesson]:
     """A server in a process of its own."""
-    command = ["dinoseg", "teach", str(folder), "--backbone", BACKBONE, "--no-open", "--port", str(port), *words]
+    command = [
+        "dinoseg",
+        "teach",
+        str(folder),
+        "--backbone",
+        BACKBONE,
+        "--no-open",
+        "--port",
+        str(port),
+        *words,
+    ]
     with running(*command) as (process, address):
         yield Lesson(process, address)
 
@@ -109,7 +126,18 @@ def paint_disc(screen: Screen, number: int) -> None:
 
 def train_once(folder: Path, out: Path) -> None:
     """One pass over an export, by the command."""
-    words = ["--method", "linear", "--backbone", BACKBONE, "--size", "96", "--epochs", "1", "--set", "train.views=1"]
+    words = [
+        "--method",
+        "linear",
+        "--backbone",
+        BACKBONE,
+        "--size",
+        "96",
+        "--epochs",
+        "1",
+        "--set",
+        "train.views=1",
+    ]
     words += ["--set", "train.advice=false", "--set", f"cache.folder={out.parent / 'features'}"]
     command = [sys.executable, "-m", "dinoseg", "train", str(folder), "--out", str(out), *words]
     subprocess.run(command, check=True, capture_output=True)

@@ -47,15 +47,16 @@ def _is_too_wide(screen: Screen) -> bool:
 
 
 @pytest.mark.parametrize("scheme", ["dark", "light"])
-def test_schemes(
-    open_screen: Open, server: str, lesson: Lesson, files: dict[str, Path], scheme: str
-) -> None:
+def test_schemes(open_screen: Open, server: str, lesson: Lesson, files: dict[str, Path], scheme: str) -> None:
     screen = _segment(open_screen, server, files["picture"], color_scheme=scheme)
     assert screen.find_violations() == []
     taught = open_screen(f"{lesson.address}/teach", color_scheme=scheme)
     open_image(taught, "disc-0.png")
     assert taught.find_violations() == []
-    shown = [page.page.evaluate("() => getComputedStyle(document.body).backgroundColor") for page in (screen, taught)]
+    shown = [
+        page.page.evaluate("() => getComputedStyle(document.body).backgroundColor")
+        for page in (screen, taught)
+    ]
     assert all((sum(map(int, colour[4:-1].split(","))) < 384) == (scheme == "dark") for colour in shown)
     taught.page.get_by_role("button", name="Dark or light").click()
     other = taught.page.evaluate("() => getComputedStyle(document.body).backgroundColor")
@@ -125,7 +126,7 @@ def test_teaching_by_keyboard(open_screen: Open, lesson: Lesson) -> None:
     assert abs(rows.mean() - SIDE / 2) < SIDE / 8  # begun in the middle of the screen
     assert np.ptp(columns) > np.ptp(rows) + 6
     keyboard.press("Control+z")
-    wait_until(lambda: (lesson.labels("disc-2.png") == UNPAINTED).all())
+    wait_until(lambda: lesson.is_painted("disc-2.png", UNPAINTED))
     keyboard.press("?")
     screen.find("help-sheet").wait_for()
     assert screen.find_violations() == []

@@ -119,7 +119,9 @@ def test_a_folder_of_pictures(screen: Screen, files: dict[str, Path]) -> None:
     with zipfile.ZipFile(io.BytesIO(screen.download("save-all"))) as archive:
         assert archive.testzip() is None
         found = {name: screen.read_label(archive.read(name)) for name in sorted(archive.namelist())}
-    assert [measure_dice(mask, disc_of(number)) > 0.7 for number, mask in enumerate(found.values())] == [True] * 3
+    assert [measure_dice(mask, disc_of(number)) > 0.7 for number, mask in enumerate(found.values())] == [
+        True
+    ] * 3
     screen.page.keyboard.press("j")
     current = screen.page.locator("[aria-current=true]").inner_text()
     assert "disc-1" in current
@@ -209,7 +211,7 @@ def _like(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
 def test_what_cannot_be_read_says_why(screen: Screen, files: dict[str, Path], kind: str) -> None:
     screen.expect("422")
     _give(screen, files[kind])
-    message = screen.page.get_by_role("alert" if kind == "broken" else "status", include_hidden=False).first
+    message = screen.page.get_by_role("alert" if kind == "broken" else "status").first
     message.wait_for()
     assert files[kind].name in message.inner_text()
     assert ("dinoseg reads images" in message.inner_text()) == (kind == "notes")
@@ -240,7 +242,8 @@ PAN = """async () => {
     const host = document.querySelector("[data-testid=viewer]");
     const box = host.getBoundingClientRect();
     const send = (type, x) => host.dispatchEvent(new PointerEvent(type, {
-        bubbles: true, pointerId: 1, button: 0, buttons: 1, clientX: box.left + 200 + x, clientY: box.top + 200}));
+        bubbles: true, pointerId: 1, button: 0, buttons: 1,
+        clientX: box.left + 200 + x, clientY: box.top + 200}));
     host.setPointerCapture = () => {};
     send("pointerdown", 0);
     const times = [];
@@ -256,7 +259,7 @@ PAN = """async () => {
 
 
 def test_a_large_picture_moves_like_a_small_one(screen: Screen, files: dict[str, Path]) -> None:
-    """What is drawn is as large as the screen, whatever the picture is; a whole one would take 40 times as long."""
+    """What is drawn is as large as the screen, however large the picture is."""
     times = []
     for number, kind in enumerate(("picture", "large")):
         _give(screen, files[kind])

@@ -80,9 +80,9 @@ def test_undo_redo_and_eraser(screen: Screen, lesson: Lesson) -> None:
     painted = lesson.labels(name)
     assert (painted[20, 20:60] == 1).all()
     screen.page.keyboard.press("Control+z")
-    wait_until(lambda: (lesson.labels(name) == UNPAINTED).all())
+    wait_until(lambda: lesson.is_painted(name, UNPAINTED))
     screen.page.get_by_role("button", name="Redo").click()
-    wait_until(lambda: (lesson.labels(name) == painted).all())
+    wait_until(lambda: np.array_equal(lesson.labels(name), painted))
     screen.page.keyboard.press("e")
     screen.drag(SIZE, [(40, 20), (40, 21)])
     wait_saved(screen)
@@ -135,7 +135,7 @@ def test_classes_are_added_renamed_and_kept(screen: Screen, lesson: Lesson) -> N
     assert "edge cannot vanish" in refused.inner_text()
     screen.page.get_by_role("button", name="Cancel").click()
     screen.page.keyboard.press("Control+z")
-    wait_until(lambda: (lesson.labels("disc-6.png") == UNPAINTED).all())
+    wait_until(lambda: lesson.is_painted("disc-6.png", UNPAINTED))
 
 
 def test_a_reload_keeps_everything(screen: Screen, lesson: Lesson) -> None:
