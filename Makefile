@@ -13,7 +13,7 @@ SPEED := backbones decoders whole pipeline evaluation growth volumes deployment 
 ACCURACY := accuracy few_labels folds overview sizes shifts advice windows compared leakage plane_cycle slice_spacing teach
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo docs screenshots test test-all check check-page fix bench bench-accuracy clean
+.PHONY: help setup demo docs screenshots test test-browser test-all check check-page fix bench bench-accuracy clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' Makefile
@@ -42,7 +42,14 @@ screenshots: setup ## the pictures of the page in the manual; needs chromium
 	@$(BIN)/python docs/screenshots.py
 
 test: setup ## the quick tests
-	@$(PYTEST) -q -n 2 --dist loadfile -m "not slow" tests
+	@$(PYTEST) -q -n 2 --dist loadfile -m "not slow and not browser" tests
+
+# Debian's own browser, so that nothing comes past the system's package manager.
+test-browser: setup $(if $(shell command -v npm),$(WEB)) ## the pages in Chromium, end to end (minutes)
+	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
+	  && apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } \
+	  || { echo "the pages are tested in Chromium, which is missing: apt-get install chromium" >&2; exit 1; }
+	@$(PYTEST) -q -m "browser and not slow" tests/browser
 
 test-all: setup ## every test, with real data where it is at hand (long)
 	@$(PYTEST) -q tests

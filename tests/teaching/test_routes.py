@@ -164,7 +164,7 @@ def test_classes_can_be_changed_but_not_lost(client: TestClient, images: list[st
     paint(client, images[5], 2, 9, 9)
     answer = client.put(f"{ROOT}/classes", json=two[:1])
     assert answer.status_code == 409
-    assert "class 2 cannot vanish" in answer.json()["detail"]
+    assert "class tool cannot vanish" in answer.json()["detail"]
     client.post(f"{ROOT}/images/{images[5]}/undo")
     assert client.put(f"{ROOT}/classes", json=two[:1]).status_code == 200
 

@@ -15,6 +15,7 @@ _INFO: dict[str, Any] = {
     "version": "0.1.0",
     "models": ["kvasir"],
     "teaching": False,
+    "methods": [{"name": "linear", "title": "baseline: one 1x1 convolution"}],
     "limits": {"upload_bytes": 1073741824, "pixels": 50000000, "voxels": 500000000},
 }
 _MODEL: dict[str, Any] = {
@@ -81,6 +82,13 @@ class Limits(BaseModel):
     voxels: int = Field(description="of a volume, all channels together")
 
 
+class MethodAnswer(BaseModel):
+    """A method that can be trained."""
+
+    name: str
+    title: str
+
+
 class Info(BaseModel):
     """What this server is."""
 
@@ -89,6 +97,7 @@ class Info(BaseModel):
     version: str
     models: list[str]
     teaching: bool
+    methods: list[MethodAnswer] = Field(description="that a teaching project can be trained with")
     limits: Limits
 
 

@@ -8,7 +8,8 @@ from fastapi import APIRouter
 from fastapi.responses import FileResponse, PlainTextResponse, RedirectResponse, Response
 
 from dinoseg import __version__
-from dinoseg.serving.answers import Health, Info, Limits, ModelAnswer, Readiness
+from dinoseg.methods import METHODS
+from dinoseg.serving.answers import Health, Info, Limits, MethodAnswer, ModelAnswer, Readiness
 from dinoseg.serving.metrics import CONTENT_TYPE
 from dinoseg.serving.refusals import Refusal, list_refusals
 from dinoseg.serving.service import TheService
@@ -57,11 +58,15 @@ def tell_metrics(service: TheService) -> Response:
 
 @router.get("/api/v1/info", tags=["server"], responses=list_refusals())
 def tell_info(service: TheService) -> Info:
-    """Version, models and limits."""
+    """Version, models, methods and limits."""
     options = service.options
     limits = Limits(upload_bytes=options.upload_bytes, pixels=options.pixels, voxels=options.voxels)
     return Info(
-        version=__version__, models=service.models.names, teaching=service.teaching is not None, limits=limits
+        version=__version__,
+        models=service.models.names,
+        teaching=service.teaching is not None,
+        methods=[MethodAnswer(name=card.name, title=card.title) for card in METHODS.values()],
+        limits=limits,
     )
 
 

@@ -20,10 +20,10 @@ from fastapi.sse import EventSourceResponse
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
-from dinoseg.errors import UsageError
+from dinoseg.errors import RunError, UsageError
 from dinoseg.model.opening import load
 from dinoseg.serving.answers import JobCreated
-from dinoseg.serving.jobs import CancelledError, Reporter, Result
+from dinoseg.serving.jobs import Reporter, Result
 from dinoseg.serving.refusals import Refusal, list_refusals
 from dinoseg.serving.service import Service, TheService
 from dinoseg.serving.teach_answers import (
@@ -245,9 +245,12 @@ def begin_training(wanted: TrainRequest, project: TheProject, service: TheServic
     plan = TrainingPlan(wanted.method, wanted.preset, wanted.epochs)
 
     def work(reporter: Reporter) -> Result:
-        run = train_fully(project, plan, report=reporter.report, is_cancelled=lambda: reporter.cancelled)
-        if reporter.cancelled:
-            raise CancelledError
+        try:
+            run = train_fully(project, plan, report=reporter.report, is_cancelled=lambda: reporter.cancelled)
+        except RunError:
+            reporter.check()  # a training that was cancelled has not failed
+            raise
+        reporter.check()
         return serve_run(service, run)
 
     return JobCreated(id=service.jobs.submit("train", work, beside=True).id)

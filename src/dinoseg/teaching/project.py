@@ -329,7 +329,8 @@ class Project:
         check_classes(classes)
         used = self.drawings.list_classes() | set(self._found.classes)
         if missing := used - {each.id for each in classes}:
-            raise UsageError(f"class {min(missing)} cannot vanish: strokes or masks of it are there")
+            name = next((each.name for each in self.classes if each.id in missing), str(min(missing)))
+            raise UsageError(f"class {name} cannot vanish: strokes or masks of it are there; undo them first")
         self._records.replace_classes(classes)
         self.changes.tell()
 

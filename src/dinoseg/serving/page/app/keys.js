@@ -33,8 +33,9 @@ function takesText(target) {
   return target.isContentEditable || ["TEXTAREA", "SELECT"].includes(target.tagName);
 }
 
-/** @param {KeyboardEvent} event a slider needs arrows, digits stay ours */
+/** @param {KeyboardEvent} event a button needs Enter, a slider arrows; digits stay ours */
 function isTaken(event) {
+  if (event.key === "Enter" && event.target instanceof Element && event.target.closest("button, a, summary")) return true;
   const slider = event.target instanceof HTMLInputElement && event.target.type === "range";
   if (slider) return event.key.startsWith("Arrow") || ["Home", "End", "PageUp", "PageDown"].includes(event.key);
   return takesText(event.target) || document.querySelector("dialog[open]") !== null;

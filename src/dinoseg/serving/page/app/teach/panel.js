@@ -18,7 +18,7 @@ export function renderEstimate(element, { estimate, seconds, round, images }) {
     h("div", { class: "estimate-number" }, h("b", {}, score(dice)), h("span", { class: "number" }, `Dice, likely ${score(low)}–${score(high)}`)),
     h("div", { class: "range", "aria-hidden": "true", style: `--low:${low};--high:${high};--at:${dice}` }, h("i"), h("b")),
     h("p", {}, sentence(advice)),
-    h("p", { class: "quiet small" }, `On what is painted: each of ${plural(seen, images.some((image) => image.slices > 1) ? "slice" : "image")} was predicted without its own strokes.`), time);
+    h("p", { class: "quiet small" }, `On what is painted: each of ${plural(seen, images.some((image) => image.slices > 1) ? "slice" : "image")} was predicted without its own strokes. Whole masks score lower.`), time);
 }
 
 /** @param {string} text */

@@ -17,6 +17,8 @@ export class Work {
     this.element = element;
     /** @type {Map<string, ReturnType<typeof progressLine>>} of jobs that are under way */
     this.lines = new Map();
+    /** @type {Set<string>} jobs that were cancelled and have not ended yet */
+    this.stopping = new Set();
   }
 
   /** Goes on with what was under way when the page was left. */
@@ -55,11 +57,19 @@ export class Work {
     const name = job.kind === "train" ? "Training" : "Export";
     let line = this.lines.get(job.id);
     if (!line) {
-      line = progressLine(name, () => { cancel(job.id).catch((error) => notify(say(error), "error")); });
+      line = progressLine(name, () => this.stop(job.id));
       this.lines.set(job.id, line);
       fill(card, h("h3", {}, name), line.parts);
+      this.element.scrollIntoView({ block: "nearest" });
     }
-    line.update(describe(job), share(job));
+    line.update(this.stopping.has(job.id) ? "stopping" : describe(job), share(job));
+  }
+
+  /** A training needs a moment to end. @param {string} id */
+  stop(id) {
+    this.stopping.add(id);
+    this.lines.get(id)?.update("stopping", null);
+    cancel(id).catch((error) => notify(say(error), "error"));
   }
 
   /** @param {HTMLElement} card @param {Job} job */
