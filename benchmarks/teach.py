@@ -40,7 +40,7 @@ from dinoseg.data.cases.volumes import VolumeSlices, read_volume_case
 from dinoseg.data.images import write_image
 from dinoseg.data.tensors.transforms import resize_image, resize_label
 from dinoseg.teaching.project import Project
-from dinoseg.teaching.strokes import draw
+from dinoseg.teaching.strokes import Stroke, draw
 from forest import Forest, describe, describe_coarsely
 from measuring import RESULTS, ROOT, Row, describe_machine, save
 from teach_picture import draw_picture
@@ -120,10 +120,14 @@ class Session:
 
     def paint(self, image: str) -> None:
         """All strokes of an image, a round after each."""
-        for stroke in draw_strokes(self.examples[image].label, seed=self.seed):
+        for stroke in self.draw(image):
             self.project.add_stroke(image, uuid.uuid4().hex, stroke)
             self.strokes += 1
             self.project.wait()
+
+    def draw(self, image: str) -> list[Stroke]:
+        """The strokes of an image."""
+        return draw_strokes(self.examples[image].label, seed=self.seed)
 
     @property
     def proposed(self) -> str:
@@ -208,12 +212,7 @@ def _run_forest(
     classes: Sequence[int],
 ) -> Row:
     """What the peer makes of the same strokes."""
-    canvases = [
-        draw(
-            draw_strokes(session.examples[image].label, seed=session.seed), session.examples[image].image.size
-        )
-        for image in painted
-    ]
+    canvases = [draw(session.draw(image), session.examples[image].image.size) for image in painted]
     features = [describe(session.examples[image].image.array) for image in painted]
     began, processor = time.perf_counter(), time.process_time()
     forest = Forest()
@@ -248,35 +247,36 @@ def measure_rounds(backbone: Path) -> Iterator[Row]:
             session = open_session(Path(folder), examples, backbone, seed=0)
             images = list(session.examples)
             for number, image in enumerate(images, start=1):
-                strokes = draw_strokes(session.examples[image].label, seed=0)
-                timed = []
-                for stroke in strokes:
-                    began, processor = time.perf_counter(), time.process_time()
-                    session.project.add_stroke(image, uuid.uuid4().hex, stroke)
-                    kept = time.perf_counter() - began
-                    session.project.wait()
-                    round_s = session.project.state().seconds or 0.0
-                    timed.append(
-                        (kept, round_s, time.perf_counter() - began, time.process_time() - processor)
-                    )
-                session.strokes += len(strokes)
                 if number in PAINTED:
-                    kept_s, round_s, all_s, cpu_s = (
-                        statistics.median(each) for each in zip(*timed, strict=True)
-                    )
-                    began = time.perf_counter()
-                    session.project.prediction(images[-1])
-                    yield {
-                        "images": count,
-                        "painted": number,
-                        "strokes": session.strokes,
-                        "kept_s": kept_s,
-                        "round_s": round_s,
-                        "with_estimate_s": all_s,
-                        "cpu_s": cpu_s,
-                        "shown_s": time.perf_counter() - began,
-                    }
+                    timed = [_time_stroke(session, image, stroke) for stroke in session.draw(image)]
+                    yield _describe_rounds(session, count, number, timed)
+                else:  # learned together, as soon as there is time
+                    for stroke in session.draw(image):
+                        session.project.add_stroke(image, uuid.uuid4().hex, stroke)
+                session.strokes += len(session.draw(image))
+                session.project.wait()
             session.project.close()
+
+
+def _time_stroke(session: Session, image: str, stroke: Stroke) -> tuple[float, float, float, float]:
+    """Seconds until a stroke is kept, all masks are there, the estimate is; and of the processor."""
+    began, processor = time.perf_counter(), time.process_time()
+    session.project.add_stroke(image, uuid.uuid4().hex, stroke)
+    kept = time.perf_counter() - began
+    session.project.wait()
+    round_s = session.project.state().seconds or 0.0
+    return kept, round_s, time.perf_counter() - began, time.process_time() - processor
+
+
+def _describe_rounds(
+    session: Session, count: int, painted: int, timed: Sequence[tuple[float, float, float, float]]
+) -> Row:
+    kept_s, round_s, all_s, cpu_s = (statistics.median(each) for each in zip(*timed, strict=True))
+    began = time.perf_counter()
+    session.project.prediction(next(reversed(session.examples)))
+    shown_s = time.perf_counter() - began
+    row = {"images": count, "painted": painted, "strokes": session.strokes + len(timed), "kept_s": kept_s}
+    return row | {"round_s": round_s, "with_estimate_s": all_s, "cpu_s": cpu_s, "shown_s": shown_s}
 
 
 def show(rows: Sequence[Row]) -> str:
