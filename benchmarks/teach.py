@@ -22,7 +22,7 @@ import statistics
 import tempfile
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,6 +55,7 @@ FOLDERS = {
 IMAGES, OTHERS = 30, 100
 STAGES = (1, 3, 5, 10)
 SIDE = 256
+PAGES = ("README.md", "docs/teaching.md")
 COUNTS = (20, 200)
 PAINTED = (1, 2, 5, 10, 20, 50, 100, 200)
 
@@ -296,6 +297,30 @@ def show(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
+def show_rounds(rounds: Sequence[Row]) -> str:
+    """A table for the documentation."""
+    lines = [
+        "| images | painted before | kept | all masks | and the estimate | processor | a mask shown |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    columns = ("kept_s", "round_s", "with_estimate_s", "cpu_s", "shown_s")
+    for row in rounds:
+        numbers = " | ".join(f"{float(row[column]):.2f}" for column in columns)
+        lines.append(f"| {row['images']} | {int(row['painted']) - 1} | {numbers} |")
+    return "\n".join(lines)
+
+
+def _fill(page: Path, tables: Mapping[str, str]) -> None:
+    """Put the tables between their marks on a page."""
+    text = page.read_text(encoding="utf-8")
+    for name, table in tables.items():
+        marks = f"<!-- teach: {name} -->", "<!-- teach: end -->"
+        before, found, rest = text.partition(marks[0])
+        if found:
+            text = f"{before}{found}\n{table}\n{marks[1]}{rest.partition(marks[1])[2]}"
+    page.write_text(text, encoding="utf-8")
+
+
 def read_rows(name: str) -> list[Row]:
     """The rows of an earlier call, if any."""
     path = RESULTS / f"{name}.csv"
@@ -322,10 +347,12 @@ def main() -> None:
             save("teach_rounds", list(measure_rounds(given.backbone)), machine)
         else:
             _measure_all(given.names or list(FOLDERS), given.draws, given.backbone, machine)
-    rows = read_rows("teach")
+    rows, rounds = read_rows("teach"), read_rows("teach_rounds")
     if rows:
         print(show(rows))
-        draw_picture(rows, read_rows("teach_rounds"), ROOT / "docs/images/teach.png")
+        draw_picture(rows, rounds, ROOT / "docs/images/teach.png")
+    for page in PAGES:
+        _fill(ROOT / page, {"dice": show(rows), "rounds": show_rounds(rounds)})
 
 
 def _measure_all(names: Sequence[str], draws: int, backbone: Path, machine: Sequence[str]) -> None:
