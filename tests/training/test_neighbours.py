@@ -112,7 +112,7 @@ def uneven(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_bank_reads_slices_at_the_distance_of_training(
+def test_the_bank_reads_slices_at_that_distance(
     uneven: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
