@@ -22,7 +22,7 @@ import statistics
 import tempfile
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,7 +40,7 @@ from dinoseg.data.cases.volumes import VolumeSlices, read_volume_case
 from dinoseg.data.images import write_image
 from dinoseg.data.tensors.transforms import resize_image, resize_label
 from dinoseg.teaching.project import Project
-from dinoseg.teaching.strokes import draw
+from dinoseg.teaching.strokes import Stroke, draw
 from forest import Forest, describe, describe_coarsely
 from measuring import RESULTS, ROOT, Row, describe_machine, save
 from teach_picture import draw_picture
@@ -55,6 +55,7 @@ FOLDERS = {
 IMAGES, OTHERS = 30, 100
 STAGES = (1, 3, 5, 10)
 SIDE = 256
+PAGES = ("README.md", "docs/teaching.md")
 COUNTS = (20, 200)
 PAINTED = (1, 2, 5, 10, 20, 50, 100, 200)
 
@@ -120,10 +121,14 @@ class Session:
 
     def paint(self, image: str) -> None:
         """All strokes of an image, a round after each."""
-        for stroke in draw_strokes(self.examples[image].label, seed=self.seed):
+        for stroke in self.draw(image):
             self.project.add_stroke(image, uuid.uuid4().hex, stroke)
             self.strokes += 1
             self.project.wait()
+
+    def draw(self, image: str) -> list[Stroke]:
+        """The strokes of an image."""
+        return draw_strokes(self.examples[image].label, seed=self.seed)
 
     @property
     def proposed(self) -> str:
@@ -208,12 +213,7 @@ def _run_forest(
     classes: Sequence[int],
 ) -> Row:
     """What the peer makes of the same strokes."""
-    canvases = [
-        draw(
-            draw_strokes(session.examples[image].label, seed=session.seed), session.examples[image].image.size
-        )
-        for image in painted
-    ]
+    canvases = [draw(session.draw(image), session.examples[image].image.size) for image in painted]
     features = [describe(session.examples[image].image.array) for image in painted]
     began, processor = time.perf_counter(), time.process_time()
     forest = Forest()
@@ -248,35 +248,36 @@ def measure_rounds(backbone: Path) -> Iterator[Row]:
             session = open_session(Path(folder), examples, backbone, seed=0)
             images = list(session.examples)
             for number, image in enumerate(images, start=1):
-                strokes = draw_strokes(session.examples[image].label, seed=0)
-                timed = []
-                for stroke in strokes:
-                    began, processor = time.perf_counter(), time.process_time()
-                    session.project.add_stroke(image, uuid.uuid4().hex, stroke)
-                    kept = time.perf_counter() - began
-                    session.project.wait()
-                    round_s = session.project.state().seconds or 0.0
-                    timed.append(
-                        (kept, round_s, time.perf_counter() - began, time.process_time() - processor)
-                    )
-                session.strokes += len(strokes)
                 if number in PAINTED:
-                    kept_s, round_s, all_s, cpu_s = (
-                        statistics.median(each) for each in zip(*timed, strict=True)
-                    )
-                    began = time.perf_counter()
-                    session.project.prediction(images[-1])
-                    yield {
-                        "images": count,
-                        "painted": number,
-                        "strokes": session.strokes,
-                        "kept_s": kept_s,
-                        "round_s": round_s,
-                        "with_estimate_s": all_s,
-                        "cpu_s": cpu_s,
-                        "shown_s": time.perf_counter() - began,
-                    }
+                    timed = [_time_stroke(session, image, stroke) for stroke in session.draw(image)]
+                    yield _describe_rounds(session, count, number, timed)
+                else:  # learned together, as soon as there is time
+                    for stroke in session.draw(image):
+                        session.project.add_stroke(image, uuid.uuid4().hex, stroke)
+                session.strokes += len(session.draw(image))
+                session.project.wait()
             session.project.close()
+
+
+def _time_stroke(session: Session, image: str, stroke: Stroke) -> tuple[float, float, float, float]:
+    """Seconds until a stroke is kept, all masks are there, the estimate is; and of the processor."""
+    began, processor = time.perf_counter(), time.process_time()
+    session.project.add_stroke(image, uuid.uuid4().hex, stroke)
+    kept = time.perf_counter() - began
+    session.project.wait()
+    round_s = session.project.state().seconds or 0.0
+    return kept, round_s, time.perf_counter() - began, time.process_time() - processor
+
+
+def _describe_rounds(
+    session: Session, count: int, painted: int, timed: Sequence[tuple[float, float, float, float]]
+) -> Row:
+    kept_s, round_s, all_s, cpu_s = (statistics.median(each) for each in zip(*timed, strict=True))
+    began = time.perf_counter()
+    session.project.prediction(next(reversed(session.examples)))
+    shown_s = time.perf_counter() - began
+    row = {"images": count, "painted": painted, "strokes": session.strokes + len(timed), "kept_s": kept_s}
+    return row | {"round_s": round_s, "with_estimate_s": all_s, "cpu_s": cpu_s, "shown_s": shown_s}
 
 
 def show(rows: Sequence[Row]) -> str:
@@ -294,6 +295,30 @@ def show(rows: Sequence[Row]) -> str:
                 f"| {data} | {stage} | {strokes:.0f} | " + " | ".join(f"{mean:.3f}" for mean in means) + " |"
             )
     return "\n".join(lines)
+
+
+def show_rounds(rounds: Sequence[Row]) -> str:
+    """A table for the documentation."""
+    lines = [
+        "| images | painted before | kept | all masks | and the estimate | processor | a mask shown |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    columns = ("kept_s", "round_s", "with_estimate_s", "cpu_s", "shown_s")
+    for row in rounds:
+        numbers = " | ".join(f"{float(row[column]):.2f}" for column in columns)
+        lines.append(f"| {row['images']} | {int(row['painted']) - 1} | {numbers} |")
+    return "\n".join(lines)
+
+
+def _fill(page: Path, tables: Mapping[str, str]) -> None:
+    """Put the tables between their marks on a page."""
+    text = page.read_text(encoding="utf-8")
+    for name, table in tables.items():
+        marks = f"<!-- teach: {name} -->", "<!-- teach: end -->"
+        before, found, rest = text.partition(marks[0])
+        if found:
+            text = f"{before}{found}\n{table}\n{marks[1]}{rest.partition(marks[1])[2]}"
+    page.write_text(text, encoding="utf-8")
 
 
 def read_rows(name: str) -> list[Row]:
@@ -322,10 +347,12 @@ def main() -> None:
             save("teach_rounds", list(measure_rounds(given.backbone)), machine)
         else:
             _measure_all(given.names or list(FOLDERS), given.draws, given.backbone, machine)
-    rows = read_rows("teach")
+    rows, rounds = read_rows("teach"), read_rows("teach_rounds")
     if rows:
         print(show(rows))
-        draw_picture(rows, read_rows("teach_rounds"), ROOT / "docs/images/teach.png")
+        draw_picture(rows, rounds, ROOT / "docs/images/teach.png")
+    for page in PAGES:
+        _fill(ROOT / page, {"dice": show(rows), "rounds": show_rounds(rounds)})
 
 
 def _measure_all(names: Sequence[str], draws: int, backbone: Path, machine: Sequence[str]) -> None:
