@@ -189,7 +189,7 @@ def test_cells_that_look_alike_agree() -> None:
 
 def test_a_basis_is_read_back_for_the_same_features_only(tmp_path: Path) -> None:
     path = tmp_path / "basis.npz"
-    cells = np.random.default_rng(0).normal(size=(50, 9)).astype(np.float32)
+    cells = np.random.default_rng(0).normal(size=(49, 9)).astype(np.float32)
     basis = Basis.fit([cells], "one", width=4)
     basis.save(path)
     found = Basis.load(path, "one")

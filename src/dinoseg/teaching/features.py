@@ -42,7 +42,9 @@ Maps = NDArray[np.float16]
 
 SCALES = (1.0, 0.5)
 SIDE = 448  # px, of the larger of the two
-WIDTH = 256  # numbers of each cell that are kept
+WIDTH = 256  # numbers of each cell that are kept of its features
+PLACES = 5  # numbers that say where in the image it lies
+_PLACE = 0.3  # of the length of the others
 _FOR_BASIS = 4  # slices: with more of them no image is segmented better
 _IN_MEMORY = 1_500_000_000  # bytes of maps; beyond that they lie in a file that is mapped
 
@@ -136,11 +138,13 @@ class Basis:
     Attributes:
         mean: (C,).
         axes: (C, D), of channels that vary alike.
+        length: of a cell's projected numbers, usually.
         digest: of what gave the numbers.
     """
 
     mean: NDArray[np.float32]
     axes: NDArray[np.float32]
+    length: float
     digest: str
 
     @classmethod
@@ -153,33 +157,45 @@ class Basis:
         values, vectors = np.linalg.eigh(normal.T @ normal / len(normal))
         order = np.argsort(values)[::-1][:width]
         axes = vectors[:, order] / spread[:, None]
-        return cls(mean, axes.astype(np.float32), digest)
+        length = float(np.sqrt(np.maximum(values[order], 0).sum()))
+        return cls(mean, axes.astype(np.float32), length, digest)
 
     def apply(self, cells: NDArray[np.float32]) -> Maps:
-        """(cells, C) -> (cells, D)."""
-        projected: Maps = ((cells - self.mean) @ self.axes).clip(-6e4, 6e4).astype(np.float16)
-        return projected
+        """(cells, C) of a square grid -> (cells, D + `PLACES`)."""
+        projected = ((cells - self.mean) @ self.axes).clip(-6e4, 6e4)
+        places = _list_places(round(len(cells) ** 0.5)) * (self.length * _PLACE)
+        joined: Maps = np.concatenate([projected, places], axis=1).astype(np.float16)
+        return joined
 
     def save(self, path: Path) -> None:
         """Write it down."""
         with atomic_path(path, overwrite=True) as temporary, temporary.open("wb") as file:
-            np.savez(file, mean=self.mean, axes=self.axes, digest=np.array(self.digest))
+            named = (np.array(self.length), np.array(self.digest))
+            np.savez(file, mean=self.mean, axes=self.axes, length=named[0], digest=named[1])
 
     @classmethod
     def load(cls, path: Path, digest: str) -> Basis | None:
         """What `save` wrote; None where it is of other numbers, or cannot be read."""
         try:
             with np.load(path, allow_pickle=False) as file:
-                found = cls(file["mean"], file["axes"], str(file["digest"]))
+                found = cls(file["mean"], file["axes"], float(file["length"]), str(file["digest"]))
         except (OSError, ValueError, KeyError):
             return None
         return found if found.digest == digest else None
 
 
+def _list_places(grid: int) -> NDArray[np.float32]:
+    """(grid², PLACES): across, down, and their products, each about as large as the others."""
+    down, across = np.mgrid[:grid, :grid].reshape(2, -1).astype(np.float32) / max(grid - 1, 1) * 2 - 1
+    found = np.stack([across, down, across**2, down**2, across * down], axis=1)
+    places: NDArray[np.float32] = found * np.float32(2 / PLACES**0.5)
+    return places
+
+
 class Memory:
     """The maps of all slices, (F, cells, D); in memory, or mapped from a file where they are too many."""
 
-    def __init__(self, frames: int, cells: int, width: int = WIDTH) -> None:
+    def __init__(self, frames: int, cells: int, width: int = WIDTH + PLACES) -> None:
         shape = (frames, cells, width)
         size = 2 * frames * cells * width
         self.maps: Maps
@@ -241,8 +257,7 @@ class FeatureThread:
         self._stopped = False
         self._missing = set(range(len(frames)))
         self._seconds: list[float] = []
-        width = WIDTH if self._basis is None else self._basis.axes.shape[1]
-        self.memory = Memory(len(frames), seer.grid**2, width)
+        self.memory = Memory(len(frames), seer.grid**2)
         self._thread = Thread(target=self._run, name="features", daemon=True)
 
     def start(self) -> None:

@@ -4,7 +4,7 @@ Of each painted slice only two moments a class are needed, the mean of x and of 
 cells (x: the numbers of a cell and a 1). They add up over slices, so that a stroke replaces those of its own
 slice and nothing else: what a round takes does not depend on how many slices were painted before. Classes
 count alike, and so do slices. A solution then says of which cells of all slices, painted or not, it is sure;
-their moments join those of the paint, and the next solution is better, mostly where few slices are painted.
+their moments join those of the paint, the less the more is painted, and the next solution is better.
 Nothing is drawn at random, and nothing depends on the order of strokes.
 """
 
@@ -24,7 +24,7 @@ Doubles = NDArray[np.float64]
 
 SHRINKAGE = 3.0  # of the mean square of a number
 SURE = 0.3  # of the margin between the two best classes, which is one where the paint is fitted exactly
-OWN_WEIGHT = 0.6  # of the cells that the first solution is sure of
+STAND_IN = 2.0  # painted slices of a class that weigh as much as the cells that a solution is sure of
 REPEATS = 2  # times that a solution says of what it is sure
 MOST_CELLS = 40_000  # that these are looked for among
 _FEW = 2.0  # painted cells of a class count half
@@ -171,10 +171,11 @@ class Learner:
         if len(sums) < 2:
             return None
         means = {class_id: own.mean() for class_id, own in sorted(sums.items())}
+        shares = {class_id: STAND_IN / (STAND_IN + own.weight) for class_id, own in sums.items()}
         model = _solve(means)
         cells = self._sample(most_cells)
         for _ in range(REPEATS):
-            model = _solve(_join_sure(means, model, cells))
+            model = _solve(_join_sure(means, model, cells, shares))
         return model
 
     def _sum_without(self, frames: Iterable[int]) -> dict[int, Moments]:
@@ -223,17 +224,19 @@ def _solve(means: Mapping[int, Moments]) -> Model:
     return Model(tuple(means), weights.astype(np.float32))
 
 
-def _join_sure(means: Mapping[int, Moments], model: Model, cells: Floats) -> dict[int, Moments]:
-    """The moments of the paint, and of the cells that the model is sure of, by their weights."""
+def _join_sure(
+    means: Mapping[int, Moments], model: Model, cells: Floats, shares: Mapping[int, float]
+) -> dict[int, Moments]:
+    """The moments of the paint, and of the cells that the model is sure of with their share."""
     scores = model.score(cells)
     best, margin = scores.argmax(axis=1), find_margin(scores)
     joined = {}
     for place, (class_id, own) in enumerate(means.items()):
         sure = cells[(best == place) & (margin > SURE)]
         total = Moments.zero(len(own.first))
-        total.add(own, 1 - OWN_WEIGHT if len(sure) else 1)
-        if len(sure):
-            total.add(Moments.of(sure), OWN_WEIGHT)
+        share = shares[class_id] if len(sure) else 0.0
+        total.add(own, 1 - share)
+        total.add(Moments.of(sure), share)
         joined[class_id] = total
     return joined
 

@@ -24,6 +24,8 @@ export function installChrome() {
  */
 export function notify(message, kind = "info") {
   const box = el("notices");
+  const parent = document.querySelector("dialog[open]") ?? document.body; // an open dialog lies over everything else
+  if (box.parentElement !== parent) parent.append(box);
   for (const old of [...box.children]) if (old.textContent === message) old.remove();
   const close = () => notice.remove();
   const notice = h("div", { class: `notice ${kind}`, role: kind === "error" ? "alert" : "status" },
@@ -40,7 +42,10 @@ export function notify(message, kind = "info") {
 export function openDialog(title, body, buttons) {
   const dialog = h("dialog", { class: "dialog", "aria-labelledby": "dialog-title" },
     h("h2", { id: "dialog-title" }, title), body, h("div", { class: "dialog-buttons" }, buttons));
-  dialog.addEventListener("close", () => dialog.remove());
+  dialog.addEventListener("close", () => {
+    document.body.append(el("notices")); // they stay
+    dialog.remove();
+  });
   document.body.append(dialog);
   dialog.showModal();
   return dialog;

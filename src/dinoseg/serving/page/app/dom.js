@@ -59,12 +59,13 @@ export function show(element, shown) {
   element.hidden = !shown;
 }
 
-const END = 8; // letters before the ending that are always seen: numbers tell files apart
+/** Letters before the ending that are always seen: numbers tell files apart, and nnU-Net adds _0000 to them. */
+const [END, NIFTI_END] = [5, 8];
 
 /** @param {string} name @returns {HTMLElement} cut in the middle where there is no room */
 export function fileName(name) {
   const ending = /(\.nii\.gz|\.[a-z0-9]{1,5})?$/i.exec(name)?.[0] ?? "";
-  const last = END + ending.length;
+  const last = (/^\.nii\.gz$/i.test(ending) ? NIFTI_END : END) + ending.length;
   const at = Math.max(0, name.length - last);
   return h("b", { class: "file-name", title: name }, h("span", { class: "cut" }, name.slice(0, at)), name.slice(at));
 }

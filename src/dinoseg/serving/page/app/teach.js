@@ -138,6 +138,8 @@ function renderStop(title, text, action = null) {
   el("start-title").textContent = title;
   el("start-text").textContent = text;
   fill(el("start-buttons"), action);
+  el("work").classList.add("empty");
+  for (const id of ["queue-panel", "side", "over", "lower"]) show(el(id), false);
   show(el("start"), true);
 }
 
