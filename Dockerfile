@@ -8,7 +8,7 @@ FROM python:3.12-slim AS build
 WORKDIR /source
 COPY . /source
 RUN python -m venv /opt/dinoseg
-RUN /opt/dinoseg/bin/python -m pip install --no-cache-dir -c constraints.txt '.[runtime,dicom]'
+RUN /opt/dinoseg/bin/python -m pip install --no-cache-dir -c constraints.txt '.[runtime,dicom,serve]'
 
 FROM python:3.12-slim
 RUN useradd --create-home --uid 1000 dinoseg

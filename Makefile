@@ -3,16 +3,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+WEB := web/node_modules/.installed
 EXTRAS := dev,dicom,docs
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 SOURCES := src tests benchmarks docs
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
-SPEED := backbones decoders whole pipeline evaluation growth volumes deployment cohorts
-ACCURACY := accuracy few_labels folds overview sizes shifts advice windows compared leakage
+SPEED := backbones decoders whole pipeline evaluation growth volumes deployment cohorts serving
+ACCURACY := accuracy few_labels folds overview sizes shifts advice windows compared leakage plane_cycle slice_spacing teach
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo docs test test-all check fix bench bench-accuracy clean
+.PHONY: help setup demo docs screenshots test test-browser test-all check check-page fix bench bench-accuracy clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' Makefile
@@ -37,18 +38,37 @@ demo: setup ## train, evaluate and predict on generated pictures, offline, into 
 docs: setup ## the manual as a site, in build/site/index.html; it needs no network
 	@$(MKDOCS)
 
+screenshots: setup ## the pictures of the page in the manual; needs chromium
+	@$(BIN)/python docs/screenshots.py
+
 test: setup ## the quick tests
-	@$(PYTEST) -q -n 2 --dist loadfile -m "not slow" tests
+	@$(PYTEST) -q -n 2 --dist loadfile -m "not slow and not browser" tests
+
+# Debian's own browser, so that nothing comes past the system's package manager.
+test-browser: setup $(if $(shell command -v npm),$(WEB)) ## the pages in Chromium, end to end (minutes)
+	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
+	  && apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } \
+	  || { echo "the pages are tested in Chromium, which is missing: apt-get install chromium" >&2; exit 1; }
+	@$(PYTEST) -q -m "browser and not slow" tests/browser
 
 test-all: setup ## every test, with real data where it is at hand (long)
 	@$(PYTEST) -q tests
 
-check: setup ## lint, format, types, architecture, links of the manual
+check: setup check-page ## lint, format, types, architecture, links of the manual, the page
 	@$(BIN)/ruff check $(SOURCES)
 	@$(BIN)/ruff format --check $(SOURCES)
 	@$(BIN)/mypy --strict src
 	@$(PYTEST) -q tests/test_architecture.py
 	@$(MKDOCS)
+
+# The page has no build step: node is needed for this and for nothing else.
+check-page: $(if $(shell command -v npm),$(WEB)) ## types and unit tests of the page, where node is there
+	@if command -v npm >/dev/null; then cd web && npm run --silent types && npm run --silent test; \
+	  else echo "the page's types and unit tests were left out: they need node 20 or later"; fi
+
+$(WEB): web/package.json web/package-lock.json
+	@cd web && npm ci --silent
+	@touch $@
 
 fix: setup ## mend what can be mended automatically
 	@$(BIN)/ruff check --fix $(SOURCES)

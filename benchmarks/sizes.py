@@ -1,13 +1,15 @@
 """Which input size and how many views: validation Dice and seconds of both, on a few labels of real data.
 
     nice -n 10 python benchmarks/sizes.py [NAME ...] [--methods linear segdino-v1] [--sizes 160 224 320 448]
-                                          [--views 2 8] [--draws 1] [--table]
+                                          [--views 2 8] [--draws 1] [--table | --docs]
 
 Each row is a training as `dinoseg train --shots` does it, with the `default` preset cut to 400 steps of four
 views, on frozen features of vit-tiny-in1k, computed anew: what they cost stands beside what learning costs,
 in seconds of the processor, one thread. Dice is that of the validation cases after the last step; no test
 case is read but to be checked. Hippocampus is five volumes, which are some 180 small slices. Resumable: a
-row that is in benchmarks/results/sizes.csv is not measured again. `--table` prints the means of the rows.
+row that is in benchmarks/results/sizes.csv is not measured again. `--table` prints the means of the rows, and
+what a larger size and more views bring, in pairs that have all else alike; `--docs` writes the table into
+docs/training.md, in place of the one that is there.
 """
 
 from __future__ import annotations
@@ -40,6 +42,8 @@ ROOT = Path(__file__).parents[1]
 SHARED = ROOT / "../shared"
 BACKBONE = SHARED / "weights/vit-tiny-in1k"
 RESULTS = ROOT / "benchmarks/results/sizes.csv"
+PAGE = ROOT / "docs/training.md"
+HEAD = ("method", "views", "size")
 SIZES = (160, 224, 320, 448)
 VIEWS = (2, 8)
 METHODS = ("linear", "segdino-v1", "segdino-v2")
@@ -96,9 +100,13 @@ def main() -> None:
     parser.add_argument("--views", nargs="+", type=int, default=VIEWS)
     parser.add_argument("--draws", type=int, default=1)
     parser.add_argument("--table", action="store_true", help="only print the means of the rows")
+    parser.add_argument("--docs", action="store_true", help="only write them into docs/training.md")
     arguments = parser.parse_args()
-    if arguments.table:
-        print_table(read_rows())
+    if arguments.table or arguments.docs:
+        table = make_table(read_rows())
+        if arguments.docs:
+            replace_table(PAGE, table)
+        sys.stdout.writelines([table, "\n", *list_gains(read_rows())])
         return
     if not BACKBONE.is_dir():
         print(f"skipped: needs real images and weights in {SHARED}, which is not there")
@@ -183,17 +191,49 @@ def add_row(row: Row) -> None:
     print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
 
 
-def print_table(rows: list[Row]) -> None:
+def make_table(rows: list[Row]) -> str:
     """Markdown: Dice and seconds of features + learning by method, views and size, a column per setting."""
     settings = [setting.name for setting in SETTINGS if any(row["setting"] == setting.name for row in rows)]
     cells: dict[tuple[str, int, int], dict[str, list[Row]]] = {}
     for row in rows:
         cell = cells.setdefault((row["method"], int(row["views"]), int(row["size"])), {})
         cell.setdefault(row["setting"], []).append(row)
-    lines = [["method", "views", "size", *settings], ["---"] * (3 + len(settings))]
+    lines = [join([*HEAD, *settings]), "|" + "---|" * (len(HEAD) + len(settings)) + "\n"]
     for (method, views, size), found in sorted(cells.items()):
-        lines.append([method, str(views), str(size), *(show(found.get(name, [])) for name in settings)])
-    sys.stdout.writelines(f"| {' | '.join(line)} |\n" for line in lines)
+        lines.append(join([method, str(views), str(size), *(show(found.get(name, [])) for name in settings)]))
+    return "".join(lines)
+
+
+def list_gains(rows: list[Row]) -> Iterator[str]:
+    """A line for each step to more views, or to the next size, by method: mean, least and most gain."""
+    for name, one, other in (("views", 2, 8), ("size", 160, 320), ("size", 224, 320), ("size", 320, 448)):
+        for method in METHODS:
+            found = pair([row for row in rows if row["method"] == method], name, one, other)
+            if found:
+                ends = f"{min(found):+.3f} to {max(found):+.3f}"
+                mean = statistics.mean(found)
+                yield f"{method}, {name} {one} to {other}: {mean:+.3f} ({len(found)} pairs, {ends})\n"
+
+
+def pair(rows: list[Row], name: str, one: int, other: int) -> list[float]:
+    """Gain of Dice from one value of a column to another, of rows that are alike in all else."""
+    fixed = [key for key in ("setting", "size", "views", "draw") if key != name]
+    dice = {(int(row[name]), tuple(row[key] for key in fixed)): float(row["dice"]) for row in rows}
+    return [
+        dice[other, rest] - dice[one, rest] for value, rest in dice if value == one and (other, rest) in dice
+    ]
+
+
+def join(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |\n"
+
+
+def replace_table(page: Path, table: str) -> None:
+    """Put the table where one with the same head is; it ends at an empty line."""
+    text = page.read_text(encoding="utf-8")
+    start = text.index(join(HEAD).rstrip())
+    end = text.index("\n\n", start) + 1
+    page.write_text(text[:start] + table + text[end:], encoding="utf-8")
 
 
 def show(rows: list[Row]) -> str:

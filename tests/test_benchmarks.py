@@ -27,6 +27,18 @@ def test_the_makefile_knows_every_benchmark() -> None:
     assert scripts == set(list_names())
 
 
+def test_the_manual_has_the_sizes_that_were_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import sizes
+
+    table = sizes.make_table(sizes.read_rows())
+    assert table in sizes.PAGE.read_text(encoding="utf-8"), "run python benchmarks/sizes.py --docs"
+    page = tmp_path / "page.md"
+    page.write_text("Before.\n\n| method | views | size | none |\n|---|---|---|---|\n\nAfter.\n")
+    sizes.replace_table(page, table)
+    assert page.read_text(encoding="utf-8") == f"Before.\n\n{table}\nAfter.\n"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list_names())
 def test_a_benchmark_starts(name: str) -> None:

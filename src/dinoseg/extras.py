@@ -12,6 +12,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "train": ("torch", "lightning", "tensorboard", "safetensors"),
     "hub": ("huggingface_hub", "fsspec"),
     "ray": ("ray",),
+    "serve": ("fastapi", "uvicorn", "python_multipart", "prometheus_client"),
     "runtime": ("onnxruntime",),
     "openvino": ("openvino",),
     "export": ("onnx", "onnxscript"),

@@ -96,9 +96,11 @@ def test_the_proposed_size_lets_lesions_cover_a_patch(tmp_path: Path) -> None:
     assert "size: 288 is proposed instead of 128 (which enlarges the images)" in "\n".join(report.lines())
     assert check_dataset(tmp_path, size=288).classes[1].small_lesions == 0
     assert check_dataset(tmp_path, size=256).classes[1].small_lesions == 2
-    assert "size: 512×512 is enough; from 288×288 up 90% of" in "\n".join(
-        check_dataset(tmp_path, size=512).lines()
-    )
+    large, fair = ("\n".join(check_dataset(tmp_path, size=size).lines()) for size in (512, 300))
+    assert "size: 512×512 is enough; from 288×288 up 90% of" in large
+    assert "size: 300×300 resolves the masks, as from 288×288 up 90% of" in fair
+    assert "up to 320×320 Dice often still gains" in fair
+    assert "gains" not in large
 
 
 def test_windows_are_proposed_where_the_images_have_the_resolution(tmp_path: Path) -> None:

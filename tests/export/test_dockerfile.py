@@ -41,7 +41,7 @@ def test_it_is_slim_and_runs_as_nobody_in_particular() -> None:
     assert ("ENV", "HF_HUB_OFFLINE=1") in final
     assert [rest for word, rest in final if word == "ENTRYPOINT"] == ['["dinoseg"]']
     (install,) = [rest for word, rest in lines if "pip install" in rest]
-    assert install.endswith("'.[runtime,dicom]'")
+    assert install.endswith("'.[runtime,dicom,serve]'")
 
 
 def test_what_it_leaves_out_is_not_needed() -> None:

@@ -33,7 +33,7 @@ from dinoseg.model.folder import TRAINING_CASES
 from dinoseg.sharing import push
 from tests.data.dicom.drawn import draw_series
 from tests.export.runs import BINARY, FOUR, VOLUMES, make_run
-from tests.inference.volumes import make_volume, save_nifti
+from tests.inference.volumes import SPACING, make_volume, save_nifti
 
 ROOT = Path(__file__).parents[2]
 
@@ -85,7 +85,7 @@ def volumes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def volume_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that reads the image itself, and the slices around."""
     place = tmp_path_factory.mktemp("guided") / "run"
-    return make_run(place, "guided", classes=BINARY, **VOLUMES)
+    return make_run(place, "guided", classes=BINARY, slice_spacing=1.6 * SPACING[0], **VOLUMES)
 
 
 @pytest.fixture(scope="module")
@@ -128,10 +128,23 @@ def test_a_bundle_predicts_the_masks_of_its_run_without_torch(
     assert made["decoder_digest"] == dinoseg.load(run).describe()["decoder_digest"]
 
 
+def test_a_bundle_is_served_without_torch(run: Path, bundle: Path, images: Path, tmp_path: Path) -> None:
+    image, out = images / "case0.png", tmp_path / "mask.png"
+    words = [sys.executable, "-m", "tests.serving.without_torch", str(bundle), str(image), str(out)]
+    ended = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    (model,) = json.loads(ended.stdout.splitlines()[-1])
+    assert (model["name"], model["method"]) == ("bundle", dinoseg.load(run).describe()["method"])
+    assert model["licence"] == read_pipeline(bundle).backbone.license
+    dinoseg.inference.predict_files(run, image, tmp_path / "run")
+    assert out.read_bytes() == (tmp_path / "run" / "masks" / "case0.png").read_bytes()
+
+
 def test_volumes_read_the_slices_around_without_torch(
     volume_run: Path, volume_bundle: Path, volumes: Path, tmp_path: Path
 ) -> None:
-    assert read_pipeline(volume_bundle).decoders[0].reach == 1
+    (decoder,) = read_pipeline(volume_bundle).decoders
+    assert (decoder.reach, decoder.slice_spacing) == (1, 1.6 * SPACING[0])
     assert _predict_apart(volume_bundle, volumes, tmp_path / "bundle")["code"] == 0
     dinoseg.inference.predict_files(volume_run, volumes, tmp_path / "run", batch_size=2)
     for number in range(2):

@@ -115,8 +115,11 @@ def _advice(**changes: Any) -> Advice:
 
 def test_probes_that_see_little_say_nothing_about_labels() -> None:
     fair, blind = _labels(0.4, 0.6, 0.7), _labels(0.01, 0.02, 0.03)
-    assert "about +0.050 Dice, going by linear probes: +0.200 from 5 to 10" in _advice(labels=fair).lines()[0]
-    assert "labels: no estimate, going by" in _advice(labels=_labels(0.4, 0.3, 0.5)).lines()[0]
+    told = (
+        "twice as many, 40 cases, would bring about +0.050 Dice, going by linear probes: +0.200 from 5 to 10"
+    )
+    assert told in _advice(labels=fair).lines()[0]
+    assert "cannot be told, going by linear probes" in _advice(labels=_labels(0.4, 0.3, 0.5)).lines()[0]
     assert "not measured: linear probes reach 0.03, the run 0.80" in _advice(labels=blind).lines()[0]
     assert "not measured" in _advice().lines()[0]
 
@@ -126,8 +129,15 @@ def test_each_line_names_the_command() -> None:
     labels, epochs, size = _advice(labels=_labels(0.4, 0.6, 0.7), trend=trend).lines()
     assert "`dinoseg curve`" in labels
     assert "--resume --epochs 15" in epochs
-    assert "4 of 20 regions (20.0%) are below one 16×16 patch at 64 px, 1 below one pixel" in size
-    assert size.endswith("; --size 96")
+    counted = "at 64 px 4 of 20 regions (20.0%) are below one patch, 1 below one pixel"
+    assert size.endswith(f"; --size 96; {counted}")
+
+
+def test_a_short_run_is_told_how_long_a_trend_takes() -> None:
+    told = _advice().lines()[1]
+    assert told.endswith("4 validations in the last third, so 10 epochs where each is validated")
+    assert find_trend(_rows([0.5] * 10)) is not None
+    assert find_trend(_rows([0.5] * 9)) is None
 
 
 def test_probes_learn_from_their_own_cells() -> None:

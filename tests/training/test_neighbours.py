@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import re
+import statistics
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import torch
 
 from dinoseg.config import AugmentationSettings
 from dinoseg.data import open_dataset
+from dinoseg.data.splits.splits import load_splits
 from dinoseg.inference import predict
 from dinoseg.methods import decoder_settings
 from dinoseg.model.opening import load
 from dinoseg.progress import Silent
 from dinoseg.training.features.bank import Sample, ViewBank
+from tests.backbones.tiny import Notes
 from tests.data.volume_folders import SHAPE, make_raw
 from tests.methods.small import SMALL
 from tests.training import test_volumes
@@ -85,3 +90,65 @@ def test_it_trains_saves_and_predicts(raw: Path, tmp_path: Path, reach: int) -> 
     assert all(bool(weight.abs().sum() > 0) for weight in model.decoder.depth.parameters())
     source = open_dataset(raw).cases[0].image
     assert np.asarray(predict(model, source).mask).shape == SHAPE  # type: ignore[union-attr]
+
+
+def find_spacing(name: str) -> float:
+    return 1.0 + int(name[1])
+
+
+def change_spacing(path: Path, spacing: float) -> None:
+    image = nibabel.load(path)
+    affine = image.affine.copy()
+    affine[2, 2] = spacing
+    nibabel.Nifti1Image(np.asarray(image.dataobj), affine).to_filename(path)
+
+
+@pytest.fixture(scope="module")
+def uneven(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Volumes whose slices are 2, 3, 4, 5 and 6 mm apart."""
+    folder = make_raw(tmp_path_factory.mktemp("uneven") / "raw", 5)
+    for path in folder.glob("*Tr/*.nii.gz"):
+        change_spacing(path, find_spacing(path.name))
+    return folder
+
+
+def test_the_bank_reads_slices_at_that_distance(
+    uneven: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        test_volumes, "decoder_settings", lambda _: decoder_settings("guided", **SMALL["guided"])
+    )
+    settings = test_volumes.WINDOW.model_copy(update={"slice_spacing": 3.0})
+    bank = test_volumes.make_bank(uneven, tmp_path / "features", count=2, settings=settings)
+    for volume, stride in ((0, 1.5), (1, 1.0)):
+        batch = bank.batch([Sample(volume * DEPTH + index, 0) for index in range(DEPTH)])
+        slab = batch.features.with_neighbours(1, stride)
+        assert batch.features.around is not None
+        assert slab.around is not None
+        for found, wanted in zip(batch.features.around, slab.around, strict=True):
+            torch.testing.assert_close(found, wanted)
+
+
+def test_a_run_keeps_the_distance_of_its_cases_or_none(uneven: Path, tmp_path: Path) -> None:
+    """Runs of older releases have none, and go on without."""
+    changes = {f"model.decoder.{key}": value for key, value in SMALL["guided"].items()}
+    run, cache = tmp_path / "run", tmp_path / "cache"
+    notes = Notes()
+    train_small(uneven, run, cache, method="guided", changes=changes, progress=notes)
+    known = [find_spacing(name) for name in load_splits(run / "splits.json").train]
+    spacing = statistics.median(known)
+    assert load(run).settings.preprocessing.slice_spacing == spacing
+    (told,) = [line for line in notes.notes if "mm apart" in line]
+    ends = f"{min(known):g} to {max(known):g} mm"
+    wanted = f"read {spacing:g} mm apart, the median of the training volumes ({ends})"
+    assert told == f"the slices around each are {wanted}"
+    for name in ("config.yaml", "model/config.json"):
+        path = run / name
+        before = path.read_text()
+        path.write_text(re.sub(r",?\n *\"?slice_spacing\"?: [0-9.]+", "", before))
+        assert "slice_spacing" in before
+        assert "slice_spacing" not in path.read_text()
+    assert load(run).settings.preprocessing.slice_spacing is None
+    longer = {**changes, "train.epochs": 3}
+    train_small(uneven, run, cache, method="guided", changes=longer, resume=True)
+    assert load(run).settings.preprocessing.slice_spacing is None

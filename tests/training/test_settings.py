@@ -86,6 +86,7 @@ ELSEWHERE = {
     "model.preprocessing.context": "test_volumes.py: test_each_setting_of_volumes_changes_the_bank",
     "model.preprocessing.channels": "inference/test_volumes.py: test_another_number_of_channels_is_refused",
     "model.preprocessing.plane": "test_volumes.py: test_each_setting_of_volumes_changes_the_bank",
+    "model.preprocessing.slice_spacing": "test_neighbours.py: test_the_bank_reads_slices_at_that_distance",
     "cache.folder": "below: every run has its own",
     "model.backbone.engine": "test_engines.py: test_an_engine_trains_the_model_that_torch_trains",
     "model.backbone.name": "test_train.py: an argument",

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from dinoseg.backbones.neighbours import find_margin, list_places
+
 
 @dataclass(frozen=True)
 class Features:
@@ -26,7 +28,8 @@ class Features:
             network does; convolutions of the levels above have looked at them.
         cls: class tokens (B, C) of the same layers, where the backbone has them.
         around: of slices, for methods that read their neighbours: maps (B, 2r, C_i, h_i, w_i) of the r
-            slices before, then of the r behind; zeros where the volume ends.
+            steps before, then of the r behind; zeros where the volume ends. A step is a slice, or the
+            distance that the model was trained with, where it lies between two slices their mean.
     """
 
     levels: tuple[Tensor, ...]
@@ -48,16 +51,22 @@ class Features:
         levels = tuple(function(level) for level in self.levels)
         return replace(self, levels=levels, cls=cls, around=around)
 
-    def with_neighbours(self, reach: int) -> Features:
+    def with_neighbours(self, reach: int, stride: float = 1.0) -> Features:
         """The maps of B consecutive slices, each with those of its neighbours among them.
 
         Args:
-            reach: how many slices on either side.
+            reach: how many steps on either side.
+            stride: slices to a step.
         """
-        places = [*range(reach), *range(reach + 1, 2 * reach + 1)]
+        margin = find_margin(reach, stride)
 
         def collect(level: Tensor) -> Tensor:
-            padded = F.pad(level, (0, 0) * (level.ndim - 1) + (reach, reach))  # (B + 2r, C, h, w)
-            return torch.stack([padded[place : place + len(level)] for place in places], dim=1)
+            padded = F.pad(level, (0, 0) * (level.ndim - 1) + (margin, margin))  # (B + 2 margin, C, h, w)
+            shifted = [padded[margin + offset :][: len(level)] for offset in range(-margin, margin + 1)]
+            found = [
+                torch.stack([shifted[margin + offset] * weight for offset, weight in place]).sum(dim=0)
+                for place in list_places(reach, stride)
+            ]
+            return torch.stack(found, dim=1)
 
         return replace(self, around=tuple(collect(level) for level in self.levels))

@@ -26,7 +26,9 @@ from dinoseg.cli import (
     predict,
     reproduce,
     score,
+    serve,
     sharing,
+    teach,
     train,
     weights,
 )
@@ -57,6 +59,8 @@ app.command("score")(score.score)
 app.command("compare")(compare.compare)
 app.command("reproduce")(reproduce.reproduce)
 app.command("predict")(predict.predict)
+app.command("serve")(serve.serve)
+app.command("teach")(teach.teach)
 app.add_typer(data.app, name="data")
 app.command("convert")(convert.convert)
 app.add_typer(weights.app, name="weights")

@@ -11,7 +11,7 @@ import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 import typer
 
@@ -47,10 +47,18 @@ class Output:
         self.progress = create_progress()
         self.facts: dict[str, Any] = {}
         self.exit_code = 0
+        self._stdout = sys.stdout  # before libraries are kept away from it
+        self._told = False
 
     def begin(self, text: str) -> None:
         """Say on stderr what is being done, before libraries are loaded that take seconds."""
         self.progress.note(text)
+
+    def publish(self) -> None:
+        """Print the facts now instead of at the end: for a command that goes on until it is stopped."""
+        if self.as_json and not self._told:
+            write_json_line(self.facts, self._stdout)
+        self._told = True
 
     def line(self, text: str = "") -> None:
         """Write one line for people; nothing with `--json`."""
@@ -114,8 +122,7 @@ def session(*, as_json: bool, debug: bool, resume: str = "run the same command a
             raise _fail(output, missing, FAILED, debug=debug) from None
         message = f"unexpected {type(error).__name__}: {one_line(str(error))}; run again with --debug"
         raise _fail(output, message, FAILED, debug=debug) from None
-    if as_json:
-        write_json_line(output.facts)
+    output.publish()
     if output.exit_code:
         raise typer.Exit(output.exit_code)
 
@@ -142,9 +149,14 @@ def report_error(message: str, exit_code: int, *, as_json: bool) -> None:
         write_json_line({"error": message, "exit_code": exit_code})
 
 
-def write_json_line(value: Any) -> None:
-    """Write `value` as one line of strict JSON on stdout; ASCII only, so that every pipe takes it."""
-    sys.stdout.write(json.dumps(to_plain(value), allow_nan=False) + "\n")
+def write_json_line(value: Any, stream: TextIO | None = None) -> None:
+    """Write `value` as one line of strict JSON, on stdout if nothing else is named.
+
+    ASCII only, so that every pipe takes it, and at once, so that a program at its other end need not wait.
+    """
+    stream = stream or sys.stdout
+    stream.write(json.dumps(to_plain(value), allow_nan=False) + "\n")
+    stream.flush()
 
 
 def one_line(text: str) -> str:

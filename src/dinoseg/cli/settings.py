@@ -22,7 +22,8 @@ DECODER = "model.decoder."
 # Those that have an option of their own, and those that the data decide.
 NOT_SETTABLE = frozenset(
     {"data", "preset", "splits", "shots", "shots_from", "shot_unit", "init", "train.seed"}
-    | {"model.backbone.name", "model.decoder.method", "model.classes", "model.preprocessing.channels"}
+    | {"model.backbone.name", "model.decoder.method", "model.classes"}
+    | {"model.preprocessing.channels", "model.preprocessing.slice_spacing"}
     | {"model.preprocessing.window"}  # that of train.window
 )
 

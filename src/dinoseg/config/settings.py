@@ -117,6 +117,12 @@ class PreprocessingSettings(Settings):
         "axial", description="of volumes: how they are cut"
     )
     channels: int = Field(1, ge=1, description="of volumes: how many each has; read from the data")
+    slice_spacing: float | None = Field(
+        None,
+        gt=0,
+        description="of volumes, for methods that read the slices around: mm of a step from one to the next; "
+        "read from the data",
+    )
 
     @model_validator(mode="after")
     def _require_size_of_window(self) -> PreprocessingSettings:

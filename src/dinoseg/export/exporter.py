@@ -173,7 +173,9 @@ def list_members(model: Segmenter | Ensemble) -> tuple[Segmenter, ...]:
     if isinstance(model, Segmenter):
         return (model,)
     members = tuple(member for member in model.members if isinstance(member, Segmenter))
-    if len(model.groups) > 1 or len({member.reach for member in members}) > 1:
+    spacings = [member.settings.preprocessing.slice_spacing for member in members]
+    reaches = {(member.reach, spacing is None) for member, spacing in zip(members, spacings, strict=True)}
+    if len(model.groups) > 1 or len(reaches) > 1:
         raise UsageError(
             "the members of this ensemble have several backbones, sizes or reaches, and a bundle has one; "
             "export them one by one"
@@ -244,8 +246,11 @@ def _describe(request: _Request) -> Pipeline:
         size=request.size,
         method=facts["method"],
         decoder_digest=facts["decoder_digest"],
-        # without the folders of this machine
-        settings=override(model.settings, {"backbone.name": backbone.name}),
+        # without the folders of this machine, and with the step of the member that reads furthest
+        settings=override(
+            model.settings,
+            {"backbone.name": backbone.name, "preprocessing.slice_spacing": _find_widest(request.members)},
+        ),
         backbone=BundledBackbone(
             name=backbone.name,
             digest=backbone.digest,
@@ -261,6 +266,7 @@ def _describe(request: _Request) -> Pipeline:
                 digest=member.describe()["decoder_digest"],
                 needs_image=member.decoder.needs_image,
                 reach=member.reach,
+                slice_spacing=member.settings.preprocessing.slice_spacing,
             )
             for name, member in zip(request.decoders, request.members, strict=True)
         ),
@@ -270,6 +276,11 @@ def _describe(request: _Request) -> Pipeline:
         steps=describe_steps(model.settings),
         files={},
     )
+
+
+def _find_widest(members: Sequence[Segmenter]) -> float | None:
+    spacings = [member.settings.preprocessing.slice_spacing for member in members]
+    return max((spacing for spacing in spacings if spacing is not None), default=None)
 
 
 def _tell_source(source: str) -> str:

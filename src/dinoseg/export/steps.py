@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from dinoseg.backbones.neighbours import MOST
 from dinoseg.config import Inference
 from dinoseg.inference.windows import DEVIATION, SMALLEST
 from dinoseg.model.network import window_of
@@ -22,7 +23,9 @@ def describe_steps(settings: ModelSettings) -> dict[str, Any]:
         "plane": preprocessing.plane if preprocessing.for_volumes else None,
         "resize": "bilinear, half-pixel centres, over the covered area where it shrinks",
         "normalise": "(pixels - mean) / std",
-        "around": "zeros where the volume ends",
+        "around": "each step is slice_spacing mm, in tenths of the distance between the slices and at most "
+        f"{MOST:g} of them; between two slices their mean, weighted by how near they are; without "
+        "slice_spacing, or where the distance is not known, the next slices; zeros where the volume ends",
         "window": {
             "size": window_of(settings, usual),
             "overlap": usual.overlap,

@@ -19,6 +19,7 @@ from dinoseg.inference.results.prediction import Prediction
 from dinoseg.inference.windows import slide
 from dinoseg.model.confidence import Tally, calibration_of, estimate, find_uncertainty
 from dinoseg.model.network import Answer, Answering, Array, Network, input_size, window_of
+from dinoseg.progress import Progress
 from dinoseg.streams import batched
 
 
@@ -58,8 +59,16 @@ def prepare(model: Network, case: Case, how: Inference) -> Prepared:
     return Prepared(case, tuple(pixels))
 
 
-def segment(model: Network, prepared: Iterable[Prepared], how: Inference) -> Generator[Segmented, None, None]:
+def segment(
+    model: Network, prepared: Iterable[Prepared], how: Inference, *, progress: Progress | None = None
+) -> Generator[Segmented, None, None]:
     """Yield predictions in order, a batch at a time; leaves a torch model in eval mode.
+
+    Args:
+        model: the network.
+        prepared: drawn a batch at a time.
+        how: the network is applied.
+        progress: counts the windows of each image, where there are any.
 
     Raises:
         RunError: the model's output is not finite.
@@ -67,18 +76,30 @@ def segment(model: Network, prepared: Iterable[Prepared], how: Inference) -> Gen
     """
     window = window_of(model.settings, how)
     for batch in batched(prepared, how.batch_size):
-        answers = _answer_windows(model, batch, window, how) if window else answer_whole(model, batch, how)
+        if window:
+            answers: Iterable[Answer] = (
+                _answer_by_windows(model, item, window, how, progress) for item in batch
+            )
+        else:
+            answers = answer_whole(model, batch, how)
         for item, answer in zip(batch, answers, strict=True):
             yield Segmented(item.case, _finish(model, item.case, answer, how))
 
 
 def segment_slabs(
-    model: Network, prepared: Iterable[Prepared], how: Inference, *, reach: int
+    model: Network, prepared: Iterable[Prepared], how: Inference, *, reach: int, spacing: float | None = None
 ) -> Generator[Segmented, None, None]:
-    """As `segment`, of the slices of one volume in order, by a model that reads `reach` on either side.
+    """As `segment`, of the slices of one volume in order, by a model that reads those around each.
 
     A slab slides over the volume: a batch of slices and those around it, so that memory does not grow with
     their number.
+
+    Args:
+        model: reads whole slices.
+        prepared: slices, in order.
+        how: how the model is applied.
+        reach: slices on either side, as `find_reach` counts them.
+        spacing: mm from one slice to the next; None where it is not known.
 
     Raises:
         UsageError: windows are asked for, which have no neighbours.
@@ -89,7 +110,7 @@ def segment_slabs(
             "with model.decoder.reach=0"
         )
     for slab, first, last in _slide_slab(prepared, how.batch_size, reach):
-        answers = answer_whole(model, slab, how)[first:last]
+        answers = answer_whole(model, slab, how, spacing=spacing)[first:last]
         for item, answer in zip(slab[first:last], answers, strict=True):
             yield Segmented(item.case, _finish(model, item.case, answer, how))
 
@@ -112,7 +133,12 @@ def _slide_slab(
 
 
 def answer_whole(
-    model: Network, batch: Sequence[Prepared], how: Inference, *, size: tuple[int, int] | None = None
+    model: Network,
+    batch: Sequence[Prepared],
+    how: Inference,
+    *,
+    size: tuple[int, int] | None = None,
+    spacing: float | None = None,
 ) -> list[Answer]:
     """What the network says about whole images, at their own sizes or at one `size`."""
     sizes = [size or item.case.image.size for item in batch]
@@ -124,6 +150,7 @@ def answer_whole(
             sizes,
             flips=how.flips,
             probabilities=needs_probabilities(how) or several,
+            spacing=spacing,
         )
         for index, network in enumerate(networks)
     ]
@@ -134,18 +161,21 @@ def answer_whole(
     ]
 
 
-def _answer_windows(
-    model: Network, batch: Sequence[Prepared], window: int, how: Inference
-) -> Iterable[Answer]:
-    return (_answer_by_windows(model, item, window, how) for item in batch)
-
-
-def _answer_by_windows(model: Network, item: Prepared, window: int, how: Inference) -> Answer:
+def _answer_by_windows(
+    model: Network, item: Prepared, window: int, how: Inference, progress: Progress | None
+) -> Answer:
     found = []
     for network, pixels in zip(list_groups(model), item.pixels, strict=True):
         tallies: list[Tally] = []
         score = partial(_score_windows, answering(network), tallies, flips=how.flips)
-        scores = slide(score, pixels, window=window, overlap=how.overlap, batch_size=how.batch_size)
+        scores = slide(
+            score,
+            pixels,
+            window=window,
+            overlap=how.overlap,
+            batch_size=how.batch_size,
+            progress=progress,
+        )
         found.append(Answer(find_class(scores), scores, sum(tallies[1:], tallies[0]) if tallies else None))
     return average(model, found, probabilities=needs_probabilities(how))
 

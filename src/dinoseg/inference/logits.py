@@ -28,24 +28,32 @@ class FromLogits:
     network: Network
 
     def answer(
-        self, pixels: Array, sizes: Sequence[Size], *, flips: bool = False, probabilities: bool = False
+        self,
+        pixels: Array,
+        sizes: Sequence[Size],
+        *,
+        flips: bool = False,
+        probabilities: bool = False,
+        spacing: float | None = None,
     ) -> list[Answer]:
         """Masks of prepared images; see `Answering`.
 
         Raises:
             RunError: the logits are not finite.
         """
-        votes = [self._vote(pixels)]
+        votes = [self._vote(pixels, spacing)]
         for axes in _FLIPS if flips else ():
             turned = np.ascontiguousarray(np.flip(pixels, axes))
-            votes.append(np.flip(self._vote(turned), axes))
+            votes.append(np.flip(self._vote(turned, spacing), axes))
         return [
             _answer([vote[index] for vote in votes], size, probabilities=probabilities)
             for index, size in enumerate(sizes)
         ]
 
-    def _vote(self, pixels: Array) -> Array:
-        logits = np.asarray(self.network.logits(pixels), np.float32)
+    def _vote(self, pixels: Array, spacing: float | None) -> Array:
+        # Networks that read single slices need not know the word.
+        told = {} if spacing is None else {"spacing": spacing}
+        logits = np.asarray(self.network.logits(pixels, **told), np.float32)
         if not np.isfinite(logits).all():
             raise RunError(
                 "the model's output holds NaN or infinity; its weights are damaged, train it again"

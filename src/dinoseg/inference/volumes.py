@@ -268,9 +268,11 @@ def _predict_slices(work: _Work, plane: Plane, how: Inference) -> Generator[Pred
 
     label = f"{work.volume.id}, {plane}"
     with closing(map_ahead(read, range(len(slices)), workers=_READERS, ahead=how.batch_size)) as prepared:
-        reach = find_reach(work.model)
+        geometry = work.volume.geometry
+        spacing = geometry.spacing[plane_axis(plane)] if geometry.spacing_known else None
+        reach = find_reach(work.model, spacing)
         if reach:
-            found = segment_slabs(work.model, prepared, how, reach=reach)
+            found = segment_slabs(work.model, prepared, how, reach=reach, spacing=spacing)
         else:
             found = segment(work.model, prepared, how)
         for item in work.progress.track(found, total=len(slices), label=label):

@@ -9,6 +9,7 @@ import numpy as np
 from dinoseg.data.tensors.windows import Corner, find_margins, list_corners
 from dinoseg.errors import UsageError
 from dinoseg.model.network import Array
+from dinoseg.progress import Progress, Silent
 from dinoseg.streams import batched
 
 DEVIATION = 0.125  # of the Gaussian, as a share of the window's side
@@ -16,7 +17,13 @@ SMALLEST = 1e-3  # weight: a corner counts a little, so that no pixel is divided
 
 
 def slide(
-    score: Callable[[Array], Sequence[Array]], pixels: Array, *, window: int, overlap: float, batch_size: int
+    score: Callable[[Array], Sequence[Array]],
+    pixels: Array,
+    *,
+    window: int,
+    overlap: float,
+    batch_size: int,
+    progress: Progress | None = None,
 ) -> Array:
     """Apply `score` to overlapping square windows and blend with Gaussian weights.
 
@@ -26,6 +33,7 @@ def slide(
         window: side in pixels.
         overlap: 0 <= overlap < 1.
         batch_size: windows at once.
+        progress: counts batches of windows.
 
     Returns:
         (C, H, W); the Gaussian's deviation is an eighth of the side.
@@ -33,7 +41,8 @@ def slide(
     size = (pixels.shape[1], pixels.shape[2])
     blend = Blend(size, window=window, overlap=overlap)
     padded = np.pad(pixels, [(0, 0), *(find_margins(length, window) for length in size)])
-    for batch in batched(blend.corners, batch_size):
+    batches = [*batched(blend.corners, batch_size)]
+    for batch in (progress or Silent()).track(batches, total=len(batches), label="windows"):
         windows = np.stack([padded[:, top : top + window, left : left + window] for top, left in batch])
         for corner, found in zip(batch, score(windows), strict=True):
             blend.add(corner, found)

@@ -45,7 +45,10 @@ class BundledDecoder(Settings):
     file: str = DECODER
     digest: str = Field(description="sha256 of its weights, as `predict` records it")
     needs_image: bool = Field(description="whether it looks at the image")
-    reach: int = Field(ge=0, description="slices on either side whose maps it reads")
+    reach: int = Field(ge=0, description="steps on either side whose maps it reads")
+    slice_spacing: float | None = Field(
+        None, gt=0, description="mm of a step; null: from slice to slice, whatever lies between"
+    )
 
 
 class Comparison(Settings):

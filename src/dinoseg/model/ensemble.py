@@ -210,7 +210,7 @@ class Ensemble:
             "members": described,
         }
 
-    def logits(self, pixels: Array) -> Array:
+    def logits(self, pixels: Array, *, spacing: float | None = None) -> Array:
         """Log-odds of the averaged probabilities; for members that see images alike.
 
         Raises:
@@ -221,7 +221,7 @@ class Ensemble:
                 "the members of this ensemble see images differently, so no one array is the input of all; "
                 "give it to predict, which prepares each"
             )
-        return self.groups[0].logits(pixels)
+        return self.groups[0].logits(pixels, spacing=spacing)
 
 
 def refuse_unlike(settings: Sequence[ModelSettings]) -> None:
@@ -230,10 +230,10 @@ def refuse_unlike(settings: Sequence[ModelSettings]) -> None:
     Raises:
         UsageError: they differ; what differs is named.
     """
-    first = settings[0]
+    first, own = settings[0], {"size", "slice_spacing"}
     for other in settings[1:]:
         pairs = [("classes", dict(first.classes), dict(other.classes))]
-        one, two = (each.preprocessing.model_dump(exclude={"size"}) for each in (first, other))
+        one, two = (each.preprocessing.model_dump(exclude=own) for each in (first, other))
         pairs += [(f"model.preprocessing.{key}", one[key], two[key]) for key in one]
         for name, mine, theirs in pairs:
             if mine != theirs:

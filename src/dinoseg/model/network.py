@@ -10,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from dinoseg.backbones.neighbours import find_margin, find_stride
 from dinoseg.config import Inference, PostprocessingSettings
 from dinoseg.errors import UsageError
 from dinoseg.model.confidence import Tally
@@ -52,12 +53,13 @@ class Network(Protocol):
             size; more where more changes a mask.
         """
 
-    def logits(self, pixels: Array) -> Array:
+    def logits(self, pixels: Array, *, spacing: float | None = None) -> Array:
         """Logits of prepared images; called from one thread at a time.
 
         Args:
             pixels: (B, 3, H, W), normalised with `mean` and `std`; H and W are those of the settings,
                 or a window's. Slices that follow each other where the settings have a `reach`.
+            spacing: mm from one of these slices to the next; given to no network without a `reach`.
 
         Returns:
             (B, K, H, W) or coarser, unbounded; K = 1 means sigmoid, K > 1 softmax over all classes.
@@ -86,7 +88,13 @@ class Answering(Protocol):
     """Computes masks itself: for networks whose logits are quicker to resize where they are."""
 
     def answer(
-        self, pixels: Array, sizes: Sequence[Size], *, flips: bool = False, probabilities: bool = False
+        self,
+        pixels: Array,
+        sizes: Sequence[Size],
+        *,
+        flips: bool = False,
+        probabilities: bool = False,
+        spacing: float | None = None,
     ) -> list[Answer]:
         """Masks of prepared images.
 
@@ -95,6 +103,7 @@ class Answering(Protocol):
             sizes: (H, W) of each answer.
             flips: average the probabilities over the images and their three mirror images.
             probabilities: return them.
+            spacing: of slices: mm from one to the next; None where it is not known.
 
         Raises:
             RunError: the logits are not finite.
@@ -102,15 +111,29 @@ class Answering(Protocol):
 
 
 def reach_of(settings: ModelSettings) -> int:
-    """How many slices on either side a model of volumes reads beside each; 0 for images."""
+    """How many steps on either side a model of volumes reads beside each slice; 0 for images."""
     reach: int = getattr(settings.decoder, "reach", 0) if settings.preprocessing.for_volumes else 0
     return reach
 
 
-def find_reach(model: Network) -> int:
-    """How many slices on either side a model reads; of several models at once the most of any."""
+def stride_of(settings: ModelSettings, spacing: float | None) -> float:
+    """How many slices one step of `reach` is in a volume whose slices are `spacing` mm apart."""
+    return find_stride(settings.preprocessing.slice_spacing, spacing)
+
+
+def find_reach(model: Network, spacing: float | None = None) -> int:
+    """How many slices on either side a model reads; of several models at once the most of any.
+
+    Args:
+        model: with its `members` where it is an ensemble.
+        spacing: mm between the slices; None where it is not known.
+    """
     members: Sequence[Network] = getattr(model, "members", (model,))
-    return max(reach_of(member.settings) for member in members)
+    return max(_count_slices(member.settings, spacing) for member in members)
+
+
+def _count_slices(settings: ModelSettings, spacing: float | None) -> int:
+    return find_margin(reach_of(settings), stride_of(settings, spacing))
 
 
 def window_of(settings: ModelSettings, how: Inference) -> int | None:

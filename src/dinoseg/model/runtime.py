@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from dinoseg.backbones.licenses import require_license
+from dinoseg.backbones.neighbours import find_margin, find_stride, list_places
 from dinoseg.config import ConfidenceSettings, PostprocessingSettings
 from dinoseg.data.cases.likeness import Profile
 from dinoseg.data.cases.prints import TrainingCases
@@ -97,23 +98,26 @@ class Runtime:
             "bundle_precision": pipeline.precision,
         }
 
-    def logits(self, pixels: Array) -> Array:
-        """Logits (B, K, S, S) of prepared images (B, 3, S, S).
+    def logits(self, pixels: Array, *, spacing: float | None = None) -> Array:
+        """Logits (B, K, S, S) of prepared images (B, 3, S, S), or of slices that are `spacing` mm apart.
 
         Raises:
             RunError: the engine fails, or the images have another size than the graphs.
         """
         levels = self._backbone.run({"image": pixels})
-        votes = [_decide(graph, decoder, levels, pixels) for decoder, graph in self._decoders]
+        votes = [_decide(graph, decoder, levels, pixels, spacing) for decoder, graph in self._decoders]
         return votes[0] if len(votes) == 1 else average(votes)
 
 
-def _decide(graph: Graph, decoder: BundledDecoder, levels: Sequence[Array], pixels: Array) -> Array:
+def _decide(
+    graph: Graph, decoder: BundledDecoder, levels: Sequence[Array], pixels: Array, spacing: float | None
+) -> Array:
     arrays = {f"level_{index}": level for index, level in enumerate(levels)}
     if decoder.needs_image:
         arrays["image"] = pixels
     if decoder.reach:
-        around = (find_neighbours(level, decoder.reach) for level in levels)
+        stride = find_stride(decoder.slice_spacing, spacing)
+        around = (find_neighbours(level, decoder.reach, stride) for level in levels)
         arrays |= {f"around_{index}": maps for index, maps in enumerate(around)}
     (logits,) = graph.run(arrays)
     return logits
@@ -131,16 +135,21 @@ def average(votes: Sequence[Array]) -> Array:
     return found
 
 
-def find_neighbours(level: Array, reach: int) -> Array:
-    """Maps (B, 2r, C, h, w) of the slices before and behind each of B; zeros where there are none.
+def find_neighbours(level: Array, reach: int, stride: float = 1.0) -> Array:
+    """Maps (B, 2r, C, h, w) of the steps before and behind each of B; zeros where there are none.
 
     Args:
         level: maps (B, C, h, w) of slices that follow each other.
-        reach: r, how many on either side.
+        reach: r, how many steps on either side.
+        stride: slices to a step; where one ends between two slices, it is their mean.
     """
-    padded = np.pad(level, [(reach, reach), *[(0, 0)] * (level.ndim - 1)])
-    places = [*range(reach), *range(reach + 1, 2 * reach + 1)]
-    return np.stack([padded[place : place + len(level)] for place in places], axis=1)
+    margin = find_margin(reach, stride)
+    padded = np.pad(level, [(margin, margin), *[(0, 0)] * (level.ndim - 1)])
+    around = np.zeros((len(level), 2 * reach, *level.shape[1:]), level.dtype)
+    for step, place in enumerate(list_places(reach, stride)):
+        for offset, weight in place:
+            around[:, step] += padded[margin + offset :][: len(level)] * level.dtype.type(weight)
+    return around
 
 
 def open_bundle(

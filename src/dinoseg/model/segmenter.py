@@ -25,7 +25,7 @@ from dinoseg.methods import METHODS, find_method
 from dinoseg.methods.assembly import create_decoder
 from dinoseg.methods.decoder import Decoder
 from dinoseg.model.folder import FORMAT, TRAINING_CASES
-from dinoseg.model.network import input_size, reach_of
+from dinoseg.model.network import input_size, reach_of, stride_of
 from dinoseg.model.settings import ModelSettings
 from dinoseg.model.voting import Voting
 from dinoseg.outputs import atomic_path, write_json, write_text
@@ -70,7 +70,7 @@ class Segmenter(Voting):
 
     @property
     def reach(self) -> int:
-        """How many slices on either side the model reads; 0 for images."""
+        """How many steps on either side the model reads; 0 for images."""
         return reach_of(self.settings)
 
     @property
@@ -102,21 +102,23 @@ class Segmenter(Voting):
         offset, scale = (pixels.new_tensor(values).view(-1, 1, 1) for values in (self.mean, self.std))
         return (pixels - offset) / scale
 
-    def forward(self, pixels: Tensor) -> Tensor:
+    def forward(self, pixels: Tensor, spacing: float | None = None) -> Tensor:
         """Normalised pixels (B, 3, H, W) to logits (B, K, H, W) of the same size.
 
-        Where `reach` is above 0, the B images are slices that follow each other.
+        Where `reach` is above 0, the B images are slices that follow each other, `spacing` mm apart.
         """
-        return self.decide(self.look(pixels), pixels)[0]
+        return self.decide(self.look(pixels), pixels, spacing)[0]
 
     def look(self, pixels: Tensor) -> Features:
         """What the backbone makes of normalised pixels."""
         features: Features = self.backbone(pixels)
         return features
 
-    def decide(self, features: Features, pixels: Tensor) -> list[Tensor]:
+    def decide(self, features: Features, pixels: Tensor, spacing: float | None = None) -> list[Tensor]:
         """Logits of the one decoder, which may read the slices around each among the B."""
-        return [self.decode(features.with_neighbours(self.reach) if self.reach else features, pixels)]
+        if self.reach:
+            features = features.with_neighbours(self.reach, stride_of(self.settings, spacing))
+        return [self.decode(features, pixels)]
 
     def decode(self, features: Features, pixels: Tensor | None = None) -> Tensor:
         """Logits (B, K, H, W) from features that are there already."""
@@ -124,11 +126,12 @@ class Segmenter(Voting):
         return logits
 
     @torch.inference_mode()
-    def logits(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    def logits(self, pixels: NDArray[np.float32], *, spacing: float | None = None) -> NDArray[np.float32]:
         """Logits of arrays, as `Network` asks for them; leaves the model in eval mode."""
         self.eval()
         with self.explaining(len(pixels)):
-            found: NDArray[np.float32] = self(torch.from_numpy(pixels).to(self.device)).float().cpu().numpy()
+            given = torch.from_numpy(pixels).to(self.device)
+            found: NDArray[np.float32] = self(given, spacing).float().cpu().numpy()
             return found
 
     def describe(self) -> dict[str, Any]:

@@ -68,17 +68,17 @@ class SharedBackbone(Voting):
         """What the backbone makes of normalised pixels."""
         return self.first.look(pixels)
 
-    def decide(self, features: Features, pixels: Tensor) -> list[Tensor]:
+    def decide(self, features: Features, pixels: Tensor, spacing: float | None = None) -> list[Tensor]:
         """Logits of each member."""
-        return [vote for member in self.members for vote in member.decide(features, pixels)]
+        return [vote for member in self.members for vote in member.decide(features, pixels, spacing)]
 
     @torch.inference_mode()
-    def logits(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    def logits(self, pixels: NDArray[np.float32], *, spacing: float | None = None) -> NDArray[np.float32]:
         """Log-odds of the averaged probabilities of arrays, as `Network` asks for them."""
         self.eval()
         with self.explaining(len(pixels)):
             given = torch.from_numpy(pixels).to(self.device)
-            votes = self._vote(given, self.look(given), flips=False)
+            votes = self._vote(given, self.look(given), flips=False, spacing=spacing)
             size = (int(pixels.shape[-2]), int(pixels.shape[-1]))
             scores = self._average(votes, size).clamp(_TINY, 1 - _TINY)
             binary = self.settings.outputs == 1

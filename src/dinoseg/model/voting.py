@@ -40,8 +40,8 @@ class Voting(nn.Module):
         """Normalised pixels (B, 3, H, W) as the features that all decoders share."""
         raise NotImplementedError
 
-    def decide(self, features: Features, pixels: Tensor) -> list[Tensor]:
-        """Logits (B, K, h, w) of each decoder."""
+    def decide(self, features: Features, pixels: Tensor, spacing: float | None = None) -> list[Tensor]:
+        """Logits (B, K, h, w) of each decoder; of slices that are `spacing` mm apart, if it is known."""
         raise NotImplementedError
 
     @torch.inference_mode()
@@ -52,6 +52,7 @@ class Voting(nn.Module):
         *,
         flips: bool = False,
         probabilities: bool = False,
+        spacing: float | None = None,
     ) -> list[Answer]:
         """Masks of arrays, computed on the model's device; see `network.Answering`.
 
@@ -63,7 +64,7 @@ class Voting(nn.Module):
         with self.explaining(len(pixels)):
             given = torch.from_numpy(pixels).to(self.device)
             features = self.look(given)
-            votes = self._vote(given, features, flips=flips)
+            votes = self._vote(given, features, flips=flips, spacing=spacing)
             pooled = features.levels[-1].mean(dim=(2, 3)).cpu().numpy()  # (B, C, h, w) -> (B, C)
             return [
                 self.conclude(
@@ -101,12 +102,14 @@ class Voting(nn.Module):
                 "choose fewer with --batch-size, or a smaller --window"
             ) from error
 
-    def _vote(self, pixels: Tensor, features: Features, *, flips: bool) -> list[Tensor]:
+    def _vote(
+        self, pixels: Tensor, features: Features, *, flips: bool, spacing: float | None
+    ) -> list[Tensor]:
         """Logits (B, K, H, W) of the pixels as they are, then of each flip, turned back."""
-        votes = self.decide(features, pixels)
+        votes = self.decide(features, pixels, spacing)
         for axes in _FLIPS if flips else ():
             turned = pixels.flip(axes)
-            votes += [vote.flip(axes) for vote in self.decide(self.look(turned), turned)]
+            votes += [vote.flip(axes) for vote in self.decide(self.look(turned), turned, spacing)]
         if not all(bool(vote.isfinite().all()) for vote in votes):
             raise RunError(
                 "the model's output holds NaN or infinity; its weights are damaged, train it again"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dinoseg.outputs.failures import explain, fail
-from dinoseg.outputs.files import atomic_files, atomic_path, write_csv, write_json, write_text
+from dinoseg.outputs.files import atomic_files, atomic_folder, atomic_path, write_csv, write_json, write_text
 from dinoseg.outputs.manifest import (
     claim,
     find_foreign,
@@ -21,6 +21,7 @@ from dinoseg.outputs.temporary import is_temporary, name_temporary, sweep
 
 __all__ = [
     "atomic_files",
+    "atomic_folder",
     "atomic_path",
     "claim",
     "describe_ours",

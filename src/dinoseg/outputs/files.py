@@ -14,7 +14,7 @@ from dinoseg.outputs.failures import fail
 from dinoseg.outputs.manifest import record
 from dinoseg.outputs.plain import to_plain
 from dinoseg.outputs.refusals import refuse_existing
-from dinoseg.outputs.temporary import name_temporary
+from dinoseg.outputs.temporary import name_temporary, sweep
 
 
 @contextmanager
@@ -69,6 +69,27 @@ def atomic_files(paths: Sequence[Path], *, overwrite: bool = False) -> Iterator[
         raise fail(f"{paths[0].parent} could not be written", error) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def atomic_folder(target: Path) -> Iterator[Path]:
+    """Yield a new folder beside `target` that gets its name when the block succeeds, and else is removed.
+
+    Raises:
+        OutputError: there is such a folder already, or it cannot be written.
+    """
+    refuse_existing(target, overwrite=False)
+    temporary = name_temporary(target)
+    sweep(target.parent.glob(f".*.tmp-{target.name}"))
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        refuse_existing(target, overwrite=False)
+        temporary.rename(target)
+    except OSError as error:
+        raise fail(f"{target} could not be written", error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_text(path: Path, text: str, *, overwrite: bool = False) -> None:

@@ -56,6 +56,7 @@ from dinoseg.training.runs.composition import compose_settings, describe_intensi
 from dinoseg.training.runs.locks import locked, refuse_locked
 from dinoseg.training.runs.opening import Data, opened_data
 from dinoseg.training.runs.run_folder import RunFolder
+from dinoseg.training.runs.slice_spacing import choose_slice_spacing
 
 ELSEWHERE = {name: f"belongs to dinoseg.training.train_{name}(data, out, N)" for name in ("draws", "folds")}
 
@@ -146,6 +147,7 @@ def train_run(
         folder.refuse_older(resume=how.resume, overwrite=how.overwrite)
     resumed = processes.tell(how.resume and folder.last.is_file())
     chosen = _choose_cases(dataset, splits, settings)
+    settings = choose_slice_spacing(settings, chosen.train, folder if how.resume else None, progress)
     tell_absent_classes(dataset, chosen.splits.train, progress)
     choosing = bool(chosen.val) and tell_empty_validation(dataset, chosen.splits.val, progress)
     _tell_volumes(dataset, settings, chosen, progress)

@@ -16,6 +16,7 @@ from dinoseg.data.labels.mapping import LabelMapping
 from dinoseg.data.volumes import (
     AsStored,
     CTWindows,
+    Geometry,
     IntensityRule,
     LabelVolume,
     MRPercentiles,
@@ -159,10 +160,25 @@ def measure_slices(files: CaseFiles, plane: Plane) -> tuple[int, int, int]:
     Raises:
         FileFormatError: the file is missing, damaged, or no volume.
     """
-    given = files.series.read_geometry() if files.series else read_volume_info(files.image).geometry
+    given = _read_geometry(files)
     shape = [given.shape[axis] for axis in find_orientation(given).axes]
     count = shape.pop(plane_axis(plane))
     return count, shape[0], shape[1]
+
+
+def measure_spacing(files: CaseFiles, plane: Plane) -> float | None:
+    """Mm from one slice of a case to the next in this plane, from the header; None where it does not say.
+
+    Raises:
+        FileFormatError: the file is missing, damaged, or no volume.
+    """
+    given = _read_geometry(files)
+    axis = find_orientation(given).axes[plane_axis(plane)]
+    return given.spacing[axis] if given.spacing_known else None
+
+
+def _read_geometry(files: CaseFiles) -> Geometry:
+    return files.series.read_geometry() if files.series else read_volume_info(files.image).geometry
 
 
 def take_label_slice(label: LabelVolume, index: int, *, plane: Plane) -> LabelMap:

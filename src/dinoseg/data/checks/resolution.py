@@ -22,6 +22,7 @@ from dinoseg.data.labels.mapping import LabelMapping
 
 RESOLVED = 0.9  # of the lesions
 WIDTH = 2.0  # pixels
+USUAL = 320  # px: below, Dice gained with the size on most data measured (docs/training.md)
 LARGEST = 1024  # beyond, windows cost less than a larger picture
 LOOKED_AT = 8  # cases, before a training
 _STEP = 32
@@ -117,6 +118,11 @@ def describe_proposal(resolution: Resolution) -> str:
     what = " and ".join(parts)
     enlarged = "" if proposed <= resolution.native else " (which enlarges the images)"
     if proposed <= size:
+        if size < USUAL:
+            return (
+                f"size: {size}×{size} resolves the masks, as from {proposed}×{proposed} up {what}; up to "
+                f"{USUAL}×{USUAL} Dice often still gains"
+            )
         return f"size: {size}×{size} is enough; from {proposed}×{proposed} up {what}"
     windows = _word_windows(resolution)
     if proposed > LARGEST:

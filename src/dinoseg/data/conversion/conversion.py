@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -24,7 +22,7 @@ from dinoseg.data.layouts.folders import open_folder
 from dinoseg.data.layouts.nnunet import is_raw
 from dinoseg.data.splits.splits import find_split_file, resolve_splits
 from dinoseg.errors import LabelError, UsageError
-from dinoseg.outputs import atomic_path, fail, name_temporary, refuse_existing, sweep
+from dinoseg.outputs import atomic_folder, atomic_path, refuse_existing
 from dinoseg.progress import Progress, Silent
 
 Target = Literal["nnunet", "images"]
@@ -87,7 +85,7 @@ def convert(
     if options is not None and not (to == "images" and dataset.is_volumes):
         raise UsageError("bits, window, plane and channel are for volumes that become images")
     notes: tuple[str, ...] = ()
-    with _new_folder(target) as temporary:
+    with atomic_folder(target) as temporary:
         if to == "images" and dataset.is_volumes:
             notes = write_slices(dataset, temporary, options or SliceOptions(), steps)
         elif to == "images":
@@ -123,19 +121,3 @@ def _write_images(dataset: Dataset, root: Path, progress: Progress) -> None:
         if case.split:
             lists.setdefault(case.split, []).append(case.id)
     write_folder_texts(dataset, root, rows, lists)
-
-
-@contextmanager
-def _new_folder(target: Path) -> Iterator[Path]:
-    """A folder beside `target` that gets its name when the block succeeds, and is removed when it fails."""
-    temporary = name_temporary(target)
-    sweep(target.parent.glob(f".*.tmp-{target.name}"))
-    try:
-        temporary.mkdir(parents=True)
-        yield temporary
-        refuse_existing(target, overwrite=False)
-        temporary.rename(target)
-    except OSError as error:
-        raise fail(f"{target} could not be written", error) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

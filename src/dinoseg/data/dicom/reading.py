@@ -67,6 +67,21 @@ def read_series(
     return DicomVolume(array[None], stack.geometry, place, _case_id(place), reference)
 
 
+def read_series_shape(place: Path | str, *, series: str | None = None) -> tuple[int, int, int]:
+    """(D, H, W) of the volume that `read_series` would read; headers only.
+
+    Raises:
+        DinosegError: pydicom is not installed.
+        UsageError: several series and no choice, or no such series.
+        FileFormatError: as `read_series`, but for what only the pixels show.
+    """
+    place = Path(place)
+    with open_place(place) as entries:
+        found = sort_headers(place, entries)
+    uid = choose_series(place, found, series=series)
+    return stack_series(series_name(place, uid), found.groups[uid]).geometry.shape
+
+
 def _case_id(place: Path) -> str:
     return place.name if place.is_dir() else place.stem
 

@@ -73,7 +73,9 @@ class Advice:
         quarter, half, whole = labels.counts
         low, high = min(labels.gains), max(labels.gains)
         expected = labels.expected_gain
-        told = "no estimate" if expected is None else f"twice as many would bring about {expected:+.3f} Dice"
+        told = f"twice as many, {2 * whole} {labels.unit}, would bring about {expected or 0:+.3f} Dice"
+        if expected is None:
+            told = "what twice as many would bring cannot be told"
         return (
             f"labels: {told}, going by linear probes: {labels.earlier_gain:+.3f} from {quarter} to {half} "
             f"{labels.unit}, {labels.gain:+.3f} from {half} to {whole} ({low:+.3f} to {high:+.3f} in "
@@ -83,7 +85,10 @@ class Advice:
     def _word_epochs(self) -> str:
         trend = self.trend
         if trend is None:
-            return f"epochs: no trend; that takes {FEWEST} validations in the last third of the epochs"
+            return (
+                "epochs: too few to tell whether validation Dice still rises; that takes "
+                f"{FEWEST} validations in the last third, so {3 * FEWEST - 2} epochs where each is validated"
+            )
         moved = (
             f"validation Dice moved by {trend.change:+.4f} (standard error {trend.error:.4f}) from epoch "
             f"{trend.first} to {trend.last}"
@@ -98,15 +103,14 @@ class Advice:
             return "size: nothing is resized, as images are seen in windows"
         if not detail.proposed_size:
             return "size: not judged, as the masks show nothing"
-        small = ""
-        if detail.regions:
-            share = detail.small / detail.regions
-            small = (
-                f"{detail.small} of {detail.regions} regions ({share:.1%}) are below one "
-                f"{detail.patch}×{detail.patch} patch at {detail.size} px, {detail.vanished} below "
-                "one pixel; "
-            )
-        return f"size: {small}{detail.words}"
+        if not detail.regions:
+            return f"size: {detail.words}"
+        share = detail.small / detail.regions
+        counted = f"{detail.small} of {detail.regions} regions ({share:.1%})"
+        return (
+            f"size: {detail.words}; at {detail.size} px {counted} are below one patch, {detail.vanished} "
+            "below one pixel"
+        )
 
 
 def _round(value: float | None) -> float | None:

@@ -24,6 +24,7 @@ from dinoseg.model.segmenter import Segmenter
 from dinoseg.processes import ALONE, Processes
 from dinoseg.progress import Progress
 from dinoseg.streams import map_ahead
+from dinoseg.training.features.around import list_parts, put_together
 from dinoseg.training.features.items import Look, list_items
 from dinoseg.training.features.jobs import FeatureJob, FeatureWork, WantedView, label_of, to_entry
 from dinoseg.training.features.threads import one_image_per_thread
@@ -334,20 +335,11 @@ class ViewBank:
 
     def _add_neighbours(self, features: Features, samples: Sequence[Sample]) -> Features:
         """The features with those of the slices around, of the same view."""
-        steps = [step for step in range(-self._reach, self._reach + 1) if step]
-        places = [[self._neighbour(sample, step) for step in steps] for sample in samples]
-        there = torch.tensor([[place is not None for place in row] for row in places])
-        found = self._features([place for row in places for place in row if place is not None]).levels
-        around = [level.new_zeros(*there.shape, *level.shape[1:]) for level in features.levels]
-        for maps, level in zip(around, found, strict=True):
-            maps[there] = level
+        parts = list_parts(self._items, [sample.position for sample in samples], self._model.settings)
+        read = [Sample(part.position, samples[part.row].view) for part in parts]
+        found = self._features(read).levels if read else [level[:0] for level in features.levels]
+        around = (put_together(maps, parts, rows=len(samples), steps=2 * self._reach) for maps in found)
         return replace(features, around=tuple(around))
-
-    def _neighbour(self, sample: Sample, step: int) -> Sample | None:
-        position, subjects = sample.position + step, self._items.subjects
-        if not 0 <= position < len(self) or subjects[position] != subjects[sample.position]:
-            return None
-        return Sample(position, sample.view)
 
     def _label(self, sample: Sample) -> Tensor:
         def draw() -> Tensor:

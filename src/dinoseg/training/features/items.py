@@ -23,6 +23,7 @@ from dinoseg.data.cases.volumes import (
     VolumeCase,
     VolumeSlices,
     measure_slices,
+    measure_spacing,
     read_volume_case,
     take_label_slice,
 )
@@ -57,6 +58,10 @@ class Items(Protocol):
 
     def size(self, position: int) -> tuple[int, int]:
         """Height and width of an item, from the header of its file alone."""
+        ...
+
+    def spacing(self, position: int) -> float | None:
+        """Mm from a slice to the next of its volume, from the header; None where nobody knows."""
         ...
 
     def read_foreground(self, subject: int) -> Tensor:
@@ -147,6 +152,9 @@ class Pictures:
         """That of the image."""
         return read_size(self._cases[position])
 
+    def spacing(self, position: int) -> None:
+        """Images have no slices."""
+
     def describe(self, position: int, case: Case) -> Look:
         """What the image shows."""
         return Look(describe_image(case.image), print_case(case.image.array))
@@ -183,6 +191,7 @@ class Slices:
         self._settings = settings
         self._opened: OrderedDict[int, _Opened] = OrderedDict()
         self._sizes: dict[int, tuple[int, int]] = {}
+        self._spacings: dict[int, float | None] = {}
         self._reading = Lock()
         self._counts = [measure_slices(case, settings.plane)[0] for case in cases]
         self._places = [(case, index) for case, count in enumerate(self._counts) for index in range(count)]
@@ -223,6 +232,13 @@ class Slices:
         if subject not in self._sizes:
             self._sizes[subject] = measure_slices(self._cases[subject], self._settings.plane)[1:]
         return self._sizes[subject]
+
+    def spacing(self, position: int) -> float | None:
+        """That of its volume."""
+        subject = self.subjects[position]
+        if subject not in self._spacings:
+            self._spacings[subject] = measure_spacing(self._cases[subject], self._settings.plane)
+        return self._spacings[subject]
 
     def describe(self, position: int, case: Case) -> Look:
         """What the volume of the slice shows, before its intensities are changed."""

@@ -33,7 +33,7 @@ from dinoseg.training.runs.run_folder import anchor, anchor_backbone, anchor_dat
 ARGUMENTS = (
     *("data", "preset", "splits", "shots", "shots_from", "shot_unit", "init"),
     *("model.backbone.name", "model.decoder.method", "model.classes", "train.seed"),
-    "model.preprocessing.channels",
+    *("model.preprocessing.channels", "model.preprocessing.slice_spacing"),
 )
 
 PACKAGED_LOGGERS = ("wandb", "mlflow")  # the others come with dinoseg

@@ -111,6 +111,19 @@ class RunFolder:
         write_text(self.config, to_yaml(settings), overwrite=True)
         return settings.train.epochs
 
+    def read_config(self) -> RunSettings:
+        """The settings that the run was begun with.
+
+        Raises:
+            RunError: they cannot be read.
+        """
+        try:
+            return from_yaml(RunSettings, self.config.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, ConfigError) as error:
+            raise RunError(
+                f"{self.config} is damaged ({error}); restore it, or choose another --out"
+            ) from error
+
     def refuse_older(self, *, resume: bool, overwrite: bool) -> None:
         """Raise `OutputError` if the folder holds something and no flag says what to do with it.
 
@@ -173,7 +186,7 @@ class RunFolder:
 
     def _go_on(self, settings: RunSettings) -> int:
         """Let an older run have the epochs that are wanted now; how many it was to have before."""
-        recorded = self._read_config()
+        recorded = self.read_config()
         before, wanted = recorded.train.epochs, settings.train.epochs
         longer = override(recorded, {MAY_GROW: wanted}) if wanted > before else recorded
         self._require_same(longer, settings)
@@ -193,14 +206,6 @@ class RunFolder:
                 f"{f' ({len(different)} settings differ)' if len(different) > 1 else ''}; "
                 "resume with the same settings or start anew with --overwrite"
             )
-
-    def _read_config(self) -> RunSettings:
-        try:
-            return from_yaml(RunSettings, self.config.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, ConfigError) as error:
-            raise RunError(
-                f"{self.config} is damaged ({error}); restore it, or choose another --out"
-            ) from error
 
 
 def anchor(path: Path) -> Path:
