@@ -102,7 +102,7 @@ def score_run(name: str, run: Path, *, split: str, most: int | None) -> tuple[li
     """Rows of the table, and of its cases."""
     settings = from_yaml(RunSettings, (run / "config.yaml").read_text(encoding="utf-8"))
     dataset = open_dataset(settings.folders[0])
-    files = select_cases(dataset, split, splits=None, run=run)[:most]
+    files = select_cases(dataset, split, runs=[run])[:most]
     model = load(run)
     shifts = OF_VOLUMES if dataset.is_volumes else OF_IMAGES
     found = score_shifts(model, dataset, files, shifts)
