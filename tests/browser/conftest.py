@@ -55,8 +55,6 @@ def browser() -> Iterator[Any]:
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Run folders of a model for pictures and one for scans."""
-        return Path(os.environ["BROWSER_MODELS"]) / "discs", Path(
-            os.environ["BROWSER_MODELS"]
     return train_models(tmp_path_factory.mktemp("models"))
 
 

@@ -36,5 +36,5 @@ export function renderFeatures(element, { features }) {
 /** @param {Project} project @param {import("./project.js").Image | null} next @returns {string} */
 export function whyNext(project, next) {
   if (!next) return "Every image has been looked at.";
-  return project.next === next.id && project.round > 0 ? "The one the model is least sure of" : "The next one without strokes";
+  return project.next === next.id && project.round > 0 ? "The one the model can learn most from" : "The next one without strokes";
 }

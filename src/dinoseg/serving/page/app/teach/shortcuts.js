@@ -19,7 +19,7 @@ export function shortcuts({ desk, toolbar, next, move, accept, paint, togglePred
   const nth = (/** @type {number} */ number) => desk.project.classes[number - 1];
   const [images, tools, look, touch] = ["Images", "Paint", "View", "Mouse, pen and fingers"];
   return [
-    { group: images, keys: "n", label: "Next image (least sure)", run: next },
+    { group: images, keys: "n", label: "Next image (most to learn from)", run: next },
     { group: images, keys: "a", label: "Accept", run: accept },
     { group: images, keys: "j", label: "Next in the list", run: () => move(1) },
     { group: images, keys: "k", label: "The one before", run: () => move(-1) },
