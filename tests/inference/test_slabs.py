@@ -25,7 +25,7 @@ from tests.methods.small import SMALL
 SLICES = 7
 
 
-def make_model(reach: int, *, slice_spacing: float | None = None) -> Segmenter:
+def make_model(reach: int, *, slice_spacing: float | None = None, seed: int = 0) -> Segmenter:
     settings = ModelSettings(
         backbone=BackboneSettings(name="untrained-vitt16"),
         decoder=decoder_settings("guided", **SMALL["guided"], reach=reach),
@@ -35,7 +35,7 @@ def make_model(reach: int, *, slice_spacing: float | None = None) -> Segmenter:
         classes={0: "background", 1: "a", 2: "b"},
     )
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         model = Segmenter(settings, create_backbone("untrained-vitt16"))
         with torch.no_grad():
             for weight in model.decoder.parameters():
@@ -104,17 +104,25 @@ def test_doubled_slices_at_half_the_distance_give_the_same_masks(reach: int, bat
     assert (untold[::2] == whole).mean() < 0.99
 
 
-def test_slices_at_other_distances_are_read_at_that_of_training() -> None:
-    """Thinned out or interpolated: nearer to the masks of the original than without the distance."""
-    told, untold = make_model(1, slice_spacing=1.0), make_model(1)
+def compare_distances(seed: int) -> list[tuple[float, float]]:
+    """Of the voxels, the share that is as in the original: thinned out and interpolated, told and not."""
+    told, untold = make_model(1, slice_spacing=1.0, seed=seed), make_model(1, seed=seed)
     original = find_mask(told, make_smooth(), SLICES)
     assert np.array_equal(original, find_mask(untold, make_smooth(), SLICES))
-    thinned = place(make_smooth().array[0, ::2], 2.0)
-    thirds = make_smooth(3)
-    for volume, of, step in ((thinned, original[::2], 1), (thirds, original, 3)):
-        with_it, without = (
-            (find_mask(model, volume, 4)[::step][1:-1] == of[1:-1]).mean() for model in (told, untold)
-        )
+    cases = (
+        (place(make_smooth().array[0, ::2], 2.0), original[::2], 1),
+        (make_smooth(3), original, 3),
+    )
+    return [
+        tuple((find_mask(model, volume, 4)[::step][1:-1] == of[1:-1]).mean() for model in (told, untold))
+        for volume, of, step in cases
+    ]
+
+
+def test_slices_at_other_distances_are_read_at_that_of_training() -> None:
+    """Thinned out or interpolated: nearer to the masks of the original than without the distance."""
+    shares = np.array([compare_distances(seed) for seed in range(3)])  # one model may be lucky without
+    for with_it, without in shares.mean(axis=0):
         assert with_it > without
         assert with_it > 0.97
 
