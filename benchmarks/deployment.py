@@ -30,6 +30,7 @@ from packaging.requirements import Requirement
 
 from dinoseg.backbones import create_backbone
 from dinoseg.backbones.folders import write_folder
+from dinoseg.backbones.hub import hash_file
 from dinoseg.config import BackboneSettings, PreprocessingSettings
 from dinoseg.data.images import write_image
 from dinoseg.data.phantoms.phantoms import draw_phantom
@@ -37,7 +38,7 @@ from dinoseg.export import export
 from dinoseg.export.cases import draw_examples
 from dinoseg.export.quantisation import quantise
 from dinoseg.methods import decoder_settings
-from dinoseg.model.bundles import BACKBONE, PIPELINE, digest_file, digest_pipeline
+from dinoseg.model.bundles import BACKBONE, PIPELINE, digest_pipeline
 from dinoseg.model.opening import load
 from dinoseg.model.segmenter import Segmenter
 from dinoseg.model.settings import ModelSettings
@@ -109,7 +110,7 @@ def make_models(place: Path, name: str) -> None:
     shutil.copytree(place / "bundle", eight)
     quantise(eight / BACKBONE, draw_examples(load(place / "run"), size=SIZE))
     content = json.loads((eight / PIPELINE).read_text())
-    content["files"][BACKBONE] = digest_file(eight / BACKBONE)
+    content["files"][BACKBONE] = hash_file(eight / BACKBONE)
     del content["digest"]
     (eight / PIPELINE).write_text(json.dumps({**content, "digest": digest_pipeline(content)}))
 

@@ -1,6 +1,6 @@
 """guided against each other method of runs/few_labels, paired case by case: is it better, and how sure is it.
 
-    python benchmarks/few_labels_pairs.py
+    python benchmarks/few_labels_pairs.py [--runs DIR]
 
 Scores of a case are averaged over the draws, as `dinoseg compare` does with folders of draws; methods with
 fewer than three scored draws are left out. Rows go to benchmarks/results/few_labels_pairs.csv. On TG3K the
@@ -9,6 +9,7 @@ test split is one video, and no test over groups is possible.
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,10 @@ DRAWS = 3
 
 
 def main() -> None:
-    rows = [row for setting in sorted(RUNS.glob("*/")) for row in compare_setting(setting)]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--runs", type=Path, default=RUNS, help="folder that few_labels.py wrote")
+    runs = parser.parse_args().runs
+    rows = [row for setting in sorted(runs.glob("*/")) for row in compare_setting(setting)]
     if not rows:
         print("skipped: no runs to compare; benchmarks/few_labels.py makes them")
         return

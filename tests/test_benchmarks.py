@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,21 @@ def test_the_makefile_knows_every_benchmark() -> None:
         path.stem for path in BENCHMARKS.glob("*.py") if "__main__" in path.read_text(encoding="utf-8")
     }
     assert scripts == set(list_names())
+
+
+@pytest.mark.parametrize("name", list_names())
+def test_what_a_benchmark_imports_from_us_is_there(name: str) -> None:
+    tree = ast.parse((BENCHMARKS / f"{name}.py").read_text(encoding="utf-8"))
+    wanted = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module]
+    ours = [node for node in wanted if node.module.split(".")[0] == "dinoseg"]
+    missing = [
+        f"{node.module}.{alias.name}"
+        for node in ours
+        for alias in node.names
+        if not hasattr(import_module(node.module), alias.name)
+        and find_spec(f"{node.module}.{alias.name}") is None
+    ]
+    assert missing == []
 
 
 def test_the_manual_has_the_sizes_that_were_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

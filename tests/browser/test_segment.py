@@ -123,7 +123,7 @@ def test_a_folder_of_pictures(screen: Screen, files: dict[str, Path]) -> None:
         True
     ] * 3
     screen.page.keyboard.press("j")
-    current = screen.page.locator("[aria-current=true]").inner_text()
+    current = screen.page.locator("[aria-current=true]").text_content()
     assert "disc-1" in current
     assert screen.find_violations() == []
 
@@ -139,7 +139,7 @@ def test_files_are_dropped(screen: Screen, files: dict[str, Path]) -> None:
     )
     screen.page.dispatch_event("#stage", "drop", {"dataTransfer": transfer})
     _wait_done(screen)
-    assert "dropped.png" in screen.find("queue").inner_text()
+    assert "dropped.png" in screen.find("queue").text_content()
 
 
 def test_a_volume(scans: Screen, files: dict[str, Path]) -> None:

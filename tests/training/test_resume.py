@@ -98,7 +98,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         **{"model.decoder.spm_width": 8, "model.decoder.heads": 4},
     },
     "dino-augseg": {"train.optimizer": "adam", "model.decoder.final_width": 8},
-    "guided": {"model.decoder.width": 8, "model.decoder.blocks": 1, "model.decoder.image_widths": [4, 6, 8]},
+    "guided": {"model.decoder.width": 8, "model.decoder.image_widths": [4, 6, 8]},
 }
 
 
