@@ -234,3 +234,9 @@ def test_channels_of_a_volume_are_sent_side_by_side(tmp_path: Path) -> None:
     assert job["state"] == "done", job
     assert job["result"]["slices"] == 3
     assert ADDRESS not in json.dumps(job)
+
+
+def test_an_address_with_nothing_says_where_something_is(client: TestClient) -> None:
+    answer = client.get("/teach;")
+    assert answer.status_code == 404
+    assert "the page is at /" in answer.json()["detail"]

@@ -197,7 +197,7 @@ def serve_until_stopped(
     def tell() -> None:
         output.facts |= {"address": address, "process": os.getpid()}
         output.publish()
-        output.line(f"{what} at {address}; Ctrl-C ends it")
+        output.line(f"{what} at {address} (Ctrl-C ends it)")
         if options.token is not None:
             output.line(f"in a browser: {address}?token=TOKEN, with the token that was chosen")
         sys.stdout.flush()

@@ -45,6 +45,9 @@ def list_refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: REFUSED[status] for status in (400, 401, 403, 421, 431, *statuses)}
 
 
+_NOWHERE = "nothing is at this address; the page is at /, what programs may ask at /api/v1/openapi.json"
+
+
 class Refusal(HTTPException):
     """A request that is not served, with its status and one line: what was given, accepted, and the fix."""
 
@@ -86,7 +89,8 @@ def add_handlers(app: FastAPI) -> None:
 
     async def tell_http(_: Request, error: Exception) -> JSONResponse:
         found = error if isinstance(error, HTTPException) else HTTPException(500)
-        return refuse(found.status_code, str(found.detail), found.headers)
+        is_routing = found.status_code == 404 and not isinstance(found, Refusal)
+        return refuse(found.status_code, _NOWHERE if is_routing else str(found.detail), found.headers)
 
     async def tell_ours(_: Request, error: Exception) -> JSONResponse:
         status = status_of(error) if isinstance(error, DinosegError) else 500
