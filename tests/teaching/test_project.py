@@ -11,9 +11,12 @@ import pytest
 
 from dinoseg.data import open_dataset, read_case
 from dinoseg.data.case import Image
-from dinoseg.errors import LayoutError, OutputError, RunError, UsageError
+from dinoseg.errors import FileFormatError, LayoutError, OutputError, RunError, UsageError
 from dinoseg.teaching.classes import check_classes
 from dinoseg.teaching.exporting import export
+from dinoseg.teaching.features import Seer
+from dinoseg.teaching.frames import Frame
+from dinoseg.teaching.learner import Learner
 from dinoseg.teaching.project import Project
 from dinoseg.teaching.records import ClassName
 from dinoseg.teaching.strokes import UNPAINTED
@@ -55,6 +58,48 @@ def project(folder: Path) -> Iterator[Project]:
 
 def list_ids(project: Project) -> list[str]:
     return [subject.id for subject in project.subjects]
+
+
+@pytest.mark.parametrize("error", [FileFormatError("cut short"), MemoryError("no room")])
+def test_an_image_that_cannot_be_seen_keeps_no_other_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """Also where it is the last of a few: the projection waits for the first images."""
+    write_discs(tmp_path, 3)
+    see = Seer.see
+
+    def see_but_the_last(self: Seer, frame: Frame) -> object:
+        if frame.subject.name.startswith("disc-2"):
+            raise error
+        return see(self, frame)
+
+    monkeypatch.setattr(Seer, "see", see_but_the_last)
+    opened = open_project(tmp_path, classes=["disc"])
+    try:
+        wait_for_features(opened)
+        assert [image.features for image in opened.state().images] == ["yes", "yes", "no"]
+        assert str(error) in str(opened.state().images[2].problem)
+    finally:
+        opened.close()
+
+
+def test_a_round_that_fails_is_told_and_is_not_the_last(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = list_ids(project)
+
+    def fail(self: Learner) -> None:
+        raise MemoryError("no room")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Learner, "learn", fail)
+        paint_disc(project, images[0], 0)
+        assert project.wait(60)
+    assert "could not be learned from: no room" in str(project.state().images[0].problem)
+    paint_disc(project, images[1], 1)
+    assert project.wait(60)
+    assert project.state().images[0].problem is None
+    assert measure_dice(project.prediction(images[2]), draw_disc(2)[1]) > 0.8
 
 
 def test_two_painted_images_teach_the_others(project: Project, folder: Path) -> None:

@@ -9,8 +9,9 @@ sees the same numbers when it is opened again. What the backbone said itself lie
 from __future__ import annotations
 
 import hashlib
+import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -31,12 +32,14 @@ from dinoseg.config.training import Training
 from dinoseg.data.case import Image
 from dinoseg.data.digests import remember_digests
 from dinoseg.data.tensors.transforms import PREPARATION, prepare_pixels
-from dinoseg.errors import DinosegError
+from dinoseg.errors import DinosegError, RunError
 from dinoseg.outputs import atomic_path, digest_json
 from dinoseg.progress import Progress
 from dinoseg.teaching.frames import Frame
 from dinoseg.teaching.subjects import Reader
 from dinoseg.training.features.jobs import compute_on
+
+LOG = logging.getLogger(__name__)
 
 Maps = NDArray[np.float16]
 
@@ -298,23 +301,32 @@ class FeatureThread:
         while (number := self._take(pending)) is not None:
             began = time.monotonic()
             try:
-                seen = self._seer.see(self._frames[number])
+                pending[number] = self._seer.see(self._frames[number])
             except DinosegError as error:
                 self._finish(number, error)
-                continue
-            self._seconds.append(time.monotonic() - began)
-            if self._basis is None:
-                pending[number] = seen
-                if len(pending) < min(_FOR_BASIS, len(self._missing)):
-                    continue
-                self._basis = Basis.fit(list(pending.values()), self._seer.digest)
-                self._basis.save(self._path)
+            except Exception as error:  # one image must not keep the others from being seen
+                LOG.error("features failed", exc_info=error)
+                self._finish(number, RunError(f"its features could not be computed: {error}"))
             else:
-                pending[number] = seen
-            for each, cells in pending.items():
-                self.memory.put(each, self._project(self._basis, cells))
-                self._finish(each, None)
-            pending = {}
+                self._seconds.append(time.monotonic() - began)
+            if self._basis is None and pending and len(pending) >= min(_FOR_BASIS, len(self._missing)):
+                self._basis = self._fit(pending)
+            if self._basis is not None:
+                self._keep(self._basis, pending)
+
+    def _fit(self, seen: Mapping[int, NDArray[np.float32]]) -> Basis:
+        basis = Basis.fit(list(seen.values()), self._seer.digest)
+        try:
+            basis.save(self._path)
+        except DinosegError as error:  # it is computed again the next time
+            LOG.warning("the projection of the features was not kept: %s", error)
+        return basis
+
+    def _keep(self, basis: Basis, pending: dict[int, NDArray[np.float32]]) -> None:
+        for number, cells in pending.items():
+            self.memory.put(number, self._project(basis, cells))
+            self._finish(number, None)
+        pending.clear()
 
     def look(self, image: Image) -> Maps | None:
         """(cells, D) of an image that is in no project; None before the projection is known."""

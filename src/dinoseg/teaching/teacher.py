@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -18,6 +19,9 @@ from dinoseg.teaching.features import FeatureProgress, FeatureThread, Seer
 from dinoseg.teaching.frames import Frames
 from dinoseg.teaching.learner import Floats, Learner, Model, Paint, Scores, score_all
 from dinoseg.teaching.records import Estimated
+
+LOG = logging.getLogger(__name__)
+_UNLEARNED = "what is painted here could not be learned from: "
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,7 @@ class Teacher:
         self._learner = Learner(self._features.memory)
         self._condition = Condition()
         self._dirty: dict[int, float] = {}
+        self._owed: dict[int, float] = {}  # of a round that failed; learned with the next
         self._fresh: list[int] = []
         self._busy = False
         self._stopped = False
@@ -156,17 +161,28 @@ class Teacher:
                 if self._stopped:
                     return
                 self._busy = True
-                dirty, self._dirty = self._dirty, {}
+                dirty, self._dirty, self._owed = {**self._owed, **self._dirty}, {}, {}
                 fresh, self._fresh = self._fresh, []
             self._features.rest()
             try:
                 self._take(dirty, fresh)
+            except Exception as error:  # a round that fails must not be the last one
+                self._owed = dirty
+                self._report_failure([*dirty, *fresh], error)
             finally:
                 self._features.go_on()
+
+    def _report_failure(self, frames: list[int], error: Exception) -> None:
+        LOG.error("a round of learning failed", exc_info=error)
+        for frame in frames:
+            self.problems.setdefault(frame, f"{_UNLEARNED}{' '.join(str(error).split())}")
+        self._tell(self.taught, frames)
 
     def _take(self, dirty: dict[int, float], fresh: list[int]) -> None:
         for frame in dirty:
             self._learner.set_paint(frame, self._paint(frame))
+            if self.problems.get(frame, "").startswith(_UNLEARNED):
+                del self.problems[frame]
         for frame in fresh:
             self._learner.count(frame)
         if dirty or set(fresh) & set(self._learner.painted):
