@@ -42,6 +42,13 @@ RESULTS = ROOT / "benchmarks/results"
 # What `default` had when the table was made; it has 320 px and 2 views now.
 OF_DEFAULT = {"model.preprocessing.size": 256, "train.views": 8}
 OF_GUIDED = {"train.views": 2, "train.min_bank": 0, "model.decoder.image_share": 0.25}
+UPRIGHT = {  # for volumes that all lie alike
+    "train.epochs": 8,
+    "train.validate_every": 2,
+    "train.augmentation.rotation": 15.0,
+    "train.augmentation.zoom": 0.1,
+    "train.augmentation.horizontal_flip": 0.0,
+}
 T = TypeVar("T")
 
 
@@ -134,7 +141,9 @@ def list_volume_experiments() -> list[Experiment]:
     ours = {"train.epochs": 4, "train.validate_every": 4, "model.preprocessing.context": 3}
     found += [
         Experiment("hippocampus-whole-guided", "Dataset004_Hippocampus", "guided", "default",
-                   {**OF_GUIDED, **ours}, draw_split=True)
+                   {**OF_GUIDED, **ours}, draw_split=True),
+        Experiment("hippocampus-upright-guided", "Dataset004_Hippocampus", "guided", "default",
+                   {**OF_GUIDED, **ours, **UPRIGHT}, draw_split=True),
     ]  # fmt: skip
     return found
 
