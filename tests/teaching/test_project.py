@@ -12,6 +12,7 @@ import pytest
 from dinoseg.data import open_dataset, read_case
 from dinoseg.data.case import Image
 from dinoseg.errors import FileFormatError, LayoutError, OutputError, RunError, UsageError
+from dinoseg.progress import Silent
 from dinoseg.teaching.classes import check_classes
 from dinoseg.teaching.exporting import export
 from dinoseg.teaching.features import Seer
@@ -20,6 +21,7 @@ from dinoseg.teaching.learner import Learner
 from dinoseg.teaching.project import Project
 from dinoseg.teaching.records import ClassName
 from dinoseg.teaching.strokes import UNPAINTED
+from dinoseg.teaching.subjects import find_subjects
 from tests.teaching.scenes import (
     SIDE,
     dot,
@@ -58,6 +60,18 @@ def project(folder: Path) -> Iterator[Project]:
 
 def list_ids(project: Project) -> list[str]:
     return [subject.id for subject in project.subjects]
+
+
+def test_a_file_that_is_no_image_is_told_and_left_out(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_text("hello")
+    with pytest.raises(LayoutError, match=r"broken\.png is text"):
+        find_subjects(tmp_path, Silent())
+    write_discs(tmp_path, 2)
+    found = find_subjects(tmp_path, Silent())
+    assert [subject.name for subject in found.subjects] == ["disc-0.png", "disc-1.png"]
+    assert [str(broken) in problem for problem in found.problems] == [True]
+    assert broken.read_text() == "hello"
 
 
 @pytest.mark.parametrize("error", [FileFormatError("cut short"), MemoryError("no room")])

@@ -32,7 +32,7 @@ from dinoseg.data.layouts.surveys import MASK_FOLDERS, Survey, survey_data
 from dinoseg.data.sources.channels import first_channel
 from dinoseg.data.sources.source import find_sources, no_images, open_volume, refuse_ours
 from dinoseg.data.volumes import Orientation, Plane, Volume, find_orientation, fit_ramps
-from dinoseg.errors import LayoutError
+from dinoseg.errors import DataError, LayoutError
 from dinoseg.progress import Progress
 
 _MASKS = MASK_FOLDERS | {"labelstr", "labelsts"}
@@ -102,10 +102,10 @@ def find_subjects(folder: Path, progress: Progress) -> Found:
     for case in files:
         try:
             subjects.append(_measure(folder, case))
-        except LayoutError as error:
+        except DataError as error:  # the others can still be taught
             problems.append(str(error))
     if not subjects:
-        raise LayoutError(no_images(folder))
+        raise LayoutError(problems[0] if problems else no_images(folder))
     mapping, classes = _read_meaning(survey, labelled, progress) if survey and labelled else _NOTHING
     names = survey.declaration.channel_names if survey else ()
     return Found(
