@@ -24,7 +24,7 @@ from dinoseg.model.segmenter import Segmenter
 from dinoseg.serving import viewer_sessions
 from dinoseg.serving.app import create_app
 from dinoseg.serving.models import Models, Served
-from dinoseg.serving.options import ServeOptions
+from dinoseg.serving.options import WIDEST, ServeOptions
 from dinoseg.serving.viewer_masks import find_centroids
 from tests.data.dicom.drawn import draw_series
 from tests.inference.volumes import make_volume, save_nifti
@@ -319,6 +319,8 @@ def test_what_is_not_there_is_said_in_one_line(viewer: TestClient, glass3d: Segm
     assert viewer.post("/infer/none?image=head").status_code == 422
     wrong = viewer.post("/infer/scan?image=head", files={"params": (None, '{"result_dtype": "float"}')})
     assert wrong.json()["detail"].startswith("params: result_dtype")
+    wide = {"params": (None, f'{{"window": {WIDEST + 1}}}')}  # as much as the interface of our own takes
+    assert viewer.post("/infer/scan?image=head", files=wide).status_code == 422
     assert viewer.post("/infer/scan?image=head", files={"params": (None, "{")}).status_code == 422
     assert viewer.head("/datastore/label?image=head&tag=final").status_code == 404
     with serving({"scan": glass3d}) as bare:

@@ -11,11 +11,10 @@ from dinoseg.methods import METHODS
 from dinoseg.serving.jobs import Job
 from dinoseg.serving.refusals import Refusal, list_refusals, word_invalid
 from dinoseg.serving.service import Service, TheService
-from dinoseg.serving.teach_answers import TrainRequest
+from dinoseg.serving.teach_answers import USUAL, TrainRequest
 
 router = APIRouter(prefix="/train", tags=["MONAI Label"])
 
-USUAL = "segdino-v2"
 _STATES = {
     "queued": "SUBMITTED",
     "running": "RUNNING",

@@ -12,6 +12,7 @@ from dinoseg.errors import UsageError
 MIB = 1 << 20
 TOKEN_LENGTH = 16  # letters: too many to guess, whatever the speed
 LOCAL = "127.0.0.1"
+WIDEST = 2048  # px of a window, of which a few are in memory at once
 
 
 @dataclass(frozen=True, kw_only=True)

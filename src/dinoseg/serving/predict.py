@@ -16,6 +16,7 @@ from dinoseg.serving.answers import JobAnswer, JobCreated
 from dinoseg.serving.job_routes import FILES, send_output, wait_for
 from dinoseg.serving.jobs import Job, Reporter, Result, Work
 from dinoseg.serving.models import Served
+from dinoseg.serving.options import WIDEST
 from dinoseg.serving.refusals import Refusal, list_refusals
 from dinoseg.serving.scratch import remove_folder
 from dinoseg.serving.segmenting import Wanted, segment_upload
@@ -23,7 +24,6 @@ from dinoseg.serving.service import Service, TheService
 from dinoseg.serving.uploads import take_upload
 
 LONGEST_WAIT = 60.0  # seconds
-WIDEST = 2048  # px of a window, of which a few are in memory at once
 
 router = APIRouter(prefix="/api/v1", tags=["predict"])
 

@@ -35,7 +35,7 @@ class Taught:
     """
 
     strategies: Mapping[str, str] = {
-        LEAST_SURE: "what stands for most of what has no label yet; with ten labels, of what the model is least sure of",
+        LEAST_SURE: "stands for most of what has no label yet; with ten labels, of what is unsure",
         **STRATEGIES,
     }
     problems: Sequence[str] = ()

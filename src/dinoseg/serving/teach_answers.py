@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dinoseg.serving.answers import ClassAnswer
 
+USUAL = "segdino-v2"  # method of a training that names none
 COLOUR = "^#[0-9a-fA-F]{6}$"
 
 
@@ -140,6 +141,6 @@ class TrainRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    method: str = Field("segdino-v2", max_length=60)
+    method: str = Field(USUAL, max_length=60)
     preset: Literal["default", "paper"] = "default"
     epochs: int | None = Field(None, ge=1, le=100_000)

@@ -21,6 +21,7 @@ from dinoseg.inference.engine import prepare, segment
 from dinoseg.inference.volumes import segment_volume
 from dinoseg.serving.jobs import Reporter
 from dinoseg.serving.models import Served
+from dinoseg.serving.options import WIDEST
 from dinoseg.serving.segmenting import OUTPUTS, Reporting
 from dinoseg.serving.uploads import Upload
 
@@ -39,7 +40,7 @@ class MaskWishes(BaseModel):
     result_dtype: Literal["uint8", "uint16"] | None = None
     result_compress: bool | None = None
     flips: bool = False
-    window: int = Field(0, ge=0, le=65536, description="side in px of sliding windows; 0 for none")
+    window: int = Field(0, ge=0, le=WIDEST, description="side in px of sliding windows; 0 for none")
 
     def to_inference(self, series: str | None) -> Inference:
         """How the model is applied."""
