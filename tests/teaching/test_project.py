@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dinoseg.cli import teach
 from dinoseg.data import open_dataset, read_case
 from dinoseg.data.case import Image
 from dinoseg.errors import FileFormatError, LayoutError, OutputError, RunError, UsageError
 from dinoseg.progress import Silent
+from dinoseg.teaching import features
 from dinoseg.teaching.classes import check_classes
 from dinoseg.teaching.exporting import export
 from dinoseg.teaching.features import Seer
@@ -321,3 +323,8 @@ def test_nothing_accepted_nothing_exported(project: Project) -> None:
     with pytest.raises(UsageError, match="choose folder or nnunet"):
         export(project, "first", layout="zip")
     assert not (project.place / "exports").exists()
+
+
+def test_the_command_line_says_the_size_that_is_used() -> None:
+    """The command line must not load torch to know it."""
+    assert teach.SIDE == features.SIDE

@@ -38,6 +38,7 @@ from dinoseg.serving.teach_answers import (
     StrokesAnswer,
     TrainRequest,
 )
+from dinoseg.teaching.classes import ClassInUseError
 from dinoseg.teaching.exporting import export
 from dinoseg.teaching.full_training import TrainingPlan, train_fully
 from dinoseg.teaching.project import Project
@@ -91,8 +92,10 @@ def change_classes(classes: list[PaintClass], project: TheProject) -> ProjectAns
     wanted = [ClassName(each.id, each.name, each.colour.lower()) for each in classes]
     try:
         project.set_classes(wanted)
+    except ClassInUseError as error:
+        raise Refusal(409, str(error)) from error
     except UsageError as error:
-        raise Refusal(409 if "cannot vanish" in str(error) else 422, str(error)) from error
+        raise Refusal(422, str(error)) from error
     return describe(project)
 
 

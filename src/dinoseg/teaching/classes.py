@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 
 from dinoseg.errors import UsageError
 from dinoseg.teaching.records import ClassName
@@ -13,6 +13,10 @@ from dinoseg.teaching.strokes import MOST_CLASSES
 COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#999999")
 _COLOUR = re.compile(r"#[0-9a-f]{6}")
 _LONGEST_NAME = 60
+
+
+class ClassInUseError(UsageError):
+    """A class that was painted was to vanish."""
 
 
 def name_classes(names: Mapping[int, str]) -> list[ClassName]:
@@ -36,3 +40,17 @@ def check_classes(classes: Sequence[ClassName]) -> None:
             raise UsageError(f"the name of class {each.id} needs 1 to {_LONGEST_NAME} characters")
         if not _COLOUR.fullmatch(each.colour.lower()):
             raise UsageError(f"the colour {each.colour[:20]!r} is not accepted; give one such as #e69f00")
+
+
+def refuse_vanishing(now: Sequence[ClassName], wanted: Sequence[ClassName], used: Set[int]) -> None:
+    """Refuse to take away a class that was painted.
+
+    Raises:
+        ClassInUseError: one of the `used` ids is not among the wanted ones.
+    """
+    missing = used - {each.id for each in wanted}
+    if missing:
+        name = next((each.name for each in now if each.id in missing), str(min(missing)))
+        raise ClassInUseError(
+            f"class {name} cannot vanish: strokes or masks of it are there; undo them first"
+        )

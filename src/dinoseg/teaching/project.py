@@ -22,7 +22,7 @@ from dinoseg.errors import LayoutError, RunError, UsageError
 from dinoseg.outputs import fail
 from dinoseg.progress import Progress, Silent
 from dinoseg.teaching.changes import Changes
-from dinoseg.teaching.classes import check_classes, name_classes
+from dinoseg.teaching.classes import check_classes, name_classes, refuse_vanishing
 from dinoseg.teaching.drawings import Drawings
 from dinoseg.teaching.features import SIDE, Seer, choose_backbone
 from dinoseg.teaching.frames import Frames
@@ -324,13 +324,12 @@ class Project:
         """Change names and colours, add classes, or take away those that nobody painted.
 
         Raises:
-            UsageError: a class that was painted is missing, or a name, colour or id is not accepted.
+            ClassInUseError: a class that was painted is missing.
+            UsageError: a name, colour or id is not accepted.
         """
         check_classes(classes)
         used = self.drawings.list_classes() | set(self._found.classes)
-        if missing := used - {each.id for each in classes}:
-            name = next((each.name for each in self.classes if each.id in missing), str(min(missing)))
-            raise UsageError(f"class {name} cannot vanish: strokes or masks of it are there; undo them first")
+        refuse_vanishing(self.classes, classes, used)
         self._records.replace_classes(classes)
         self.changes.tell()
 
