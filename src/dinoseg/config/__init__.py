@@ -5,7 +5,8 @@ from __future__ import annotations
 from dinoseg.config.changes import from_yaml, override, parse_assignments, suggest, to_yaml, validate
 from dinoseg.config.class_weights import list_weights
 from dinoseg.config.confidence import ConfidenceSettings, FeatureSettings
-from dinoseg.config.inference import Inference, Plane
+from dinoseg.config.inference import Inference
+from dinoseg.config.planes import Plane
 from dinoseg.config.postprocessing import ClassPostprocessing, PostprocessingSettings, describe_steps
 from dinoseg.config.settings import (
     AugmentationSettings,

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from dinoseg.config.options import choose_options
+from dinoseg.config.planes import Plane
 from dinoseg.errors import UsageError
-
-Plane = Literal["axial", "coronal", "sagittal"]
 
 _OF_LOAD: Mapping[str, str] = MappingProxyType(
     {
@@ -37,7 +36,7 @@ class Inference:
         flips: average class probabilities over the image and its three mirror images; 4 x the time.
         batch_size: images, slices or windows of one image that the model sees at once.
         planes: of volumes: the directions to cut them in, "axial", "coronal", "sagittal"; the
-            probabilities of several are averaged. None for the one that the model was trained in.
+            probabilities of several are averaged. None for those that the model was trained in.
         series: UID of the DICOM series to take where a folder or zip holds several.
         postprocess: clean masks as was chosen on validation for the model, if it was.
         probabilities: keep class probabilities, 4 bytes per class and pixel; not of volumes.

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from dinoseg.config.class_weights import ClassWeights
 from dinoseg.config.loggers import Address, Loggers
+from dinoseg.config.planes import Plane, Planes
 
 Preset = Literal["paper", "default"]
 LossName = Literal["cross_entropy", "dice_cross_entropy", "half_dice_half_cross_entropy", "focal"]
@@ -113,8 +114,10 @@ class PreprocessingSettings(Settings):
     context: Literal[1, 3] = Field(
         1, description="of volumes: 3 shows a slice between its neighbours as the three channels"
     )
-    plane: Literal["axial", "coronal", "sagittal"] = Field(
-        "axial", description="of volumes: how they are cut"
+    plane: Planes = Field(
+        "axial",
+        description="of volumes: how they are cut; several, as in axial,coronal,sagittal, are all learned "
+        "from, and averaged in prediction",
     )
     channels: int = Field(1, ge=1, description="of volumes: how many each has; read from the data")
     slice_spacing: float | None = Field(
@@ -140,10 +143,29 @@ class PreprocessingSettings(Settings):
             raise ValueError("context 3 and three windows are nine channels; choose one of the two")
         return self
 
+    @model_validator(mode="after")
+    def _require_volumes_of_planes(self) -> PreprocessingSettings:
+        if len(self.planes) == 1:
+            return self
+        if self.intensity is None:
+            raise ValueError("several planes are for volumes; images have one")
+        if self.window is not None:
+            raise ValueError("several planes and a window exclude each other: windows lie in one plane")
+        return self
+
     @property
     def for_volumes(self) -> bool:
         """Whether the model takes volumes (and no images)."""
         return self.intensity is not None
+
+    @property
+    def planes(self) -> tuple[Plane, ...]:
+        """The directions that volumes are cut in, one or several."""
+        return (self.plane,) if isinstance(self.plane, str) else self.plane
+
+    def in_plane(self, plane: Plane) -> PreprocessingSettings:
+        """The same of slices in one plane."""
+        return self.model_copy(update={"plane": plane})
 
 
 class AugmentationSettings(Settings):

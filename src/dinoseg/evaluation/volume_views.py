@@ -68,8 +68,9 @@ class VolumeView:
         """JPEG of the slice that tells most: where target and prediction differ most, else the fullest."""
         turn = self.case.orientation
         upright = turn.apply(self.case.image)
-        slices = VolumeSlices(upright, self.found.preprocessing)
-        axis = plane_axis(self.found.preprocessing.plane)
+        plane = self.found.preprocessing.planes[0]
+        slices = VolumeSlices(upright, self.found.preprocessing.in_plane(plane))
+        axis = plane_axis(plane)
         target, prediction = (
             np.moveaxis(self._turn(array), axis, 0) for array in (self.target, self.prediction)
         )
@@ -138,7 +139,7 @@ def _view(
     case = read_volume_case(item, mapping)
     if case.label is None:
         raise LabelError(f"{item.image} has no label to score against; add one or leave the case out")
-    planes = how.planes or (model.settings.preprocessing.plane,)
+    planes = how.planes or model.settings.preprocessing.planes
     if not observe or len(planes) > 1:
         found = segment_volume(model, case.image, how=how, progress=progress)
         return VolumeView(case, found, case.label.array)

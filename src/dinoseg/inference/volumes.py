@@ -88,7 +88,7 @@ class _Work:
 
     @property
     def planes(self) -> tuple[Plane, ...]:
-        return self.how.planes or (self.model.settings.preprocessing.plane,)
+        return self.how.planes or self.model.settings.preprocessing.planes
 
     def write(self, target: NDArray[np.uint8], scratch: Path | None) -> None:
         """Write class ids into `target`, the canonical mask (D, H, W)."""
@@ -255,7 +255,7 @@ def _write_fused(work: _Work, target: NDArray[np.uint8], scratch: Path | None) -
 
 
 def _predict_slices(work: _Work, plane: Plane, how: Inference) -> Generator[Prediction, None, None]:
-    settings = work.model.settings.preprocessing.model_copy(update={"plane": plane})
+    settings = work.model.settings.preprocessing.in_plane(plane)
     slices = VolumeSlices(work.volume, settings)
 
     def read(index: int) -> Prepared:

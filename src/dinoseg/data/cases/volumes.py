@@ -77,10 +77,10 @@ class VolumeSlices:
 
     Args:
         volume: in canonical orientation.
-        settings: plane, context and intensities.
+        settings: one plane, context and intensities.
 
     Raises:
-        ConfigError: the settings are for images.
+        ConfigError: the settings are for images, or of several planes.
         DataError: the intensities do not fit the rule (a constant volume, values out of a fixed range).
     """
 
@@ -90,10 +90,12 @@ class VolumeSlices:
                 "the model is for images (model.preprocessing.intensity is null); a volume needs one "
                 "that was trained on volumes"
             )
+        if len(settings.planes) > 1:
+            raise ConfigError(f"slices lie in one plane, given {', '.join(settings.planes)}; see in_plane")
         self._volume = volume
-        self._settings = settings
+        self._plane, self._context = settings.planes[0], settings.context
         self._ramps = _fit_inputs(volume, settings.intensity, settings.context)
-        self._axis = plane_axis(settings.plane)
+        self._axis = plane_axis(self._plane)
 
     def __len__(self) -> int:
         return self._volume.geometry.shape[self._axis]
@@ -106,7 +108,7 @@ class VolumeSlices:
 
     def image(self, index: int) -> Image:
         """Slice `index`, upright: (3, H, W), float32 in 0..1."""
-        raw = take_slice(self._volume, index, plane=self._settings.plane, context=self._settings.context)
+        raw = take_slice(self._volume, index, plane=self._plane, context=self._context)
         return Image(apply_ramps(self._ramps, raw))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dinoseg.config.inference import Plane
+from dinoseg.config.planes import Plane
 from dinoseg.data.volumes.doubts import VolumeDescription, describe_volume, find_doubts
 from dinoseg.data.volumes.files import (
     LABEL_SUFFIXES,

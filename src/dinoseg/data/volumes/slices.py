@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from dinoseg.config.inference import Plane
+from dinoseg.config.planes import Plane
 from dinoseg.data.volumes.orientation import CANONICAL, find_orientation
 from dinoseg.data.volumes.volume import Volume
 from dinoseg.errors import UsageError

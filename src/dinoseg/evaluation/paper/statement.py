@@ -72,7 +72,8 @@ def _tell_input(settings: PreprocessingSettings) -> str:
     if settings.intensity is None:
         return f"{text} and normalised with the mean and deviation of the backbone."
     values = ", ".join(f"{key} {value}" for key, value in settings.intensity.model_dump(mode="json").items())
-    return f"{text}; volumes were cut into {settings.plane} slices, with intensities read as {values}."
+    cut = ", ".join(settings.planes)
+    return f"{text}; volumes were cut into {cut} slices, with intensities read as {values}."
 
 
 def _tell_training(training: Training) -> str:

@@ -190,7 +190,7 @@ class VolumePrediction:
         if volume.geometry.shape != self.mask.shape:
             given = volume.geometry.shape
             raise UsageError(f"{self.id}: the mask has {self.mask.shape} voxels and the volume {given}")
-        settings = self.preprocessing.model_copy(update={"plane": self.planes[0]})
+        settings = self.preprocessing.in_plane(self.planes[0])
         orientation = find_orientation(volume.geometry)
         slices = VolumeSlices(to_canonical(volume).volume, settings)
         label = orientation.apply(self.label())

@@ -43,8 +43,8 @@ def list_parts(items: Items, positions: Sequence[int], settings: ModelSettings) 
 
 
 def _is_beside(items: Items, position: int, other: int) -> bool:
-    subjects = items.subjects
-    return 0 <= other < len(subjects) and subjects[other] == subjects[position]
+    stacks = items.stacks
+    return 0 <= other < len(stacks) and stacks[other] == stacks[position]
 
 
 def put_together(maps: Tensor, parts: Sequence[Part], *, rows: int, steps: int) -> Tensor:

@@ -329,8 +329,8 @@ class ViewBank:
             return self._images
         first: dict[int, str] = {}
         return [
-            first.setdefault(subject, image)
-            for subject, image in zip(self._items.subjects, self._images, strict=True)
+            first.setdefault(stack, image)
+            for stack, image in zip(self._items.stacks, self._images, strict=True)
         ]
 
     def _add_neighbours(self, features: Features, samples: Sequence[Sample]) -> Features:

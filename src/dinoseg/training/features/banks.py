@@ -96,7 +96,7 @@ def check_window(cases: Sequence[CaseFiles], settings: RunSettings, progress: Pr
     Raises:
         ConfigError: it is at least twice as wide as the longest side of all images or slices.
     """
-    side, plane = settings.train.window, settings.model.preprocessing.plane
+    side, plane = settings.train.window, settings.model.preprocessing.planes[0]
     if side is None:
         return
     sizes = [measure_slices(case, plane)[1:] if case.is_volume else read_size(case) for case in cases]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from dinoseg.backbones.cache import entry_key
-from dinoseg.config import PreprocessingSettings
+from dinoseg.config import Plane, PreprocessingSettings
 from dinoseg.data import CaseFiles, LabelMapping, read_case
 from dinoseg.data.case import Case
 from dinoseg.data.cases.images import read_size
@@ -41,12 +41,14 @@ class Items(Protocol):
         images: names of the pixels, one per item; equal names mean equal pixels.
         labels: names of the labels, one per item.
         subjects: index of the case that each item belongs to.
+        stacks: number of the stack of slices that each item belongs to: a case in one plane.
     """
 
     unit: str
     images: Sequence[str]
     labels: Sequence[str]
     subjects: Sequence[int]
+    stacks: Sequence[int]
 
     def read(self, position: int) -> Case:
         """The item as an image with its mask; may be called in any thread.
@@ -61,7 +63,7 @@ class Items(Protocol):
         ...
 
     def spacing(self, position: int) -> float | None:
-        """Mm from a slice to the next of its volume, from the header; None where nobody knows."""
+        """Mm from a slice to the next of its stack, from the header; None where nobody knows."""
         ...
 
     def read_foreground(self, subject: int) -> Tensor:
@@ -105,12 +107,12 @@ def list_items(
     settings: PreprocessingSettings,
     digests: Mapping[Path, str],
 ) -> Items:
-    """Images, or all slices of volumes in the plane of the settings.
+    """Images, or all slices of volumes in the planes of the settings.
 
     Args:
         cases: image and mask files.
         mapping: from mask values to class ids.
-        settings: plane, context and intensities of volumes.
+        settings: planes, context and intensities of volumes.
         digests: of all files of `cases`, from `read_digests`.
 
     Raises:
@@ -143,6 +145,7 @@ class Pictures:
         self.images = images
         self.labels = labels
         self.subjects: Sequence[int] = range(len(cases))
+        self.stacks: Sequence[int] = self.subjects
 
     def read(self, position: int) -> Case:
         """The image with its mask."""
@@ -165,16 +168,25 @@ class Pictures:
         return torch.tensor([bool(self._mapping.find_classes(ids))])
 
 
+@dataclass(frozen=True)
+class _Stack:
+    """The slices of one volume in one plane."""
+
+    subject: int
+    plane: Plane
+    count: int
+
+
 @dataclass(frozen=True, eq=False)
 class _Opened:
-    """A volume in memory, upright, and its slices as the model sees them."""
+    """A volume in memory, upright, and its slices as the model sees them, by plane."""
 
     case: VolumeCase
-    slices: VolumeSlices
+    slices: Mapping[Plane, VolumeSlices]
 
 
 class Slices:
-    """Slices of volumes, case by case, from the first to the last of each."""
+    """Slices of volumes: case by case, of each plane by plane, from the first to the last of each."""
 
     unit = "slices"
 
@@ -193,16 +205,24 @@ class Slices:
         self._sizes: dict[int, tuple[int, int]] = {}
         self._spacings: dict[int, float | None] = {}
         self._reading = Lock()
-        self._counts = [measure_slices(case, settings.plane)[0] for case in cases]
-        self._places = [(case, index) for case, count in enumerate(self._counts) for index in range(count)]
-        intensity = settings.intensity.model_dump_json() if settings.intensity else ""
-        look = (settings.plane, str(settings.context), intensity)
-        self.subjects: Sequence[int] = [case for case, _ in self._places]
+        self._stacks = [
+            _Stack(subject, plane, measure_slices(case, plane)[0])
+            for subject, case in enumerate(cases)
+            for plane in settings.planes
+        ]
+        self._places = [(stack, index) for stack in self._stacks for index in range(stack.count)]
+        self.subjects: Sequence[int] = [stack.subject for stack, _ in self._places]
+        self.stacks: Sequence[int] = [
+            number for number, stack in enumerate(self._stacks) for _ in range(stack.count)
+        ]
+        look = (str(settings.context), settings.intensity.model_dump_json() if settings.intensity else "")
         self.images: Sequence[str] = [
-            entry_key("slice", images[case], *look, str(index)) for case, index in self._places
+            entry_key("slice", images[stack.subject], stack.plane, *look, str(index))
+            for stack, index in self._places
         ]
         self.labels: Sequence[str] = [
-            entry_key("label slice", labels[case], settings.plane, str(index)) for case, index in self._places
+            entry_key("label slice", labels[stack.subject], stack.plane, str(index))
+            for stack, index in self._places
         ]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -214,31 +234,33 @@ class Slices:
 
     def read(self, position: int) -> Case:
         """The slice with its mask; a few volumes stay in memory."""
-        subject, index = self._places[position]
+        stack, index = self._places[position]
         with self._reading:
-            opened = self._open(subject)
-            label = opened.case.label
+            opened = self._open(stack.subject)
+            label, cut = opened.case.label, f"{stack.plane} " if len(self._settings.planes) > 1 else ""
             return Case(
-                id=f"{opened.case.id}, slice {index}",
-                image=opened.slices.image(index),
-                label=None if label is None else take_label_slice(label, index, plane=self._settings.plane),
+                id=f"{opened.case.id}, {cut}slice {index}",
+                image=opened.slices[stack.plane].image(index),
+                label=None if label is None else take_label_slice(label, index, plane=stack.plane),
                 group=opened.case.group,
                 source=opened.case.source,
             )
 
     def size(self, position: int) -> tuple[int, int]:
-        """That of every slice of its volume."""
-        subject = self._places[position][0]
-        if subject not in self._sizes:
-            self._sizes[subject] = measure_slices(self._cases[subject], self._settings.plane)[1:]
-        return self._sizes[subject]
+        """That of every slice of its stack."""
+        number = self.stacks[position]
+        if number not in self._sizes:
+            stack = self._stacks[number]
+            self._sizes[number] = measure_slices(self._cases[stack.subject], stack.plane)[1:]
+        return self._sizes[number]
 
     def spacing(self, position: int) -> float | None:
-        """That of its volume."""
-        subject = self.subjects[position]
-        if subject not in self._spacings:
-            self._spacings[subject] = measure_spacing(self._cases[subject], self._settings.plane)
-        return self._spacings[subject]
+        """That of its volume, across its plane."""
+        number = self.stacks[position]
+        if number not in self._spacings:
+            stack = self._stacks[number]
+            self._spacings[number] = measure_spacing(self._cases[stack.subject], stack.plane)
+        return self._spacings[number]
 
     def describe(self, position: int, case: Case) -> Look:
         """What the volume of the slice shows, before its intensities are changed."""
@@ -251,10 +273,11 @@ class Slices:
     def read_foreground(self, subject: int) -> Tensor:
         """Whether each slice of a volume shows a class."""
         label = self._open(subject).case.label
-        shown = torch.zeros(self._counts[subject], dtype=torch.bool)
-        for index in range(len(shown) if label is not None else 0):
-            ids = take_label_slice(label, index, plane=self._settings.plane).array  # type: ignore[arg-type]
-            shown[index] = bool(self._mapping.find_classes(ids))
+        places = [(stack, index) for stack, index in self._places if stack.subject == subject]
+        shown = torch.zeros(len(places), dtype=torch.bool)
+        for row, (stack, index) in enumerate(places if label is not None else ()):
+            ids = take_label_slice(label, index, plane=stack.plane).array  # type: ignore[arg-type]
+            shown[row] = bool(self._mapping.find_classes(ids))
         return shown
 
     def _open(self, subject: int) -> _Opened:
@@ -263,8 +286,9 @@ class Slices:
             return self._opened[subject]
         while len(self._opened) >= KEPT_VOLUMES:  # before the next one is read
             self._opened.popitem(last=False)
-        case = read_volume_case(self._cases[subject], self._mapping).canonical()
-        self._opened[subject] = _Opened(case, VolumeSlices(case.image, self._settings))
+        case, settings = read_volume_case(self._cases[subject], self._mapping).canonical(), self._settings
+        slices = {plane: VolumeSlices(case.image, settings.in_plane(plane)) for plane in settings.planes}
+        self._opened[subject] = _Opened(case, slices)
         return self._opened[subject]
 
 

@@ -36,8 +36,9 @@ def choose_slice_spacing(
     if begun is not None and begun.config.is_file():
         spacing = begun.read_config().model.preprocessing.slice_spacing
     else:
-        plane = settings.model.preprocessing.plane
-        known = [each for each in (measure_spacing(case, plane) for case in cases) if each is not None]
+        planes = settings.model.preprocessing.planes
+        found = [measure_spacing(case, plane) for case in cases for plane in planes]
+        known = [each for each in found if each is not None]
         spacing = round(statistics.median(known), 6) if known else None
         if told := _word(known, spacing, len(cases)):
             progress.note(told)
