@@ -65,6 +65,28 @@ def test_a_size_is_proposed_for_slices(tmp_path: Path) -> None:
     assert report.proposal in report.lines()
 
 
+@pytest.mark.parametrize(
+    ("spacing", "depth", "proposed"),
+    [((0.8, 0.7, 1.0), 18, True), ((0.8, 0.7, 3.0), 18, False), ((0.8, 0.7, 1.0), 6, False)],
+)
+def test_three_planes_are_proposed_for_cubes(
+    spacing: tuple[float, ...], depth: int, proposed: bool, tmp_path: Path
+) -> None:
+    """Not for slices that lie far apart, and not for a few of them."""
+    shape, affine = (depth, *SHAPE[1:]), np.diag([*spacing, 1.0])
+    data = make_raw(tmp_path, 2)
+    for number in (1, 2):
+        write_nifti(data / f"imagesTr/c{number}_0000.nii.gz", draw_scan(number, shape), affine)
+        write_nifti(data / f"labelsTr/c{number}.nii.gz", draw_label(number, shape), affine)
+    told = found(check_dataset(data), "planes")
+    assert bool(told) == proposed
+    if proposed:
+        ((severity, message),) = told
+        assert severity == "info"
+        assert message.startswith("voxels are nearly cubes (longest side 1.4 times the shortest, median)")
+        assert message.endswith("--set model.preprocessing.plane=axial,coronal,sagittal")
+
+
 def test_acdc(tmp_path: Path) -> None:
     report = check_dataset(make_acdc(tmp_path))
     assert report.exit_code == 0

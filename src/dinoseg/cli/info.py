@@ -178,7 +178,10 @@ def _tell_run(output: Output, run: Path) -> None:
 
 def word_input(preprocessing: Mapping[str, Any]) -> str:
     """How a model of these settings sees an image."""
-    if preprocessing.get("window") is None:  # models of older versions do not say
+    cut = preprocessing.get("plane", "")  # models of older versions do not say, nor whether there is a window
+    if not isinstance(cut, str):
+        return f"{', '.join(cut)} slices are resized to {preprocessing['size']} px, and averaged"
+    if preprocessing.get("window") is None:
         return f"images are resized to {preprocessing['size']} px"
     return f"images are seen through windows of {preprocessing['window']} px, not resized"
 

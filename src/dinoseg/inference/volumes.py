@@ -192,6 +192,17 @@ def refuse_volume_options(how: Inference) -> None:
             raise UsageError(f"{name} is for volumes, and no volume was given; leave it out")
 
 
+def tell_planes(model: Network, how: Inference) -> str:
+    """One line where a model averages several planes without being asked, and what one alone saves, or ""."""
+    planes = model.settings.preprocessing.planes
+    if how.planes or len(planes) == 1:
+        return ""
+    return (
+        f"volumes are cut into {', '.join(planes)} slices, as the model learned, and averaged; "
+        f"--planes {planes[0]} alone takes less time and is less exact"
+    )
+
+
 def refuse_other_kind(model: Network, name: object, *, is_volume: bool) -> None:
     """Raise unless a model was trained on what it is asked about: volumes, or images.
 

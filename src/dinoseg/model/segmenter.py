@@ -201,7 +201,9 @@ class Segmenter(Voting):
         )
 
     def _word_input(self) -> str:
-        size = f"{self.size[0]}×{self.size[1]} px"
+        size, planes = f"{self.size[0]}×{self.size[1]} px", self.settings.preprocessing.planes
+        if len(planes) > 1:
+            return f"{', '.join(planes)} slices of {size}, whose answers are averaged"
         return size if self.settings.preprocessing.window is None else f"windows of {size}, not resized"
 
     def _digest_decoder(self) -> str:

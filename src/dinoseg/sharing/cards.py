@@ -147,6 +147,9 @@ def _tell_input(described: Mapping[str, Any]) -> str:
         f"- classes: {names}",
         f"- images are {seen_as}; masks come back at the image's own size",
     ]
+    cut = settings["preprocessing"].get("plane", "")
+    if not isinstance(cut, str):
+        lines.append(f"- volumes are cut into {', '.join(cut)} slices, whose answers are averaged")
     if seen:
         (low, high) = seen["sizes"]
         lines.append(

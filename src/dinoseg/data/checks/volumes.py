@@ -25,6 +25,8 @@ from dinoseg.errors import DataError, FileFormatError, LabelError
 from dinoseg.progress import Progress
 
 MOST_SLICES = 24  # of a volume, whose regions are measured
+CUBIC = 2.0  # longest side of a voxel, relative to its shortest: up to here every plane shows the same things
+FEWEST_SLICES = 16  # along the shortest side: below, the other planes show narrow stripes
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,7 @@ def check_volumes(facts: Sequence[VolumeFacts], dataset: Dataset) -> list[Findin
         )
     elif unknown:
         findings.append(Finding("info", "spacing", "no file tells its voxel size: distances are in pixels"))
+    findings += _propose_planes([case.geometry for case in facts])
     channels = Counter(case.channels for case in facts)
     if len(channels) > 1:
         listed = ", ".join(f"{count} with {number}" for number, count in sorted(channels.items()))
@@ -114,6 +117,20 @@ def check_volumes(facts: Sequence[VolumeFacts], dataset: Dataset) -> list[Findin
         )
         findings.append(Finding("info", "orientation", message))
     return findings
+
+
+def _propose_planes(geometries: Sequence[Geometry]) -> list[Finding]:
+    """Proposes to learn from three planes where most voxels are nearly as long as wide."""
+    if not geometries or not all(geometry.spacing_known for geometry in geometries):
+        return []
+    longer = float(np.median([max(each.spacing) / min(each.spacing) for each in geometries]))
+    if longer > CUBIC or np.median([min(each.shape) for each in geometries]) < FEWEST_SLICES:
+        return []
+    told = (
+        f"voxels are nearly cubes (longest side {longer:.2g} times the shortest, median): three planes can "
+        "be learned from and averaged: --set model.preprocessing.plane=axial,coronal,sagittal"
+    )
+    return [Finding("info", "planes", told)]
 
 
 def _warn(topic: str, doubts: Mapping[str, str]) -> list[Finding]:

@@ -25,7 +25,12 @@ from dinoseg.inference.files.shard import ALL, Shard
 from dinoseg.inference.files.volume_pipeline import VolumePipeline, read_back
 from dinoseg.inference.likeness import Likeness
 from dinoseg.inference.results.report import Failure, PredictedFile, PredictionReport, describe_settings
-from dinoseg.inference.volumes import refuse_other_kind, refuse_probabilities, refuse_volume_options
+from dinoseg.inference.volumes import (
+    refuse_other_kind,
+    refuse_probabilities,
+    refuse_volume_options,
+    tell_planes,
+)
 from dinoseg.model.network import Network
 from dinoseg.model.saved import Model, open_model
 from dinoseg.progress import Progress, Silent
@@ -138,7 +143,8 @@ def _run_plan(
     runner: Runner | None,
     progress: Progress,
 ) -> PredictionReport:
-    for note in plan.notes:
+    cut = tell_planes(model, how) if any(job.is_volume for job in plan.jobs) else ""
+    for note in [*plan.notes, *([cut] if cut else [])]:
         progress.note(note)
     channels = model.settings.preprocessing.channels
     plan = plan.without_companions(channels)
