@@ -49,6 +49,19 @@ UPRIGHT = {  # for volumes that all lie alike
     "train.augmentation.zoom": 0.1,
     "train.augmentation.horizontal_flip": 0.0,
 }
+PLANES = {  # for volumes of cubes that all lie alike
+    "model.preprocessing.plane": "axial,coronal,sagittal",
+    "model.preprocessing.size": 160,
+    "model.preprocessing.context": 3,
+    "train.min_bank": 0,
+    "train.views": 2,
+    "train.epochs": 6,
+    "train.validate_every": 2,
+    **{f"train.augmentation.{name}_flip": 0.0 for name in ("horizontal", "vertical")},
+    "train.augmentation.rotation": 15.0,
+    "train.augmentation.zoom": 0.1,
+    **{f"train.augmentation.{name}_probability": 0.8 for name in ("rotation", "zoom")},
+}
 T = TypeVar("T")
 
 
@@ -119,7 +132,8 @@ def list_volume_experiments() -> list[Experiment]:
     """Every method on volumes: slices of MR, scored in 3D. segdino-v2 at width 128, for the time it takes.
 
     Hippocampus: 500 steps of four slices, enlarged from about 35x50 voxels to 128 px; for the two light
-    methods also ten passes over all slices, at 256 px; for guided four, at 256 and 128 px, with context 3.
+    methods also ten passes over all slices, at 256 px; for guided four, at 256 and 128 px, with context 3, and
+    six over the slices of three planes, at 160 and 80 px.
     """
     whole = {"train.views": 1, "train.min_bank": 0, "train.epochs": 10, "train.validate_every": 10}
     short = {**whole, "train.steps_per_epoch": 50, "model.preprocessing.size": 128}
@@ -144,6 +158,8 @@ def list_volume_experiments() -> list[Experiment]:
                    {**OF_GUIDED, **ours}, draw_split=True),
         Experiment("hippocampus-upright-guided", "Dataset004_Hippocampus", "guided", "default",
                    {**OF_GUIDED, **ours, **UPRIGHT}, draw_split=True),
+        Experiment("hippocampus-planes-guided", "Dataset004_Hippocampus", "guided", "default",
+                   PLANES, draw_split=True),
     ]  # fmt: skip
     return found
 

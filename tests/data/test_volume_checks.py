@@ -9,8 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dinoseg.config import PercentileIntensity, PreprocessingSettings
+from dinoseg.data import open_dataset
 from dinoseg.data.checks.dataset import check_dataset
 from dinoseg.data.checks.findings import DataReport
+from dinoseg.data.checks.volumes import note_planes
 from tests.data.samples import write_lines
 from tests.data.volume_folders import (
     RAS,
@@ -85,6 +88,9 @@ def test_three_planes_are_proposed_for_cubes(
         assert severity == "info"
         assert message.startswith("voxels are nearly cubes (longest side 1.4 times the shortest, median)")
         assert message.endswith("--set model.preprocessing.plane=axial,coronal,sagittal")
+        cases, one = open_dataset(data).cases, PreprocessingSettings(intensity=PercentileIntensity())
+        assert note_planes(cases, one) == message
+        assert note_planes(cases, one.model_copy(update={"plane": ("axial", "coronal")})) == ""
 
 
 def test_acdc(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from dinoseg.data.cases.likeness import Profile
 from dinoseg.data.cases.prints import TrainingCases
 from dinoseg.data.cases.volumes import note_channels, note_doubts
 from dinoseg.data.checks.resolution import note_resolution
+from dinoseg.data.checks.volumes import note_planes
 from dinoseg.data.layouts.joined import JoinedDataset
 from dinoseg.data.sources.arrays import refuse_missing, take_arrays
 from dinoseg.data.splits.joined import resolve_joined, take_part
@@ -268,12 +269,11 @@ def _choose_cases(dataset: Dataset, splits: Splits, settings: RunSettings) -> _C
 def _tell_volumes(dataset: Dataset, settings: RunSettings, chosen: _Chosen, progress: Progress) -> None:
     if not dataset.is_volumes:
         return
-    progress.note(describe_intensity(dataset, settings))
-    seen = note_channels(chosen.train[0].channel_count, settings.model.preprocessing)
-    if seen:
-        progress.note(seen)
-    for line in note_doubts((*chosen.train, *chosen.val), settings.model.preprocessing):
-        progress.note(line)
+    look, used = settings.model.preprocessing, (*chosen.train, *chosen.val)
+    lines = [describe_intensity(dataset, settings), note_channels(chosen.train[0].channel_count, look)]
+    for line in (*lines, *note_doubts(used, look), note_planes(chosen.train, look)):
+        if line:
+            progress.note(line)
 
 
 def _tell_unresolved(settings: RunSettings, chosen: _Chosen, progress: Progress) -> None:

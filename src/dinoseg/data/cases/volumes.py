@@ -162,7 +162,7 @@ def measure_slices(files: CaseFiles, plane: Plane) -> tuple[int, int, int]:
     Raises:
         FileFormatError: the file is missing, damaged, or no volume.
     """
-    given = _read_geometry(files)
+    given = read_geometry(files)
     shape = [given.shape[axis] for axis in find_orientation(given).axes]
     count = shape.pop(plane_axis(plane))
     return count, shape[0], shape[1]
@@ -174,12 +174,17 @@ def measure_spacing(files: CaseFiles, plane: Plane) -> float | None:
     Raises:
         FileFormatError: the file is missing, damaged, or no volume.
     """
-    given = _read_geometry(files)
+    given = read_geometry(files)
     axis = find_orientation(given).axes[plane_axis(plane)]
     return given.spacing[axis] if given.spacing_known else None
 
 
-def _read_geometry(files: CaseFiles) -> Geometry:
+def read_geometry(files: CaseFiles) -> Geometry:
+    """The grid of a case in the orientation of its file, from the header alone.
+
+    Raises:
+        FileFormatError: the file is missing, damaged, or no volume.
+    """
     return files.series.read_geometry() if files.series else read_volume_info(files.image).geometry
 
 

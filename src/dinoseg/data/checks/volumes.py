@@ -8,9 +8,16 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from dinoseg.config import PreprocessingSettings
 from dinoseg.data.case import IGNORE_ID
 from dinoseg.data.cases.files import CaseFiles
-from dinoseg.data.cases.volumes import VolumeCase, read_volume_case, summarise_doubts, take_label_slice
+from dinoseg.data.cases.volumes import (
+    VolumeCase,
+    read_geometry,
+    read_volume_case,
+    summarise_doubts,
+    take_label_slice,
+)
 from dinoseg.data.checks.findings import Finding, list_cases
 from dinoseg.data.checks.inspection import CaseFailure
 from dinoseg.data.checks.regions import MeasuredMask, measure_mask
@@ -104,7 +111,8 @@ def check_volumes(facts: Sequence[VolumeFacts], dataset: Dataset) -> list[Findin
         )
     elif unknown:
         findings.append(Finding("info", "spacing", "no file tells its voxel size: distances are in pixels"))
-    findings += _propose_planes([case.geometry for case in facts])
+    if proposal := _propose_planes([case.geometry for case in facts]):
+        findings.append(Finding("info", "planes", proposal))
     channels = Counter(case.channels for case in facts)
     if len(channels) > 1:
         listed = ", ".join(f"{count} with {number}" for number, count in sorted(channels.items()))
@@ -119,18 +127,31 @@ def check_volumes(facts: Sequence[VolumeFacts], dataset: Dataset) -> list[Findin
     return findings
 
 
-def _propose_planes(geometries: Sequence[Geometry]) -> list[Finding]:
-    """Proposes to learn from three planes where most voxels are nearly as long as wide."""
+def note_planes(cases: Sequence[CaseFiles], settings: PreprocessingSettings) -> str:
+    """The proposal of `data check` to learn from three planes, before a training in one, or "".
+
+    Args:
+        cases: volumes, of which only the headers are read.
+        settings: say how they are cut.
+
+    Raises:
+        FileFormatError: a header cannot be read.
+    """
+    if len(settings.planes) > 1 or settings.window is not None:
+        return ""
+    return _propose_planes([read_geometry(case) for case in cases])
+
+
+def _propose_planes(geometries: Sequence[Geometry]) -> str:
     if not geometries or not all(geometry.spacing_known for geometry in geometries):
-        return []
+        return ""
     longer = float(np.median([max(each.spacing) / min(each.spacing) for each in geometries]))
     if longer > CUBIC or np.median([min(each.shape) for each in geometries]) < FEWEST_SLICES:
-        return []
-    told = (
+        return ""
+    return (
         f"voxels are nearly cubes (longest side {longer:.2g} times the shortest, median): three planes can "
         "be learned from and averaged: --set model.preprocessing.plane=axial,coronal,sagittal"
     )
-    return [Finding("info", "planes", told)]
 
 
 def _warn(topic: str, doubts: Mapping[str, str]) -> list[Finding]:
