@@ -76,19 +76,30 @@ def test_neighbours_end_with_the_plane_and_lie_in_its_distance(bank: ViewBank) -
 
 
 @pytest.fixture(scope="module")
-def run(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def told() -> Notes:
+    """What was told while `run` was trained."""
+    return Notes()
+
+
+@pytest.fixture(scope="module")
+def run(raw: Path, told: Notes, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("planes")
     changes: dict[str, Any] = {f"model.decoder.{key}": value for key, value in SMALL["guided"].items()}
     changes |= {"model.preprocessing.plane": "axial, coronal,sagittal", "train.epochs": 1}
-    changes |= {"model.preprocessing.size": 32}
-    train_small(raw, folder / "run", folder / "cache", method="guided", changes=changes)
+    changes |= {"model.preprocessing.size": 32, "train.views": 1}
+    train_small(raw, folder / "run", folder / "cache", method="guided", changes=changes, progress=told)
     return folder / "run"
+
+
+def test_one_step_in_mm_is_read_from_all_planes(run: Path, told: Notes) -> None:
+    assert load(run).settings.preprocessing.slice_spacing == pytest.approx(0.8)  # of 0.7, 0.8 and 3
+    words = "the slices around each are read 0.8 mm apart, the median of the training volumes (0.7 to 3 mm)"
+    assert [line for line in told.notes if "mm apart" in line] == [words]
 
 
 def test_a_model_predicts_in_the_planes_that_it_learned(run: Path, raw: Path) -> None:
     model = load(run)
     assert model.settings.preprocessing.planes == PLANES
-    assert model.settings.preprocessing.slice_spacing == pytest.approx(0.8)  # the middle one of the planes'
     case = open_dataset(raw).cases[0]
     found: Any = predict(run, case.image)
     assert found.planes == PLANES

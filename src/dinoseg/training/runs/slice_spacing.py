@@ -19,8 +19,8 @@ def choose_slice_spacing(
 ) -> RunSettings:
     """The settings with the distance of slices for methods that read those around each.
 
-    It is the median of the cases that say; a run that goes on keeps what it was begun with, which is none
-    for runs of older releases.
+    It is the median of the cases that say, in every plane that they are cut in; a run that goes on keeps what
+    it was begun with, which is none for runs of older releases.
 
     Args:
         settings: of the run.
@@ -37,23 +37,22 @@ def choose_slice_spacing(
         spacing = begun.read_config().model.preprocessing.slice_spacing
     else:
         planes = settings.model.preprocessing.planes
-        found = [measure_spacing(case, plane) for case in cases for plane in planes]
-        known = [each for each in found if each is not None]
+        found = [[measure_spacing(case, plane) for plane in planes] for case in cases]
+        known = [each for case in found for each in case if each is not None]
         spacing = round(statistics.median(known), 6) if known else None
-        if told := _word(known, spacing, len(cases)):
+        if told := _word(known, spacing, silent=found.count([None] * len(planes)), count=len(cases)):
             progress.note(told)
     return override(settings, {"model.preprocessing.slice_spacing": spacing})
 
 
-def _word(known: Sequence[float], spacing: float | None, count: int) -> str:
+def _word(known: Sequence[float], spacing: float | None, *, silent: int, count: int) -> str:
     """What is read where volumes differ; "" where all are alike."""
-    if spacing is None or (len(known) == count and round(min(known), 6) == round(max(known), 6)):
+    if spacing is None or (not silent and round(min(known), 6) == round(max(known), 6)):
         return ""
     told = (
         f"the slices around each are read {spacing:.3g} mm apart, the median of the training volumes "
         f"({min(known):.3g} to {max(known):.3g} mm)"
     )
-    silent = count - len(known)
     return told + (
         f"; {silent} of {count} do not say how far apart theirs are: there it is the next" if silent else ""
     )
