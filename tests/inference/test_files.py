@@ -76,7 +76,7 @@ def test_summary_says_what_was_done(draw: Draw, tmp_path: Path) -> None:
     assert summary["settings"] == {
         "window": 16,
         "overlap": 0.25,
-        "flips": False,
+        "symmetries": 1,
         "planes": None,
         "postprocessing": None,
     }

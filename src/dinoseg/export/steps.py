@@ -7,8 +7,9 @@ from typing import Any
 from dinoseg.backbones.neighbours import MOST
 from dinoseg.config import Inference
 from dinoseg.inference.windows import DEVIATION, SMALLEST
-from dinoseg.model.network import window_of
+from dinoseg.model.network import symmetries_of, window_of
 from dinoseg.model.settings import ModelSettings
+from dinoseg.model.symmetries import describe_symmetries
 
 
 def describe_steps(settings: ModelSettings) -> dict[str, Any]:
@@ -32,7 +33,7 @@ def describe_steps(settings: ModelSettings) -> dict[str, Any]:
             "blending": {"kind": "gaussian", "deviation": DEVIATION, "smallest": SMALLEST},
             "padding": "zeros after normalising, evenly",
         },
-        "flips": {"used": usual.flips, "of": ["horizontal", "vertical", "both"], "mean of": "probabilities"},
+        "symmetries": describe_symmetries(symmetries_of(settings, usual)),
         "logits": "bilinear to the size of the image, half-pixel centres, the four nearest cells",
         "mask": "sigmoid above 0.5"
         if settings.outputs == 1

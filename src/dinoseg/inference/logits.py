@@ -12,8 +12,7 @@ from dinoseg.errors import RunError
 from dinoseg.model.confidence import Tally
 from dinoseg.model.ensemble import Ensemble
 from dinoseg.model.network import Answer, Answering, Array, Network, Size
-
-_FLIPS: Sequence[tuple[int, ...]] = ((-1,), (-2,), (-2, -1))  # horizontal, vertical, both
+from dinoseg.model.symmetries import SYMMETRIES, Symmetry
 
 
 def answering(model: Network) -> Answering:
@@ -32,7 +31,7 @@ class FromLogits:
         pixels: Array,
         sizes: Sequence[Size],
         *,
-        flips: bool = False,
+        symmetries: int = 1,
         probabilities: bool = False,
         spacing: float | None = None,
     ) -> list[Answer]:
@@ -42,9 +41,8 @@ class FromLogits:
             RunError: the logits are not finite.
         """
         votes = [self._vote(pixels, spacing)]
-        for axes in _FLIPS if flips else ():
-            turned = np.ascontiguousarray(np.flip(pixels, axes))
-            votes.append(np.flip(self._vote(turned, spacing), axes))
+        for symmetry in SYMMETRIES[1:symmetries]:
+            votes.append(turn_back(self._vote(turn(pixels, symmetry), spacing), symmetry))
         return [
             _answer([vote[index] for vote in votes], size, probabilities=probabilities)
             for index, size in enumerate(sizes)
@@ -59,6 +57,18 @@ class FromLogits:
                 "the model's output holds NaN or infinity; its weights are damaged, train it again"
             )
         return logits
+
+
+def turn(maps: Array, symmetry: Symmetry) -> Array:
+    """(…, H, W) under a symmetry: (…, W, H) where it is transposed."""
+    laid = maps.swapaxes(-2, -1) if symmetry.transposed else maps
+    return np.ascontiguousarray(np.flip(laid, symmetry.mirrored))
+
+
+def turn_back(maps: Array, symmetry: Symmetry) -> Array:
+    """What `turn` was given, from what it gave."""
+    laid = np.flip(maps, symmetry.mirrored)
+    return laid.swapaxes(-2, -1) if symmetry.transposed else laid
 
 
 def resize_logits(logits: Array, size: Size) -> Array:

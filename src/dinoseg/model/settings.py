@@ -41,6 +41,9 @@ class ModelSettings(Settings):
     decoder: AnyDecoderSettings
     preprocessing: PreprocessingSettings = PreprocessingSettings()
     classes: Classes = Field(description="id -> name, 0 is background")
+    symmetries: Literal[1, 2, 4, 8] = Field(
+        1, description="symmetries of the square whose probabilities are averaged in prediction"
+    )
 
     @property
     def outputs(self) -> int:

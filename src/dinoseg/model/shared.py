@@ -78,7 +78,7 @@ class SharedBackbone(Voting):
         self.eval()
         with self.explaining(len(pixels)):
             given = torch.from_numpy(pixels).to(self.device)
-            votes = self._vote(given, self.look(given), flips=False, spacing=spacing)
+            votes = self._vote(given, self.look(given), symmetries=1, spacing=spacing)
             size = (int(pixels.shape[-2]), int(pixels.shape[-1]))
             scores = self._average(votes, size).clamp(_TINY, 1 - _TINY)
             binary = self.settings.outputs == 1

@@ -1,4 +1,4 @@
-"""Masks computed where the tensors are: one vote for each decoder and each mirror image, averaged."""
+"""Masks computed where the tensors are: one vote for each decoder and each symmetry, averaged."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from dinoseg.errors import DinosegError, RunError
 from dinoseg.methods.blocks.resizing import resize
 from dinoseg.model.confidence import Tally
 from dinoseg.model.network import Answer
-
-_FLIPS: Sequence[tuple[int, ...]] = ((-1,), (-2,), (-2, -1))  # horizontal, vertical, both
+from dinoseg.model.symmetries import SYMMETRIES, Symmetry
 
 
 class Voting(nn.Module):
@@ -50,7 +49,7 @@ class Voting(nn.Module):
         pixels: NDArray[np.float32],
         sizes: Sequence[tuple[int, int]],
         *,
-        flips: bool = False,
+        symmetries: int = 1,
         probabilities: bool = False,
         spacing: float | None = None,
     ) -> list[Answer]:
@@ -64,7 +63,7 @@ class Voting(nn.Module):
         with self.explaining(len(pixels)):
             given = torch.from_numpy(pixels).to(self.device)
             features = self.look(given)
-            votes = self._vote(given, features, flips=flips, spacing=spacing)
+            votes = self._vote(given, features, symmetries=symmetries, spacing=spacing)
             pooled = features.levels[-1].mean(dim=(2, 3)).cpu().numpy()  # (B, C, h, w) -> (B, C)
             return [
                 self.conclude(
@@ -103,13 +102,13 @@ class Voting(nn.Module):
             ) from error
 
     def _vote(
-        self, pixels: Tensor, features: Features, *, flips: bool, spacing: float | None
+        self, pixels: Tensor, features: Features, *, symmetries: int, spacing: float | None
     ) -> list[Tensor]:
-        """Logits (B, K, H, W) of the pixels as they are, then of each flip, turned back."""
+        """Logits (B, K, H, W) of the pixels as they are, then under each symmetry, turned back."""
         votes = self.decide(features, pixels, spacing)
-        for axes in _FLIPS if flips else ():
-            turned = pixels.flip(axes)
-            votes += [vote.flip(axes) for vote in self.decide(self.look(turned), turned, spacing)]
+        for symmetry in SYMMETRIES[1:symmetries]:
+            turned = turn(pixels, symmetry)
+            votes += [turn_back(vote, symmetry) for vote in self.decide(self.look(turned), turned, spacing)]
         if not all(bool(vote.isfinite().all()) for vote in votes):
             raise RunError(
                 "the model's output holds NaN or infinity; its weights are damaged, train it again"
@@ -153,3 +152,15 @@ class Voting(nn.Module):
         for vote in votes[1:]:
             total = total + self.probabilities(vote, size)
         return total / len(votes)
+
+
+def turn(maps: Tensor, symmetry: Symmetry) -> Tensor:
+    """(…, H, W) under a symmetry: (…, W, H) where it is transposed."""
+    laid = maps.transpose(-2, -1) if symmetry.transposed else maps
+    return laid.flip(symmetry.mirrored).contiguous()
+
+
+def turn_back(maps: Tensor, symmetry: Symmetry) -> Tensor:
+    """What `turn` was given, from what it gave."""
+    laid = maps.flip(symmetry.mirrored)
+    return laid.transpose(-2, -1).contiguous() if symmetry.transposed else laid

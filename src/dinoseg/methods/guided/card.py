@@ -55,5 +55,6 @@ CARD = Card(
     decoder="dinoseg.methods.guided.decoder:Guided",
     size=320,
     scales=(1.0, 0.5),
+    symmetries=8,
     published=False,
 )
