@@ -12,6 +12,7 @@ from dinoseg.config import (
     BackboneSettings,
     CacheSettings,
     Classes,
+    Decision,
     DecoderSettings,
     PreprocessingSettings,
     Preset,
@@ -43,6 +44,11 @@ class ModelSettings(Settings):
     classes: Classes = Field(description="id -> name, 0 is background")
     symmetries: Literal[1, 2, 4, 8] = Field(
         1, description="symmetries of the square whose probabilities are averaged in prediction"
+    )
+    decision: Decision = Field(
+        "probable",
+        description="of masks of images: each pixel's most probable class, or the extent of each class whose "
+        "Dice is expected to be greatest",
     )
 
     @property

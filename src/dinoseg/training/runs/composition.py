@@ -54,6 +54,7 @@ def compose_settings(dataset: Dataset, folders: Sequence[Path | str], how: Train
         decoder=card.configure(),
         preprocessing=_choose_preprocessing(dataset, how.preset, card.name),
         classes=dataset.classes,
+        decision=card.decision,
     )
     arguments = override(
         RunSettings(data=anchor_data(folders), model=model_settings, train=_recipe(how, card.name)),
