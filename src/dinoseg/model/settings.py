@@ -43,8 +43,8 @@ class ModelSettings(Settings):
     classes: Classes = Field(description="id -> name, 0 is background")
     symmetries: Literal[1, 2, 4, 8] = Field(
         1,
-        description="symmetries of the square whose probabilities are averaged in prediction; guided takes as "
-        "many as its training shows",
+        description="symmetries of the square whose probabilities are averaged in prediction; guided takes "
+        "as many as its training shows",
     )
 
     @property
