@@ -74,7 +74,7 @@ def test_they_are_eight_and_each_is_what_it_is_called() -> None:
 
 
 @pytest.mark.parametrize("window", [None, 24])
-def test_a_leaning_model_turns_with_the_image_under_all_eight(window: int | None) -> None:
+def test_a_leaning_model_turns_with_the_image(window: int | None) -> None:
     model = make_leaning(8)
     found = probabilities(model, IMAGE, window=window)
     for turn in EIGHT:

@@ -43,7 +43,9 @@ class ModelSettings(Settings):
     preprocessing: PreprocessingSettings = PreprocessingSettings()
     classes: Classes = Field(description="id -> name, 0 is background")
     symmetries: Literal[1, 2, 4, 8] = Field(
-        1, description="symmetries of the square whose probabilities are averaged in prediction"
+        1,
+        description="symmetries of the square whose probabilities are averaged in prediction; guided takes "
+        "as many as its training shows",
     )
     decision: Decision = Field(
         "probable",
