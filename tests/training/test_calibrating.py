@@ -49,6 +49,12 @@ def test_it_is_kept_with_the_model_and_that_of_predicting(
     found = evaluate(loaded, data, split="val", splits=tmp_path / "splits.json")
     anew = fit_confidence(found.observations)
     assert anew is not None
+    if symmetries > 1:  # else what is kept would say nothing of them
+        once = fit_confidence(
+            evaluate(loaded, data, split="val", splits=tmp_path / "splits.json", flips=False).observations
+        )
+        assert once is not None
+        assert once.soft_dice != pytest.approx(kept.soft_dice, abs=1e-4)
     assert anew.soft_dice == pytest.approx(kept.soft_dice, abs=1e-4)
     assert anew.dice == pytest.approx(kept.dice, abs=1e-4)
     assert anew.miss == pytest.approx(kept.miss, abs=1e-2)

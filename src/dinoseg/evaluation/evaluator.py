@@ -72,8 +72,7 @@ def evaluate(
         out: folder for a report (four files); nothing is written without.
         seed: of the bootstrap.
         overwrite: replace an older report.
-        how: the model is applied; the paper protocol takes no window, flips or cleaning, and
-            looks once.
+        how: the model is applied; the paper protocol takes no window, flips or cleaning.
         progress: told how many cases are done, and which failed.
         options: fields of `Inference` by name; of arrays those of `Arrays`, such as images and masks.
 
