@@ -1,4 +1,4 @@
-"""Masks of class probabilities: the most probable class, or the extent whose Dice is expected to be greatest."""
+"""Masks of class probabilities: the most probable class, or extents of the greatest expected Dice."""
 
 from __future__ import annotations
 
@@ -77,9 +77,8 @@ def test_a_class_that_is_nowhere_the_most_probable_one_stays_away() -> None:
 
 def test_of_several_classes_each_has_its_level_and_the_clearer_one_wins() -> None:
     scores = np.zeros((3, 1, 60), np.float32)
-    scores[1, 0, :20], scores[1, 0, 20:30] = 0.95, 0.45  # sure: a high level
-    scores[2, 0, 30:35], scores[2, 0, 20:60] = 0.0, 0.4  # in doubt nearly everywhere: a low one
-    scores[2, 0, 40:42] = 0.6
+    scores[1, 0, :20], scores[1, 0, 20:30] = 0.95, 0.4  # sure: a high level
+    scores[2, 0, 20:60], scores[2, 0, 40:42] = 0.38, 0.6  # in doubt nearly everywhere: a low one
     scores[0] = 1 - scores[1] - scores[2]
     levels = find_level(scores[1]), find_level(scores[2])
     assert levels[0] > levels[1]

@@ -70,7 +70,7 @@ def find_level(probabilities: Array) -> float:
     mass = _at_least(np.bincount(bins, weights=flat, minlength=STEPS))
     tried = slice(LOWEST, HIGHEST + 1)
     expected = 2 * mass[tried] / (pixels[tried] + mass[0])
-    return float(LOWEST + int(expected.argmax())) / STEPS
+    return (HIGHEST - int(expected[::-1].argmax())) / STEPS  # of equal ones the highest: the same mask
 
 
 def _at_least(histogram: NDArray[np.float64] | NDArray[np.int64]) -> NDArray[np.float64]:

@@ -182,6 +182,8 @@ def shown_symmetries(settings: RunSettings) -> int:
         return 1
     if not views.vertical_flip:
         return 2
+    if settings.model.preprocessing.for_volumes:
+        return 4  # they all lie alike: quarter turns were worse than none in the heart (docs/guided.md)
     return 8 if views.rotation_probability and views.rotation >= _HALFWAY else 4
 
 
