@@ -301,7 +301,7 @@ def test_evaluate_scores_what_predict_writes(run: Run, data: Path, trained: Path
     assert told.code == 0, told.err
     assert run("predict", trained, data / "images", *ways, "--out", tmp_path / "masks").code == 0
     facts = json.loads((tmp_path / "report" / "summary.json").read_text())["facts"]
-    assert (facts["Window"], facts["Overlap"], facts["Flips"]) == ("48", "0.5", "yes")
+    assert (facts["Window"], facts["Overlap"], facts["Symmetries"]) == ("48", "0.5", "4")
     with (tmp_path / "report" / "cases.csv").open() as file:
         rows = list(csv.DictReader(line for line in file if not line.startswith("#")))
     assert rows

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from dinoseg.backbones import create_backbone
-from dinoseg.config import BackboneSettings, PreprocessingSettings
+from dinoseg.config import BackboneSettings, PreprocessingSettings, override
 from dinoseg.data.layouts.dataset import open_dataset
 from dinoseg.data.splits.splits import Splits, save_splits
 from dinoseg.errors import DataError, LabelError, OutputError, SplitError, UsageError
@@ -117,6 +117,17 @@ def test_scores_are_those_of_predict_at_native_size(model: Segmenter, data: Path
     assert (found.protocol, found.unit, found.tolerance, found.failures) == ("native", "px", 2.0, ())
     assert found.headline.cases == 4
     assert found.report is None
+
+
+def test_the_paper_protocol_looks_once_whatever_the_model_does(
+    model: Segmenter, data: Path, splits: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    once = evaluate(model, data, splits=splits, protocol="paper")
+    native = evaluate(model, data, splits=splits)
+    monkeypatch.setattr(model, "settings", override(model.settings, {"symmetries": 8}))
+    assert evaluate(model, data, splits=splits, protocol="paper").scores == once.scores
+    assert evaluate(model, data, splits=splits, flips=False).scores == native.scores
+    assert evaluate(model, data, splits=splits).scores != native.scores
 
 
 def test_paper_protocol_scores_on_the_grid_of_the_model(model: Segmenter, data: Path, splits: Path) -> None:

@@ -154,7 +154,7 @@ def _compare_words(folder: Path) -> None:
     """The report says what predictions.json says."""
     settings = json.loads((folder / "out" / "predictions.json").read_text())["settings"]
     facts = json.loads((folder / "report" / "summary.json").read_text())["facts"]
-    assert facts["Flips"] == ("yes" if settings["flips"] else "no")
+    assert facts["Symmetries"] == str(settings["symmetries"])
     if settings["window"] is None:
         assert facts["Window"].startswith("none")
         assert "Overlap" not in facts

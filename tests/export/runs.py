@@ -28,6 +28,7 @@ def make_run(
     classes: dict[int, str] = BINARY,
     size: int = 32,
     scales: tuple[float, ...] = (1.0,),
+    symmetries: int = 1,
     seed: int = 0,
     **volumes: Any,
 ) -> Path:
@@ -40,6 +41,7 @@ def make_run(
         decoder=decoder_settings(method, **SMALL[method]),
         preprocessing=PreprocessingSettings(size=size, **volumes),
         classes=classes,
+        symmetries=symmetries,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

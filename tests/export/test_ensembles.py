@@ -35,8 +35,10 @@ def test_an_ensemble_is_one_bundle(tmp_path: Path, classes: dict[int, str]) -> N
     assert np.mean(masks[0] == masks[1]) > 0.99
 
 
-def test_members_that_see_images_differently_are_refused(tmp_path: Path) -> None:
-    runs = [make_run(tmp_path / str(size), "linear", size=size, seed=size) for size in (32, 48)]
+@pytest.mark.parametrize("key", ["size", "symmetries"])
+def test_members_that_see_images_differently_are_refused(tmp_path: Path, key: str) -> None:
+    values = {"size": (32, 48), "symmetries": (1, 8)}[key]
+    runs = [make_run(tmp_path / str(each), "linear", **{key: each}, seed=each) for each in values]
     make_ensemble(runs, tmp_path / "both")
     with pytest.raises(UsageError, match="export them one by one"):
         export(tmp_path / "both", tmp_path / "bundle")

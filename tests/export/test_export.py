@@ -32,7 +32,7 @@ from dinoseg.model.bundles import LICENSE, OPSET, PIPELINE, BundlePrecision, dig
 from dinoseg.model.folder import TRAINING_CASES
 from dinoseg.sharing import push
 from tests.data.dicom.drawn import draw_series
-from tests.export.runs import BINARY, FOUR, VOLUMES, make_run
+from tests.export.runs import FOUR, VOLUMES, make_run
 from tests.inference.volumes import SPACING, make_volume, save_nifti
 
 ROOT = Path(__file__).parents[2]
@@ -83,9 +83,9 @@ def volumes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def volume_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model that reads the image itself, and the slices around."""
+    """A model that reads the image itself, and the slices around, under all symmetries."""
     place = tmp_path_factory.mktemp("guided") / "run"
-    return make_run(place, "guided", classes=BINARY, slice_spacing=1.6 * SPACING[0], **VOLUMES)
+    return make_run(place, "guided", symmetries=8, slice_spacing=1.6 * SPACING[0], **VOLUMES)
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +146,8 @@ def test_volumes_read_the_slices_around_without_torch(
     (decoder,) = read_pipeline(volume_bundle).decoders
     assert (decoder.reach, decoder.slice_spacing) == (1, 1.6 * SPACING[0])
     assert _predict_apart(volume_bundle, volumes, tmp_path / "bundle")["code"] == 0
+    made = json.loads((tmp_path / "bundle" / "predictions.json").read_text())["settings"]
+    assert made["symmetries"] == 8
     dinoseg.inference.predict_files(volume_run, volumes, tmp_path / "run", batch_size=2)
     for number in range(2):
         found, expected = (
@@ -178,7 +180,9 @@ def test_openvino_says_the_same(run: Path, bundle: Path, images: Path, tmp_path:
         assert np.mean(found == expected) > 0.999
 
 
-def test_a_bundle_states_what_is_between_a_file_and_its_mask(run: Path, bundle: Path) -> None:
+def test_a_bundle_states_what_is_between_a_file_and_its_mask(
+    run: Path, bundle: Path, volume_bundle: Path
+) -> None:
     pipeline = read_pipeline(bundle)
     assert pipeline.opset == OPSET == WRITTEN
     assert set(pipeline.files) == {"backbone.onnx", "decoder.onnx", LICENSE, "README.md"}
@@ -188,6 +192,9 @@ def test_a_bundle_states_what_is_between_a_file_and_its_mask(run: Path, bundle: 
     assert pipeline.settings.backbone.name == "dinov3_vit-weights"  # no folder of this machine
     assert str(run.parent) not in (bundle / PIPELINE).read_text()
     assert pipeline.steps["window"]["overlap"] == 0.25
+    stated = [read_pipeline(each).steps["symmetries"] for each in (bundle, volume_bundle)]
+    assert [each["used"] for each in stated] == [1, 8]
+    assert [each["mirrored"] for each in stated[1]["of"][:4]] == [[], [-1], [-2], [-2, -1]]
     assert pipeline.steps["mask"].startswith("the largest logit")
     assert "differ from those of PyTorch" in (bundle / "README.md").read_text()
 

@@ -25,9 +25,9 @@ VOLUMES = {"intensity": RangeIntensity(minimum=0, maximum=1000)}
 def test_numpy_and_torch_count_the_same() -> None:
     model = make_member("linear", seed=1)
     pixels = np.random.default_rng(0).normal(size=(2, 3, 32, 32)).astype(np.float32)
-    for flips in (False, True):
-        torch_s = model.answer(pixels, [(40, 50)] * 2, flips=flips)
-        numpy_s = FromLogits(model).answer(pixels, [(40, 50)] * 2, flips=flips)
+    for symmetries in (1, 2, 4, 8):
+        torch_s = model.answer(pixels, [(40, 50)] * 2, symmetries=symmetries)
+        numpy_s = FromLogits(model).answer(pixels, [(40, 50)] * 2, symmetries=symmetries)
         for one, two in zip(torch_s, numpy_s, strict=True):
             for name in ("predicted", "probable", "agreed"):
                 assert getattr(one.tally, name) == pytest.approx(getattr(two.tally, name), rel=1e-4, abs=1e-3)

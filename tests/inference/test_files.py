@@ -12,11 +12,13 @@ import pytest
 import torch
 from PIL import Image as PillowImage
 
+from dinoseg.config import override
 from dinoseg.data.images import read_label
 from dinoseg.errors import LayoutError, OutputError, UsageError
 from dinoseg.inference import predict, predict_files
 from dinoseg.inference.files import pipeline as files
 from dinoseg.model.segmenter import Segmenter
+from dinoseg.outputs import write_json
 from dinoseg.outputs.manifest import MANIFEST
 from tests.inference.conftest import Draw
 from tests.inference.models import THREE, make_glass
@@ -76,7 +78,7 @@ def test_summary_says_what_was_done(draw: Draw, tmp_path: Path) -> None:
     assert summary["settings"] == {
         "window": 16,
         "overlap": 0.25,
-        "flips": False,
+        "symmetries": 1,
         "planes": None,
         "postprocessing": None,
     }
@@ -279,6 +281,24 @@ def test_resume_does_what_is_missing(glass: Segmenter, draw: Draw, tmp_path: Pat
     assert [file.size for file in again.files] == [file.size for file in first.files]
     assert (out / "masks" / "0.png").stat().st_mtime_ns == times[out / "masks" / "0.png"]
     assert again.describe()["counts"] == {"done": 2, "skipped": 2, "failed": 0}
+
+
+@pytest.mark.parametrize("flips", [False, True])
+def test_what_an_older_release_began_is_gone_on_with(flips: bool, draw: Draw, tmp_path: Path) -> None:
+    out, model = tmp_path / "out", make_glass()
+    draw("a.png")
+    predict_files(model, [tmp_path / "in"], out, flips=flips)
+    summary = json.loads((out / "predictions.json").read_text())
+    assert summary["settings"].pop("symmetries") == (4 if flips else 1)
+    summary["settings"]["flips"] = flips
+    write_json(out / "predictions.json", summary, overwrite=True)  # so that it is known as ours
+    with pytest.raises(OutputError, match="was made with another symmetries"):
+        predict_files(model, [tmp_path / "in"], out, resume=True, flips=not flips)
+    (file,) = predict_files(model, [tmp_path / "in"], out, resume=True, flips=flips).files
+    assert file.skipped
+    model.settings = override(model.settings, {"symmetries": 8})
+    with pytest.raises(OutputError, match="was made with another symmetries"):
+        predict_files(model, [tmp_path / "in"], out, resume=True)
 
 
 def test_resume_with_another_model_or_setting_is_refused(draw: Draw, tmp_path: Path) -> None:

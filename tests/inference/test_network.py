@@ -77,11 +77,11 @@ def test_everything_goes_where_torch_cannot_be_imported(images: Path, volumes: P
     made = json.loads((out / "masks" / "predictions.json").read_text())
     assert made["model"]["method"] == "brightness"
     assert made["settings"] == {
-        "window": 24, "overlap": 0.25, "flips": True, "planes": None, "postprocessing": None
+        "window": 24, "overlap": 0.25, "symmetries": 4, "planes": None, "postprocessing": None
     }  # fmt: skip
     facts = json.loads((out / "report" / "summary.json").read_text())["facts"]
     assert facts["Backbone"] == "none (000000000000, float32)"
-    assert [facts[name] for name in ("Window", "Overlap", "Flips")] == ["24", "0.25", "yes"]
+    assert [facts[name] for name in ("Window", "Overlap", "Symmetries")] == ["24", "0.25", "4"]
 
 
 def test_batches_are_no_larger_than_asked_and_change_nothing(images: Path) -> None:

@@ -25,7 +25,7 @@ from dinoseg.serving import viewer_sessions
 from dinoseg.serving.app import create_app
 from dinoseg.serving.models import Models, Served
 from dinoseg.serving.options import WIDEST, ServeOptions
-from dinoseg.serving.viewer_masks import find_centroids
+from dinoseg.serving.viewer_masks import MaskWishes, find_centroids
 from tests.data.dicom.drawn import draw_series
 from tests.inference.volumes import make_volume, save_nifti
 from tests.serving.servers import draw_png, list_left, listening, serving
@@ -373,3 +373,19 @@ def test_centres_are_told_first_axis_of_the_file_first() -> None:
     assert find_centroids(mask, {0: "background", 1: "lesion", 2: "other"}) == {
         "lesion": ["1", "3.5", "2.0", "1.0"]
     }
+
+
+@pytest.mark.parametrize(
+    ("sent", "flips"),
+    [
+        *(({"flips": each}, None) for each in ("model", ["model", "yes", "no"], None)),
+        *(({"flips": each}, True) for each in ("yes", True)),
+        *(({"flips": each}, False) for each in ("no", False)),
+        ({}, None),
+    ],
+)
+def test_a_viewer_says_how_a_model_looks_or_leaves_it_to_the_model(
+    sent: dict[str, Any], flips: bool | None
+) -> None:
+    """Slicer sends the chosen word, or the whole list where nobody chose."""
+    assert MaskWishes.model_validate(sent).to_inference(None).flips is flips

@@ -20,7 +20,10 @@ from tests.training.series import TINY
 pytestmark = pytest.mark.usefixtures("quick")
 
 
-def test_it_is_kept_with_the_model_and_that_of_predicting(cache: Path, tmp_path: Path, quick: None) -> None:
+@pytest.mark.parametrize("symmetries", [1, 4])
+def test_it_is_kept_with_the_model_and_that_of_predicting(
+    symmetries: int, cache: Path, tmp_path: Path, quick: None
+) -> None:
     data = make_data(tmp_path / "data", count=34)
     names = sorted(case.id for case in open_dataset(data).cases)
     groups = {case.id: case.group for case in open_dataset(data).cases}
@@ -34,7 +37,7 @@ def test_it_is_kept_with_the_model_and_that_of_predicting(cache: Path, tmp_path:
         cache,
         method="linear",
         splits=tmp_path / "splits.json",
-        changes={**TINY, "cache.dtype": "float32"},
+        changes={**TINY, "cache.dtype": "float32", "model.symmetries": symmetries},
         progress=notes,
     )
     kept = model.calibration
@@ -46,6 +49,12 @@ def test_it_is_kept_with_the_model_and_that_of_predicting(cache: Path, tmp_path:
     found = evaluate(loaded, data, split="val", splits=tmp_path / "splits.json")
     anew = fit_confidence(found.observations)
     assert anew is not None
+    if symmetries > 1:  # else what is kept would say nothing of them
+        once = fit_confidence(
+            evaluate(loaded, data, split="val", splits=tmp_path / "splits.json", flips=False).observations
+        )
+        assert once is not None
+        assert once.soft_dice != pytest.approx(kept.soft_dice, abs=1e-4)
     assert anew.soft_dice == pytest.approx(kept.soft_dice, abs=1e-4)
     assert anew.dice == pytest.approx(kept.dice, abs=1e-4)
     assert anew.miss == pytest.approx(kept.miss, abs=1e-2)

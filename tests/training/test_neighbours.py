@@ -11,14 +11,16 @@ import numpy as np
 import pytest
 import torch
 
-from dinoseg.config import AugmentationSettings
+from dinoseg.config import AugmentationSettings, override
 from dinoseg.data import open_dataset
+from dinoseg.data.cases.volumes import read_volume_case
 from dinoseg.data.splits.splits import load_splits
-from dinoseg.inference import predict
+from dinoseg.inference import predict, segment_volume
 from dinoseg.methods import decoder_settings
 from dinoseg.model.opening import load
 from dinoseg.progress import Silent
 from dinoseg.training.features.bank import Sample, ViewBank
+from dinoseg.training.learning.calibrating import _answer_anew
 from tests.backbones.tiny import Notes
 from tests.data.volume_folders import SHAPE, make_raw
 from tests.methods.small import SMALL
@@ -75,6 +77,22 @@ def test_a_batch_of_the_bank_is_what_a_slab_gives(bank: ViewBank) -> None:
     assert batch.features.around is not None
     assert slab.around is not None
     assert all(torch.equal(*pair) for pair in zip(batch.features.around, slab.around, strict=True))
+
+
+def test_confidence_is_of_the_slices_as_prediction_turns_them(bank: ViewBank, raw: Path) -> None:
+    model = bank._model
+    model.settings = override(model.settings, {"symmetries": 2})
+    cases = open_dataset(raw).cases[:2]
+    found = {size: dict(_answer_anew(model, bank, size)) for size in (2, DEPTH)}
+    for subject, case in enumerate(cases):
+        volume = read_volume_case(case, open_dataset(raw).labels).canonical()
+        seen: dict[int, np.ndarray] = {}
+        segment_volume(model, volume.image, watch=seen.__setitem__)
+        for answers in found.values():
+            assert len(answers) == 2 * DEPTH
+            for index, expected in seen.items():
+                ours = answers[subject * DEPTH + index].probabilities
+                np.testing.assert_allclose(ours, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("reach", [0, 1])

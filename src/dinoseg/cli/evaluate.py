@@ -61,7 +61,7 @@ def evaluate(
     ] = None,
     window: Window = None,
     overlap: Overlap = 0.25,
-    flips: Flips = False,
+    flips: Flips = None,
     planes: Planes = None,
     choose: Annotated[
         bool,

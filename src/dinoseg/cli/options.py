@@ -180,7 +180,13 @@ Window = Annotated[
     ),
 ]
 Overlap = Annotated[float, typer.Option(help="Share of a window that the next one covers again.")]
-Flips = Annotated[bool, typer.Option("--flips", help="Average over mirrored copies as well.")]
+Flips = Annotated[
+    bool | None,
+    typer.Option(
+        "--flips/--no-flips",
+        help="Average over mirrored (and turned) copies, or look once; if not given, as the model was made.",
+    ),
+]
 Planes = Annotated[
     str | None,
     typer.Option(

@@ -44,7 +44,7 @@ def predict(
     out: Annotated[Path, typer.Option(help="Where the masks go.", metavar="DIR")],
     window: Window = None,
     overlap: Overlap = 0.25,
-    flips: Flips = False,
+    flips: Flips = None,
     batch_size: BatchSize = 8,
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Write the class probabilities as well.")

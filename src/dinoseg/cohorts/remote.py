@@ -21,7 +21,7 @@ from dinoseg.data.sources.source import guess_kind
 from dinoseg.errors import LayoutError, OutputError, UsageError
 from dinoseg.inference import predict_files
 from dinoseg.inference.files.shard import ALL, Shard
-from dinoseg.inference.results.report import PredictionReport
+from dinoseg.inference.results.report import PredictionReport, describe_settings
 from dinoseg.model.network import Network
 from dinoseg.outputs import digest_json, to_plain
 from dinoseg.progress import Progress, Silent
@@ -102,7 +102,8 @@ def predict_remote(
         raise LayoutError(
             f"{', '.join(map(str, sources))}: no image and no volume; name a folder that has some"
         )
-    origin = digest_json(to_plain({"model": dict(model.describe()), "how": str(how)}))
+    made = {"model": dict(model.describe()), "how": str(how), "settings": describe_settings(how, model)}
+    origin = digest_json(to_plain(made))
     earlier = list(store.read_rows())
     if earlier and not (resume or overwrite):
         raise OutputError(f"{store.address} holds predictions already; add --resume to go on, or --overwrite")

@@ -33,7 +33,9 @@ class Inference:
             Gaussian blending; smaller images are padded. None for the window that the model was trained
             on (`train.window`); one that was trained on whole images sees them resized to its size.
         overlap: share of a window's side that neighbouring windows have in common, 0 <= overlap < 1.
-        flips: average class probabilities over the image and its three mirror images; 4 x the time.
+        flips: average class probabilities over the image and its three mirror images, and over all eight
+            symmetries of the square where the model does so by itself: 4 or 8 times the time. False for the
+            image as it is alone; None for what the model does by itself (`model.symmetries`).
         batch_size: images, slices or windows of one image that the model sees at once.
         planes: of volumes: the directions to cut them in, "axial", "coronal", "sagittal"; the
             probabilities of several are averaged. None for those that the model was trained in.
@@ -41,7 +43,7 @@ class Inference:
         postprocess: clean masks as was chosen on validation for the model, if it was.
         probabilities: keep class probabilities, 4 bytes per class and pixel; not of volumes.
         uncertainty: give the entropy of the calibrated class probabilities of every pixel, 0 to 1: of the
-            averaged ones where flips, planes or the members of an ensemble are averaged.
+            averaged ones where symmetries, planes or the members of an ensemble are averaged.
 
     Raises:
         UsageError: a value is not accepted.
@@ -49,7 +51,7 @@ class Inference:
 
     window: int | None = None
     overlap: float = 0.25
-    flips: bool = False
+    flips: bool | None = None
     batch_size: int = 8
     planes: tuple[Plane, ...] | None = None
     series: str | None = None

@@ -12,6 +12,7 @@ from dinoseg.config.loggers import Address, Loggers
 from dinoseg.config.planes import Plane, Planes
 
 Preset = Literal["paper", "default"]
+Decision = Literal["probable", "dice"]
 LossName = Literal["cross_entropy", "dice_cross_entropy", "half_dice_half_cross_entropy", "focal"]
 Probability = Annotated[float, Field(ge=0, le=1)]
 BackboneEngine = Literal["torch", "onnxruntime", "openvino"]

@@ -184,5 +184,5 @@ def _check_options(how: Inference, protocol: Protocol) -> Inference:
                 "protocol paper scores whole images once, as the published programs do; leave window and "
                 "flips out, or score with native"
             )
-        how = replace(how, postprocess=False)
+        how = replace(how, postprocess=False, flips=False)  # once, whatever the model does by itself
     return replace(how, probabilities=False)  # which no score needs

@@ -13,12 +13,22 @@ from dinoseg.config import Inference
 from dinoseg.data.case import Case
 from dinoseg.data.tensors.transforms import prepare_pixels
 from dinoseg.errors import UsageError
-from dinoseg.inference.logits import answering, average, find_class, list_groups
+from dinoseg.inference.logits import answering, average, list_groups
 from dinoseg.inference.masks.postprocessing import clean_mask
 from dinoseg.inference.results.prediction import Prediction
 from dinoseg.inference.windows import slide
 from dinoseg.model.confidence import Tally, calibration_of, estimate, find_uncertainty
-from dinoseg.model.network import Answer, Answering, Array, Network, input_size, window_of
+from dinoseg.model.decision import decide
+from dinoseg.model.network import (
+    Answer,
+    Answering,
+    Array,
+    Network,
+    decision_of,
+    input_size,
+    symmetries_of,
+    window_of,
+)
 from dinoseg.progress import Progress
 from dinoseg.streams import batched
 
@@ -148,7 +158,7 @@ def answer_whole(
         answering(network).answer(
             np.stack([item.pixels[index] for item in batch]),
             sizes,
-            flips=how.flips,
+            symmetries=symmetries_of(network.settings, how),
             probabilities=needs_probabilities(how) or several,
             spacing=spacing,
         )
@@ -167,7 +177,8 @@ def _answer_by_windows(
     found = []
     for network, pixels in zip(list_groups(model), item.pixels, strict=True):
         tallies: list[Tally] = []
-        score = partial(_score_windows, answering(network), tallies, flips=how.flips)
+        symmetries = symmetries_of(network.settings, how)
+        score = partial(_score_windows, answering(network), tallies, symmetries=symmetries)
         scores = slide(
             score,
             pixels,
@@ -176,14 +187,17 @@ def _answer_by_windows(
             batch_size=how.batch_size,
             progress=progress,
         )
-        found.append(Answer(find_class(scores), scores, sum(tallies[1:], tallies[0]) if tallies else None))
+        mask = decide(scores, decision_of(model.settings))
+        found.append(Answer(mask, scores, sum(tallies[1:], tallies[0]) if tallies else None))
     return average(model, found, probabilities=needs_probabilities(how))
 
 
-def _score_windows(network: Answering, tallies: list[Tally], windows: Array, *, flips: bool) -> list[Array]:
+def _score_windows(
+    network: Answering, tallies: list[Tally], windows: Array, *, symmetries: int
+) -> list[Array]:
     """Probabilities of some windows; their tallies are added to the list."""
     sizes = [(windows.shape[-2], windows.shape[-1])] * len(windows)
-    found = network.answer(windows, sizes, flips=flips, probabilities=True)
+    found = network.answer(windows, sizes, symmetries=symmetries, probabilities=True)
     tallies += [answer.tally for answer in found if answer.tally is not None]
     return [answer.probabilities for answer in found if answer.probabilities is not None]
 

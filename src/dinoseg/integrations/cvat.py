@@ -34,7 +34,7 @@ def create(
     device: str = "cpu",
     separate: bool = False,
     window: int = 0,
-    flips: bool = False,
+    flips: bool | None = None,
     accept_license: bool = False,
 ) -> Annotator:
     """Load a model for CVAT; the parameters are those that `-p NAME=TYPE:VALUE` gives.
@@ -44,7 +44,7 @@ def create(
         device: "cpu", "cuda" or another of torch.
         separate: a mask for each connected part of a class, in place of one for each class.
         window: side in px of sliding windows; 0 for none.
-        flips: average over mirrored copies.
+        flips: average over mirrored copies, or look once; None for what the model does by itself.
         accept_license: accept the licence of the backbone's weights.
 
     Raises:

@@ -146,9 +146,11 @@ def _load_ensemble(folder: Path, opened: _Opening, device: str) -> Ensemble:
 
 def _group(members: Sequence[Segmenter]) -> list[Segmenter | SharedBackbone]:
     """Members that see images alike, together."""
-    alike: dict[tuple[str, str], list[Segmenter]] = {}
+    alike: dict[tuple[object, ...], list[Segmenter]] = {}
     for member in members:
-        key = (member.backbone.digest, member.settings.preprocessing.model_dump_json())
+        settings = member.settings
+        seen = (settings.preprocessing.model_dump_json(), settings.symmetries, settings.decision)
+        key = (member.backbone.digest, *seen)
         alike.setdefault(key, []).append(member)
     return [group[0] if len(group) == 1 else SharedBackbone(group) for group in alike.values()]
 

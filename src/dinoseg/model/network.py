@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinoseg.backbones.neighbours import find_margin, find_stride
-from dinoseg.config import Inference, PostprocessingSettings
+from dinoseg.config import Decision, Inference, PostprocessingSettings
 from dinoseg.errors import UsageError
 from dinoseg.model.confidence import Tally
 from dinoseg.model.settings import ModelSettings
 
 Array = NDArray[np.float32]
 Size = tuple[int, int]
+_MIRRORED = 4  # symmetries: the image and its three mirror images
 
 
 class Network(Protocol):
@@ -92,7 +93,7 @@ class Answering(Protocol):
         pixels: Array,
         sizes: Sequence[Size],
         *,
-        flips: bool = False,
+        symmetries: int = 1,
         probabilities: bool = False,
         spacing: float | None = None,
     ) -> list[Answer]:
@@ -101,7 +102,7 @@ class Answering(Protocol):
         Args:
             pixels: (B, 3, H, W), normalised.
             sizes: (H, W) of each answer.
-            flips: average the probabilities over the images and their three mirror images.
+            symmetries: how many of `symmetries.SYMMETRIES` the probabilities are averaged over.
             probabilities: return them.
             spacing: of slices: mm from one to the next; None where it is not known.
 
@@ -139,6 +140,18 @@ def _count_slices(settings: ModelSettings, spacing: float | None) -> int:
 def window_of(settings: ModelSettings, how: Inference) -> int | None:
     """Side in px of the windows that a model looks through: as asked for, else as trained; None for none."""
     return settings.preprocessing.window if how.window is None else how.window
+
+
+def symmetries_of(settings: ModelSettings, how: Inference) -> int:
+    """How many symmetries of the square a model looks under: as asked for, else its own number."""
+    if how.flips is None:
+        return settings.symmetries
+    return max(_MIRRORED, settings.symmetries) if how.flips else 1
+
+
+def decision_of(settings: ModelSettings) -> Decision:
+    """How class probabilities become a mask; a slice alone cannot tell what is best for its volume."""
+    return "probable" if settings.preprocessing.for_volumes else settings.decision
 
 
 def input_size(settings: ModelSettings) -> Size:

@@ -1,4 +1,4 @@
-"""Masks computed where the tensors are: one vote for each decoder and each mirror image, averaged."""
+"""Masks computed where the tensors are: one vote for each decoder and each symmetry, averaged."""
 
 from __future__ import annotations
 
@@ -14,17 +14,20 @@ from dinoseg.backbones.features import Features
 from dinoseg.errors import DinosegError, RunError
 from dinoseg.methods.blocks.resizing import resize
 from dinoseg.model.confidence import Tally
-from dinoseg.model.network import Answer
-
-_FLIPS: Sequence[tuple[int, ...]] = ((-1,), (-2,), (-2, -1))  # horizontal, vertical, both
+from dinoseg.model.decision import decide
+from dinoseg.model.network import Answer, decision_of
+from dinoseg.model.settings import ModelSettings
+from dinoseg.model.symmetries import SYMMETRIES, Symmetry
 
 
 class Voting(nn.Module):
     """Answers of one backbone with one decoder or several; see `network.Answering`.
 
-    What is built on it says where it is (`device`), and what its backbone and decoders give (`look`,
-    `decide`).
+    What is built on it says how it is set (`settings`) and where it is (`device`), and what its backbone
+    and decoders give (`look`, `decide`).
     """
+
+    settings: ModelSettings
 
     @property
     def device(self) -> torch.device:
@@ -50,7 +53,7 @@ class Voting(nn.Module):
         pixels: NDArray[np.float32],
         sizes: Sequence[tuple[int, int]],
         *,
-        flips: bool = False,
+        symmetries: int = 1,
         probabilities: bool = False,
         spacing: float | None = None,
     ) -> list[Answer]:
@@ -64,7 +67,7 @@ class Voting(nn.Module):
         with self.explaining(len(pixels)):
             given = torch.from_numpy(pixels).to(self.device)
             features = self.look(given)
-            votes = self._vote(given, features, flips=flips, spacing=spacing)
+            votes = self._vote(given, features, symmetries=symmetries, spacing=spacing)
             pooled = features.levels[-1].mean(dim=(2, 3)).cpu().numpy()  # (B, C, h, w) -> (B, C)
             return [
                 self.conclude(
@@ -103,13 +106,13 @@ class Voting(nn.Module):
             ) from error
 
     def _vote(
-        self, pixels: Tensor, features: Features, *, flips: bool, spacing: float | None
+        self, pixels: Tensor, features: Features, *, symmetries: int, spacing: float | None
     ) -> list[Tensor]:
-        """Logits (B, K, H, W) of the pixels as they are, then of each flip, turned back."""
+        """Logits (B, K, H, W) of the pixels as they are, then under each symmetry, turned back."""
         votes = self.decide(features, pixels, spacing)
-        for axes in _FLIPS if flips else ():
-            turned = pixels.flip(axes)
-            votes += [vote.flip(axes) for vote in self.decide(self.look(turned), turned, spacing)]
+        for symmetry in SYMMETRIES[1:symmetries]:
+            turned = turn(pixels, symmetry)
+            votes += [turn_back(vote, symmetry) for vote in self.decide(self.look(turned), turned, spacing)]
         if not all(bool(vote.isfinite().all()) for vote in votes):
             raise RunError(
                 "the model's output holds NaN or infinity; its weights are damaged, train it again"
@@ -125,14 +128,18 @@ class Voting(nn.Module):
         embedding: NDArray[np.float32] | None = None,
     ) -> Answer:
         """The answer for one image of this size; `votes` are logits (1, K, H, W)."""
-        scores = self._average(votes, size) if probabilities or len(votes) > 1 else None
-        if len(votes) == 1 or scores is None:
+        decision = decision_of(self.settings)
+        single = len(votes) == 1 and decision == "probable"
+        scores = None if single and not probabilities else self._average(votes, size)[0]
+        if single or scores is None:
             # Straight from the logits, whether or not probabilities are kept: one answer either way.
-            mask = self.mask(votes[0], size)
+            mask = self.mask(votes[0], size)[0].cpu().numpy()
+        elif decision == "probable":
+            mask = scores.max(dim=0).indices.to(torch.uint8).cpu().numpy()
         else:
-            mask = scores.max(dim=1).indices.to(torch.uint8)
-        kept = scores[0].cpu().numpy() if probabilities and scores is not None else None
-        return Answer(mask[0].cpu().numpy(), kept, self._tally(votes), embedding)
+            mask = decide(scores.cpu().numpy(), decision)
+        kept = scores.cpu().numpy() if probabilities and scores is not None else None
+        return Answer(mask, kept, self._tally(votes), embedding)
 
     def _tally(self, votes: Sequence[Tensor]) -> Tally:
         """Sum of what each decoder says by itself: confidence is calibrated on single ones, also of folds."""
@@ -153,3 +160,15 @@ class Voting(nn.Module):
         for vote in votes[1:]:
             total = total + self.probabilities(vote, size)
         return total / len(votes)
+
+
+def turn(maps: Tensor, symmetry: Symmetry) -> Tensor:
+    """(…, H, W) under a symmetry: (…, W, H) where it is transposed."""
+    laid = maps.transpose(-2, -1) if symmetry.transposed else maps
+    return laid.flip(symmetry.mirrored).contiguous()
+
+
+def turn_back(maps: Tensor, symmetry: Symmetry) -> Tensor:
+    """What `turn` was given, from what it gave."""
+    laid = maps.flip(symmetry.mirrored)
+    return laid.transpose(-2, -1).contiguous() if symmetry.transposed else laid

@@ -25,7 +25,7 @@ from dinoseg.serving.security import is_token
 from dinoseg.serving.service import Service, TheService
 from dinoseg.serving.studies import Datastore
 from dinoseg.serving.uploads import Upload, accept_source, accept_stored, take_upload
-from dinoseg.serving.viewer_masks import MaskRequest, MaskWishes, pack_parts, segment_for_viewer
+from dinoseg.serving.viewer_masks import FLIPS, MaskRequest, MaskWishes, pack_parts, segment_for_viewer
 
 router = APIRouter(tags=["MONAI Label"])
 
@@ -78,7 +78,7 @@ def describe_model(served: Served) -> dict[str, Any]:
         "labels": {each.name: each.id for each in told.classes},
         "dimension": 3 if told.volumes else 2,
         "description": f"{told.method} on {told.backbone}",
-        "config": {"flips": False, "window": 0},
+        "config": {"flips": [*FLIPS], "window": 0},
     }
 
 

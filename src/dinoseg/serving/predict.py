@@ -47,7 +47,9 @@ async def predict(
     ],
     model: Annotated[str | None, Form(description="its name; may be left out where there is one")] = None,
     window: Annotated[int | None, Form(ge=1, le=WIDEST, description="side in px of sliding windows")] = None,
-    flips: Annotated[bool, Form(description="average over mirrored copies")] = False,
+    flips: Annotated[
+        bool | None, Form(description="average over mirrored copies, or not; as the model does by itself")
+    ] = None,
     series: Annotated[
         str | None, Form(description="UID of the DICOM series, where there are several")
     ] = None,

@@ -9,11 +9,11 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from dinoseg.config import Inference
 from dinoseg.data.sources.source import open_case, open_volume
@@ -28,7 +28,14 @@ from dinoseg.serving.uploads import Upload
 _SEGMENTATION = ".dcm"
 _NRRD = ".nrrd"
 _MASK = "mask"
+FLIPS = ("model", "yes", "no")  # what viewers offer; the first is what the model does by itself
 _END_OF_HEADER = b"\n\n"
+
+
+def _read_flips(given: Any) -> Any:
+    """What a viewer says, which may send the whole list that it was offered where nobody chose."""
+    chosen = given[0] if isinstance(given, list) and given else given
+    return None if chosen == FLIPS[0] else chosen
 
 
 class MaskWishes(BaseModel):
@@ -39,7 +46,9 @@ class MaskWishes(BaseModel):
     result_extension: Literal[".nrrd", ".nii.gz", ".nii", ".mha"] | None = None
     result_dtype: Literal["uint8", "uint16"] | None = None
     result_compress: bool | None = None
-    flips: bool = False
+    flips: Annotated[bool | None, BeforeValidator(_read_flips)] = Field(
+        None, description="average over mirrored copies, or not; null, model: as the model does by itself"
+    )
     window: int = Field(0, ge=0, le=WIDEST, description="side in px of sliding windows; 0 for none")
 
     def to_inference(self, series: str | None) -> Inference:

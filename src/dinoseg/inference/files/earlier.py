@@ -149,7 +149,7 @@ def _read(path: Path) -> dict[str, Any]:
         summary = json.loads(path.read_text(encoding="utf-8"))
         return {
             "model": dict(summary["model"]),
-            "settings": dict(summary["settings"]),
+            "settings": _renew(dict(summary["settings"])),
             "files": list(summary.get("files", ())),
             "planned": list(summary.get("planned", ())),
         }
@@ -157,6 +157,14 @@ def _read(path: Path) -> dict[str, Any]:
         raise OutputError(
             f"{path} is damaged ({error}); move it and what lies beside it away, or choose another --out"
         ) from error
+
+
+def _renew(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a release that knew no symmetries but the four mirror images, in the words of today."""
+    if "flips" not in settings:
+        return settings
+    flips = settings.pop("flips")
+    return {**settings, "symmetries": 4 if flips else 1}
 
 
 def _says_nothing(path: Path) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from dinoseg.config import Inference
 from dinoseg.data.cases.prints import Likeness as Sameness
 from dinoseg.model.confidence import Confidence
-from dinoseg.model.network import Network, window_of
+from dinoseg.model.network import Network, symmetries_of, window_of
 
 SUMMARY = "predictions.json"
 # Of a file, as they are called there.
@@ -78,7 +78,7 @@ class PredictionReport:
         failures: what could not be read; everything else was done.
         classes: class id -> name.
         model: what the masks were made with, as in `predictions.json`.
-        settings: what else decides a mask: window, overlap, flips, planes, postprocessing.
+        settings: what else decides a mask: window, overlap, symmetries, planes, postprocessing.
         seconds: from the first file to the last.
         review: the page of what to look at first, where it was asked for.
     """
@@ -141,11 +141,18 @@ def describe_settings(how: Inference, model: Network) -> dict[str, Any]:
     return {
         "window": window,
         "overlap": None if window is None else how.overlap,
-        "flips": how.flips,
+        "symmetries": _list_symmetries(model, how),
         "planes": None if how.planes is None else list(how.planes),
         **({"uncertainty": True} if how.uncertainty else {}),
         "postprocessing": None if cleaning is None else cleaning.describe(model.settings.classes),
     }
+
+
+def _list_symmetries(model: Network, how: Inference) -> int | list[int]:
+    """How many the probabilities are averaged over; of an ensemble whose members differ, each one's."""
+    members: Sequence[Network] = getattr(model, "members", (model,))
+    counts = [symmetries_of(member.settings, how) for member in members]
+    return counts[0] if len(set(counts)) == 1 else counts
 
 
 def word_settings(settings: Mapping[str, Any]) -> dict[str, str]:
@@ -155,7 +162,7 @@ def word_settings(settings: Mapping[str, Any]) -> dict[str, str]:
         if value is None and name in _UNSET:
             words[name.capitalize()] = _UNSET[name]
         elif isinstance(value, list):
-            words[name.capitalize()] = ", ".join(value)
+            words[name.capitalize()] = ", ".join(map(str, value))
         elif value is not None:
             words[name.capitalize()] = _YES[value] if isinstance(value, bool) else str(value)
     return words

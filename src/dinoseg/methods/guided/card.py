@@ -55,5 +55,7 @@ CARD = Card(
     decoder="dinoseg.methods.guided.decoder:Guided",
     size=320,
     scales=(1.0, 0.5),
+    symmetries=8,
+    decision="dice",
     published=False,
 )

@@ -181,6 +181,15 @@ class ViewBank:
             return self._features([sample]).levels[-1]
         return self._cache.backbone(self._render(sample).flip(-1).unsqueeze(0)).levels[-1]
 
+    def show(self, position: int) -> Tensor:
+        """(3, S, S): the pixels of an image or slice as it is, as the backbone sees them."""
+        sample = Sample(position, 0)
+        return self._pixels(sample) if self._model.decoder.needs_image else self._render(sample)
+
+    def spacing(self, position: int) -> float | None:
+        """Mm from a slice to the next of its volume; None where nobody knows."""
+        return self._items.spacing(position)
+
     def _is_first(self, position: int) -> bool:
         """Whether it is an image, or the first slice of a volume."""
         subjects = self._items.subjects

@@ -1,4 +1,8 @@
-"""What a model's probabilities are worth, found on the remembered features of the validation cases."""
+"""What a model's probabilities are worth, found on the validation cases.
+
+Their features are remembered as they are; where prediction averages over symmetries, those of the other
+ones are computed here, once.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ from dinoseg.config.confidence import FEWEST, ConfidenceSettings
 from dinoseg.data.case import IGNORE_ID
 from dinoseg.evaluation.calibration import PIXELS, Observation, Pixels, fit_confidence, tell_calibration
 from dinoseg.model.confidence import Tally
-from dinoseg.model.network import Answer
+from dinoseg.model.network import Answer, find_reach
 from dinoseg.model.segmenter import Segmenter
 from dinoseg.progress import Progress
 from dinoseg.training.features.bank import Sample, ViewBank
@@ -32,7 +36,7 @@ def calibrate(
         model: with the decoder that is kept.
         banks: of training and validation.
         batch_size: images or slices at once.
-        progress: told where nothing can be fitted.
+        progress: told where nothing can be fitted; counts images where features are computed.
     """
     train_bank, val_bank = banks
     if val_bank is None:
@@ -42,14 +46,17 @@ def calibrate(
         return None
     model.eval()
     subjects = len({val_bank.subject(position) for position in range(len(val_bank))})
-    found = [] if subjects < FEWEST else list(_observe(model, val_bank, batch_size))
+    found = [] if subjects < FEWEST else list(_observe(model, val_bank, batch_size, progress))
     calibration = fit_confidence(found, training=_find_embeddings(train_bank, batch_size)) if found else None
     tell_calibration(calibration, subjects, progress)
     return calibration
 
 
-def _observe(model: Segmenter, bank: ViewBank, batch_size: int) -> Iterator[Observation]:
+def _observe(model: Segmenter, bank: ViewBank, batch_size: int, progress: Progress) -> Iterator[Observation]:
     answers = _answer(model, bank, batch_size)
+    if (symmetries := model.settings.symmetries) > 1:
+        anew = _answer_anew(model, bank, batch_size)
+        answers = progress.track(anew, total=len(bank), label=f"confidence under {symmetries} symmetries")
     slices = Counter(bank.subject(position) for position in range(len(bank)))
     for subject, members in groupby(answers, key=lambda item: bank.subject(item[0])):
         most = -(-PIXELS // slices[subject])
@@ -65,9 +72,34 @@ def _answer(model: Segmenter, bank: ViewBank, batch_size: int) -> Iterator[tuple
         logits = model.decode(batch.features, batch.pixels)
         pooled = batch.features.levels[-1].float().mean(dim=(2, 3)).cpu().numpy()
         for row, position in enumerate(chunk):
-            height, width = bank.native_label(position).shape
-            vote, size = logits[row : row + 1], (int(height), int(width))
+            size, vote = _native_size(bank, position), logits[row : row + 1]
             yield position, model.conclude([vote], size, probabilities=True, embedding=pooled[row])
+
+
+def _answer_anew(model: Segmenter, bank: ViewBank, batch_size: int) -> Iterator[tuple[int, Answer]]:
+    """The same as prediction gives it, under all symmetries of the model, a batch of a case at a time."""
+    for _, members in groupby(range(len(bank)), key=bank.subject):
+        positions = list(members)
+        spacing = bank.spacing(positions[0])
+        margin = find_reach(model, spacing)
+        for start in range(0, len(positions), batch_size):
+            due = positions[start : start + batch_size]
+            before = positions[max(0, start - margin) : start]
+            behind = positions[start + len(due) : start + len(due) + margin]
+            shown = [*before, *due, *behind]
+            found = model.answer(
+                np.stack([bank.show(position).float().numpy() for position in shown]),
+                [_native_size(bank, position) for position in shown],
+                symmetries=model.settings.symmetries,
+                probabilities=True,
+                spacing=spacing,
+            )
+            yield from zip(due, found[len(before) :], strict=False)
+
+
+def _native_size(bank: ViewBank, position: int) -> tuple[int, int]:
+    height, width = bank.native_label(position).shape
+    return int(height), int(width)
 
 
 def _join(

@@ -36,6 +36,7 @@ ARGUMENTS = (
     *("model.preprocessing.channels", "model.preprocessing.slice_spacing"),
 )
 
+_HALFWAY = 45.0  # degrees: beyond it a quarter turn is nearer than none
 PACKAGED_LOGGERS = ("wandb", "mlflow")  # the others come with dinoseg
 
 
@@ -53,6 +54,7 @@ def compose_settings(dataset: Dataset, folders: Sequence[Path | str], how: Train
         decoder=card.configure(),
         preprocessing=_choose_preprocessing(dataset, how.preset, card.name),
         classes=dataset.classes,
+        decision=card.decision,
     )
     arguments = override(
         RunSettings(data=anchor_data(folders), model=model_settings, train=_recipe(how, card.name)),
@@ -69,6 +71,8 @@ def compose_settings(dataset: Dataset, folders: Sequence[Path | str], how: Train
     if changes.get("model.preprocessing.window") is not None:
         raise ConfigError("setting 'model.preprocessing.window' is that of training; --set train.window=N")
     settings = _choose_window(override(arguments, changes), changes)
+    if "model.symmetries" not in changes:
+        settings = override(settings, {"model.symmetries": min(card.symmetries, shown_symmetries(settings))})
     _require_arguments(arguments, settings)
     _refuse_idle_augmentation(arguments.train, settings.train)
     _require_intensity(dataset, settings)
@@ -165,6 +169,22 @@ def _require_intensity(dataset: Dataset, settings: RunSettings) -> None:
     given = "null" if dataset.is_volumes else "set"
     kind = "volumes, which need one" if dataset.is_volumes else "images, which have none"
     raise ConfigError(f"setting 'model.preprocessing.intensity' is {given}, and {dataset.root} holds {kind}")
+
+
+def shown_symmetries(settings: RunSettings) -> int:
+    """How many symmetries of the square the training shows: a model is averaged over no others.
+
+    So anatomy that must not be mirrored is not mirrored in prediction either.
+    """
+    recipe = settings.train
+    views, idle = recipe.augmentation, recipe.views == 1 and recipe.min_bank <= 1
+    if views is None or idle or not views.horizontal_flip:
+        return 1
+    if not views.vertical_flip:
+        return 2
+    if settings.model.preprocessing.for_volumes:
+        return 4  # they all lie alike: quarter turns were worse than none in the heart (docs/guided.md)
+    return 8 if views.rotation_probability and views.rotation >= _HALFWAY else 4
 
 
 def _recipe(how: Training, method: str) -> TrainSettings:

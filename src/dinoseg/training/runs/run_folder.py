@@ -186,11 +186,11 @@ class RunFolder:
 
     def _go_on(self, settings: RunSettings) -> int:
         """Let an older run have the epochs that are wanted now; how many it was to have before."""
-        recorded = self.read_config()
+        recorded = _complete(self.read_config(), settings)
         before, wanted = recorded.train.epochs, settings.train.epochs
         longer = override(recorded, {MAY_GROW: wanted}) if wanted > before else recorded
         self._require_same(longer, settings)
-        if wanted > before:
+        if longer != self.read_config():
             write_text(self.config, to_yaml(longer), overwrite=True)
         return before
 
@@ -206,6 +206,12 @@ class RunFolder:
                 f"{f' ({len(different)} settings differ)' if len(different) > 1 else ''}; "
                 "resume with the same settings or start anew with --overwrite"
             )
+
+
+def _complete(recorded: RunSettings, settings: RunSettings) -> RunSettings:
+    """What a run was begun with; what its release did not ask for yet, and no step depends on, is as now."""
+    new = {"symmetries", "decision"} - recorded.model.model_fields_set
+    return override(recorded, {f"model.{name}": getattr(settings.model, name) for name in new})
 
 
 def anchor(path: Path) -> Path:
