@@ -132,8 +132,8 @@ def list_volume_experiments() -> list[Experiment]:
     """Every method on volumes: slices of MR, scored in 3D. segdino-v2 at width 128, for the time it takes.
 
     Hippocampus: 500 steps of four slices, enlarged from about 35x50 voxels to 128 px; for the two light
-    methods also ten passes over all slices, at 256 px; for guided four, at 256 and 128 px, with context 3, and
-    six over the slices of three planes, at 160 and 80 px.
+    methods also ten passes over all slices, at 256 px; for guided four, at 256 and 128 px, with context 3,
+    and six over the slices of three planes, at 160 and 80 px.
     """
     whole = {"train.views": 1, "train.min_bank": 0, "train.epochs": 10, "train.validate_every": 10}
     short = {**whole, "train.steps_per_epoch": 50, "model.preprocessing.size": 128}

@@ -19,6 +19,7 @@ from dinoseg.inference import predict, predict_files, segment_volume
 from dinoseg.methods import decoder_settings
 from dinoseg.model.opening import load
 from dinoseg.training.features.bank import Sample, ViewBank
+from dinoseg.training.learning.calibrating import _answer_anew
 from tests.backbones.tiny import Notes
 from tests.data.volume_folders import SHAPE, draw_label, make_raw
 from tests.methods.small import SMALL
@@ -73,6 +74,27 @@ def test_neighbours_end_with_the_plane_and_lie_in_its_distance(bank: ViewBank) -
         slab = batch.features.with_neighbours(1, stride)
         for found, wanted in zip(batch.features.around or (), slab.around or (), strict=True):
             torch.testing.assert_close(found, wanted)
+
+
+class Asked:
+    """A model under four symmetries that keeps what it is asked about."""
+
+    def __init__(self, bank: ViewBank) -> None:
+        self.settings = bank._model.settings.model_copy(update={"symmetries": 4})
+        self.found: list[tuple[set[tuple[int, int]], float]] = []
+
+    def answer(self, pixels: Any, sizes: Any, *, spacing: float, **keywords: Any) -> list[None]:
+        self.found.append((set(sizes), spacing))
+        return [None] * len(sizes)
+
+
+def test_what_is_asked_anew_of_a_slab_lies_in_one_plane(bank: ViewBank) -> None:
+    asked: Any = Asked(bank)
+    assert [position for position, _ in _answer_anew(asked, bank, 4)] == list(range(len(bank)))
+    spacings = {(20, 24): 3.0, (6, 24): 0.7, (6, 20): 0.8}
+    for sizes, spacing in asked.found:
+        (size,) = sizes
+        assert spacing == pytest.approx(spacings[size])
 
 
 @pytest.fixture(scope="module")

@@ -136,6 +136,10 @@ class ViewBank:
         """Index of the case that an image or slice belongs to."""
         return self._items.subjects[position]
 
+    def stack(self, position: int) -> int:
+        """Number of the slices of one case in one plane that a slice belongs to; an image is alone."""
+        return self._items.stacks[position]
+
     @property
     def slides(self) -> bool:
         """Whether the views of an image are windows that together show all of it."""

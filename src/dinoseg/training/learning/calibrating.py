@@ -77,8 +77,8 @@ def _answer(model: Segmenter, bank: ViewBank, batch_size: int) -> Iterator[tuple
 
 
 def _answer_anew(model: Segmenter, bank: ViewBank, batch_size: int) -> Iterator[tuple[int, Answer]]:
-    """The same as prediction gives it, under all symmetries of the model, a batch of a case at a time."""
-    for _, members in groupby(range(len(bank)), key=bank.subject):
+    """The same as prediction gives it, under all symmetries of the model, a batch of a stack at a time."""
+    for _, members in groupby(range(len(bank)), key=bank.stack):
         positions = list(members)
         spacing = bank.spacing(positions[0])
         margin = find_reach(model, spacing)
