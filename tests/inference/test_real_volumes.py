@@ -85,4 +85,5 @@ def test_a_compressed_series_becomes_a_nifti_file_in_place(tmp_path: Path) -> No
     refused = predict_files(model, [root / "ct"], tmp_path / "seg", volume_format="dicom-seg")
     assert refused.exit_code == 3
     assert "could not point to it: write NIfTI" in refused.failures[0].reason
-    assert {path.name for path in (tmp_path / "seg").rglob("*")} == {"predictions.json", MANIFEST}
+    written = {path.name for path in (tmp_path / "seg").rglob("*")}
+    assert written == {"predictions.json", "predictions.jsonl", MANIFEST}

@@ -91,6 +91,7 @@ ELSEWHERE = {
     "model.backbone.engine": "test_engines.py: test_an_engine_trains_the_model_that_torch_trains",
     "model.backbone.name": "test_train.py: an argument",
     "model.decoder": "test_model.py: test_every_decoder_setting_changes_the_decoder",
+    "model.decision": "inference/test_decision.py: test_a_model_decides_as_its_settings_say",
     "model.symmetries": "inference/test_symmetries.py: test_a_leaning_model_turns_with_the_image",
     "model.classes": "test_train.py: test_several_classes",
 }

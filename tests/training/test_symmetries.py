@@ -13,7 +13,7 @@ from dinoseg.data import Dataset, open_dataset
 from dinoseg.errors import ConfigError, RunError
 from dinoseg.methods import METHODS, find_method
 from dinoseg.model.settings import RunSettings
-from dinoseg.training.runs.composition import compose_settings
+from dinoseg.training.runs.composition import compose_settings, shown_symmetries
 from dinoseg.training.runs.run_folder import RunFolder
 from tests.training.folders import make_data
 from tests.training.test_run_folder import make_settings
@@ -57,6 +57,13 @@ def test_it_is_no_more_than_the_training_shows(dataset: Dataset, changes: dict[s
     assert compose(dataset, **changes) == shown
 
 
+def test_volumes_lie_alike_and_are_not_seen_on_their_side(dataset: Dataset) -> None:
+    how = Training(method="guided", backbone="untrained-vitt16")
+    settings = compose_settings(dataset, [dataset.root], how)
+    volumes = override(settings, {"model.preprocessing.intensity": {"kind": "percentiles"}})
+    assert (shown_symmetries(settings), shown_symmetries(volumes)) == (8, 4)
+
+
 def test_what_a_person_says_is_done(dataset: Dataset) -> None:
     for count in (1, 2, 4, 8):
         assert compose(dataset, "linear", **{"model.symmetries": count}) == count
@@ -67,7 +74,8 @@ def test_what_a_person_says_is_done(dataset: Dataset) -> None:
 
 
 def test_a_run_that_was_begun_before_there_were_any_goes_on(tmp_path: Path) -> None:
-    eight, folder = make_settings(**{"model.symmetries": 8}), RunFolder(tmp_path / "run")
+    changes = {"model.symmetries": 8, "model.decision": "dice"}
+    eight, folder = make_settings(**changes), RunFolder(tmp_path / "run")
     folder.open(eight, resume=False, overwrite=False)
     text = to_yaml(eight).replace("  symmetries: 8\n", "")
     folder.config.write_text(text, encoding="utf-8")

@@ -11,6 +11,7 @@ from dinoseg.config.class_weights import ClassWeights
 from dinoseg.config.loggers import Address, Loggers
 
 Preset = Literal["paper", "default"]
+Decision = Literal["probable", "dice"]
 LossName = Literal["cross_entropy", "dice_cross_entropy", "half_dice_half_cross_entropy", "focal"]
 Probability = Annotated[float, Field(ge=0, le=1)]
 BackboneEngine = Literal["torch", "onnxruntime", "openvino"]

@@ -177,8 +177,8 @@ def list_members(model: Segmenter | Ensemble) -> tuple[Segmenter, ...]:
     reaches = {(member.reach, spacing is None) for member, spacing in zip(members, spacings, strict=True)}
     if len(model.groups) > 1 or len(reaches) > 1:
         raise UsageError(
-            "the members of this ensemble have several backbones, sizes, reaches or symmetries, and a bundle "
-            "has one; export them one by one"
+            "the members of this ensemble have several backbones, sizes, reaches, symmetries or decisions, "
+            "and a bundle has one; export them one by one"
         )
     return members
 

@@ -7,7 +7,8 @@ from typing import Any
 from dinoseg.backbones.neighbours import MOST
 from dinoseg.config import Inference
 from dinoseg.inference.windows import DEVIATION, SMALLEST
-from dinoseg.model.network import symmetries_of, window_of
+from dinoseg.model.decision import HIGHEST, LOWEST, STEPS
+from dinoseg.model.network import decision_of, symmetries_of, window_of
 from dinoseg.model.settings import ModelSettings
 from dinoseg.model.symmetries import describe_symmetries
 
@@ -35,7 +36,16 @@ def describe_steps(settings: ModelSettings) -> dict[str, Any]:
         },
         "symmetries": describe_symmetries(symmetries_of(settings, usual)),
         "logits": "bilinear to the size of the image, half-pixel centres, the four nearest cells",
-        "mask": "sigmoid above 0.5"
-        if settings.outputs == 1
-        else "the largest logit, of equal ones the first",
+        "mask": _describe_mask(settings),
     }
+
+
+def _describe_mask(settings: ModelSettings) -> str:
+    if decision_of(settings) == "dice":
+        return (
+            "of every class that is somewhere the most probable one: where its probability reaches its "
+            f"level, of {LOWEST / STEPS:g} to {HIGHEST / STEPS:g} in steps of {1 / STEPS:g} the one at which "
+            "2 * (sum of its probabilities in the mask) / (pixels of the mask + sum of its probabilities in "
+            "the image) is greatest; where several do, the one that exceeds its level by the greater factor"
+        )
+    return "sigmoid above 0.5" if settings.outputs == 1 else "the largest logit, of equal ones the first"

@@ -13,12 +13,22 @@ from dinoseg.config import Inference
 from dinoseg.data.case import Case
 from dinoseg.data.tensors.transforms import prepare_pixels
 from dinoseg.errors import UsageError
-from dinoseg.inference.logits import answering, average, find_class, list_groups
+from dinoseg.inference.logits import answering, average, list_groups
 from dinoseg.inference.masks.postprocessing import clean_mask
 from dinoseg.inference.results.prediction import Prediction
 from dinoseg.inference.windows import slide
 from dinoseg.model.confidence import Tally, calibration_of, estimate, find_uncertainty
-from dinoseg.model.network import Answer, Answering, Array, Network, input_size, symmetries_of, window_of
+from dinoseg.model.decision import decide
+from dinoseg.model.network import (
+    Answer,
+    Answering,
+    Array,
+    Network,
+    decision_of,
+    input_size,
+    symmetries_of,
+    window_of,
+)
 from dinoseg.progress import Progress
 from dinoseg.streams import batched
 
@@ -177,7 +187,8 @@ def _answer_by_windows(
             batch_size=how.batch_size,
             progress=progress,
         )
-        found.append(Answer(find_class(scores), scores, sum(tallies[1:], tallies[0]) if tallies else None))
+        mask = decide(scores, decision_of(model.settings))
+        found.append(Answer(mask, scores, sum(tallies[1:], tallies[0]) if tallies else None))
     return average(model, found, probabilities=needs_probabilities(how))
 
 

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from dinoseg.config import Decision
 from dinoseg.errors import RunError
 from dinoseg.model.confidence import Tally
+from dinoseg.model.decision import decide, find_class
 from dinoseg.model.ensemble import Ensemble
-from dinoseg.model.network import Answer, Answering, Array, Network, Size
+from dinoseg.model.network import Answer, Answering, Array, Network, Size, decision_of
 from dinoseg.model.symmetries import SYMMETRIES, Symmetry
 
 
@@ -44,7 +46,12 @@ class FromLogits:
         for symmetry in SYMMETRIES[1:symmetries]:
             votes.append(turn_back(self._vote(turn(pixels, symmetry), spacing), symmetry))
         return [
-            _answer([vote[index] for vote in votes], size, probabilities=probabilities)
+            _answer(
+                [vote[index] for vote in votes],
+                size,
+                probabilities=probabilities,
+                decision=decision_of(self.network.settings),
+            )
             for index, size in enumerate(sizes)
         ]
 
@@ -94,27 +101,17 @@ def to_mask(logits: Array) -> NDArray[np.uint8]:
     return (logits[0] > 0).astype(np.uint8) if len(logits) == 1 else find_class(logits)
 
 
-def find_class(scores: Array) -> NDArray[np.uint8]:
-    """The highest of (classes, H, W), as ids (H, W); of equal ones the first."""
-    best = scores[0].copy()
-    ids = np.zeros(best.shape, np.uint8)
-    for index in range(1, len(scores)):  # several times as fast as argmax over the first axis
-        ids[scores[index] > best] = index
-        np.maximum(best, scores[index], out=best)
-    return ids
-
-
-def _answer(votes: Sequence[Array], size: Size, *, probabilities: bool) -> Answer:
+def _answer(votes: Sequence[Array], size: Size, *, probabilities: bool, decision: Decision) -> Answer:
     tally = Tally.of(_average_votes(votes))
     logits = resize_logits(votes[0], size)
-    if len(votes) == 1:
+    if len(votes) == 1 and decision == "probable":
         # Straight from the logits, whether or not probabilities are kept: one answer either way.
         return Answer(to_mask(logits), to_probabilities(logits) if probabilities else None, tally)
     scores = to_probabilities(logits)
     for vote in votes[1:]:
         scores += to_probabilities(resize_logits(vote, size))
     scores /= len(votes)
-    return Answer(find_class(scores), scores if probabilities else None, tally)
+    return Answer(decide(scores, decision), scores if probabilities else None, tally)
 
 
 def _average_votes(votes: Sequence[Array]) -> Array:
@@ -158,7 +155,7 @@ def average(model: Network, answers: Sequence[Answer], *, probabilities: bool) -
     scores: Array = found[0] * (weights[0] / sum(weights)) if len(found) > 1 else found[0]
     for weight, each in zip(weights[1:], found[1:], strict=True):
         scores += each * (weight / sum(weights))
-    mask = find_class(scores) if len(found) > 1 else answers[0].mask
+    mask = decide(scores, decision_of(model.settings)) if len(found) > 1 else answers[0].mask
     kept = scores if probabilities else None
     return Answer(mask, kept, _join_tallies(answers, weights), answers[0].embedding)
 

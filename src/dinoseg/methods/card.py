@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
-from dinoseg.config import DecoderSettings, TrainSettings, validate
+from dinoseg.config import Decision, DecoderSettings, TrainSettings, validate
 from dinoseg.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ class Card:
         scales: further input sizes beside it, relative to it; the first is 1.
         symmetries: of the square, 1, 2, 4 or 8, over which its predictions are averaged where the training
             shows such turns.
+        decision: how its probabilities become the masks of images, see `model.decision`.
         published: whether a paper has trained it; where none has, recipe, size and scales are ours, and
             those of the preset `default` as well.
         backbone: catalog name of a backbone that it was published on.
@@ -50,6 +51,7 @@ class Card:
     size: int = 256
     scales: tuple[float, ...] = (1.0,)
     symmetries: Literal[1, 2, 4, 8] = 1
+    decision: Decision = "probable"
     published: bool = True
     backbone: str = "dinov3_vits16"
 

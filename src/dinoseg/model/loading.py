@@ -149,7 +149,8 @@ def _group(members: Sequence[Segmenter]) -> list[Segmenter | SharedBackbone]:
     alike: dict[tuple[object, ...], list[Segmenter]] = {}
     for member in members:
         settings = member.settings
-        key = (member.backbone.digest, settings.preprocessing.model_dump_json(), settings.symmetries)
+        seen = (settings.preprocessing.model_dump_json(), settings.symmetries, settings.decision)
+        key = (member.backbone.digest, *seen)
         alike.setdefault(key, []).append(member)
     return [group[0] if len(group) == 1 else SharedBackbone(group) for group in alike.values()]
 

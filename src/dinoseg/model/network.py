@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dinoseg.backbones.neighbours import find_margin, find_stride
-from dinoseg.config import Inference, PostprocessingSettings
+from dinoseg.config import Decision, Inference, PostprocessingSettings
 from dinoseg.errors import UsageError
 from dinoseg.model.confidence import Tally
 from dinoseg.model.settings import ModelSettings
@@ -147,6 +147,11 @@ def symmetries_of(settings: ModelSettings, how: Inference) -> int:
     if how.flips is None:
         return settings.symmetries
     return max(_MIRRORED, settings.symmetries) if how.flips else 1
+
+
+def decision_of(settings: ModelSettings) -> Decision:
+    """How class probabilities become a mask; a slice alone cannot tell what is best for its volume."""
+    return "probable" if settings.preprocessing.for_volumes else settings.decision
 
 
 def input_size(settings: ModelSettings) -> Size:

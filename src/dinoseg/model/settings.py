@@ -12,6 +12,7 @@ from dinoseg.config import (
     BackboneSettings,
     CacheSettings,
     Classes,
+    Decision,
     DecoderSettings,
     PreprocessingSettings,
     Preset,
@@ -45,6 +46,11 @@ class ModelSettings(Settings):
         1,
         description="symmetries of the square whose probabilities are averaged in prediction; guided takes "
         "as many as its training shows",
+    )
+    decision: Decision = Field(
+        "probable",
+        description="of masks of images: each pixel's most probable class, or the extent of each class whose "
+        "Dice is expected to be greatest",
     )
 
     @property

@@ -14,7 +14,6 @@ from torch import Tensor
 from dinoseg.backbones.features import Features
 from dinoseg.config import PostprocessingSettings
 from dinoseg.model.segmenter import Segmenter
-from dinoseg.model.settings import ModelSettings
 from dinoseg.model.voting import Voting
 
 _TINY = 1e-7  # least probability whose logarithm is taken
@@ -25,11 +24,13 @@ class SharedBackbone(Voting):
 
     Attributes:
         members: two or more.
+        settings: those of the first member.
     """
 
     def __init__(self, members: Sequence[Segmenter]) -> None:
         super().__init__()
         self.members = tuple(members)
+        self.settings = members[0].settings
         self._modules_of_members = torch.nn.ModuleList(members)  # so that .to() and .eval() reach them
         self.postprocessing: PostprocessingSettings | None = None
         self.run: Path | None = None
@@ -38,11 +39,6 @@ class SharedBackbone(Voting):
     def first(self) -> Segmenter:
         """The member whose backbone looks for all."""
         return self.members[0]
-
-    @property
-    def settings(self) -> ModelSettings:
-        """Those of the first member."""
-        return self.first.settings
 
     @property
     def mean(self) -> tuple[float, ...]:

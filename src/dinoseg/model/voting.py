@@ -14,16 +14,20 @@ from dinoseg.backbones.features import Features
 from dinoseg.errors import DinosegError, RunError
 from dinoseg.methods.blocks.resizing import resize
 from dinoseg.model.confidence import Tally
-from dinoseg.model.network import Answer
+from dinoseg.model.decision import decide
+from dinoseg.model.network import Answer, decision_of
+from dinoseg.model.settings import ModelSettings
 from dinoseg.model.symmetries import SYMMETRIES, Symmetry
 
 
 class Voting(nn.Module):
     """Answers of one backbone with one decoder or several; see `network.Answering`.
 
-    What is built on it says where it is (`device`), and what its backbone and decoders give (`look`,
-    `decide`).
+    What is built on it says how it is set (`settings`) and where it is (`device`), and what its backbone
+    and decoders give (`look`, `decide`).
     """
+
+    settings: ModelSettings
 
     @property
     def device(self) -> torch.device:
@@ -124,14 +128,18 @@ class Voting(nn.Module):
         embedding: NDArray[np.float32] | None = None,
     ) -> Answer:
         """The answer for one image of this size; `votes` are logits (1, K, H, W)."""
-        scores = self._average(votes, size) if probabilities or len(votes) > 1 else None
-        if len(votes) == 1 or scores is None:
+        decision = decision_of(self.settings)
+        single = len(votes) == 1 and decision == "probable"
+        scores = None if single and not probabilities else self._average(votes, size)[0]
+        if single or scores is None:
             # Straight from the logits, whether or not probabilities are kept: one answer either way.
-            mask = self.mask(votes[0], size)
+            mask = self.mask(votes[0], size)[0].cpu().numpy()
+        elif decision == "probable":
+            mask = scores.max(dim=0).indices.to(torch.uint8).cpu().numpy()
         else:
-            mask = scores.max(dim=1).indices.to(torch.uint8)
-        kept = scores[0].cpu().numpy() if probabilities and scores is not None else None
-        return Answer(mask[0].cpu().numpy(), kept, self._tally(votes), embedding)
+            mask = decide(scores.cpu().numpy(), decision)
+        kept = scores.cpu().numpy() if probabilities and scores is not None else None
+        return Answer(mask, kept, self._tally(votes), embedding)
 
     def _tally(self, votes: Sequence[Tensor]) -> Tally:
         """Sum of what each decoder says by itself: confidence is calibrated on single ones, also of folds."""

@@ -56,5 +56,6 @@ CARD = Card(
     size=320,
     scales=(1.0, 0.5),
     symmetries=8,
+    decision="dice",
     published=False,
 )

@@ -15,8 +15,8 @@ from dinoseg.config import TrainSettings
 from dinoseg.data.case import IGNORE_ID
 from dinoseg.data.tensors.windows import Corner
 from dinoseg.errors import RunError
-from dinoseg.inference.logits import find_class
 from dinoseg.inference.windows import Blend
+from dinoseg.model.decision import find_class
 from dinoseg.model.segmenter import Segmenter
 from dinoseg.processes import ALONE, Processes
 from dinoseg.training.features.bank import Batch, ViewBank

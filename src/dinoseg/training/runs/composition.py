@@ -54,6 +54,7 @@ def compose_settings(dataset: Dataset, folders: Sequence[Path | str], how: Train
         decoder=card.configure(),
         preprocessing=_choose_preprocessing(dataset, how.preset, card.name),
         classes=dataset.classes,
+        decision=card.decision,
     )
     arguments = override(
         RunSettings(data=anchor_data(folders), model=model_settings, train=_recipe(how, card.name)),
@@ -181,6 +182,8 @@ def shown_symmetries(settings: RunSettings) -> int:
         return 1
     if not views.vertical_flip:
         return 2
+    if settings.model.preprocessing.for_volumes:
+        return 4  # they all lie alike: quarter turns were worse than none in the heart (docs/guided.md)
     return 8 if views.rotation_probability and views.rotation >= _HALFWAY else 4
 
 

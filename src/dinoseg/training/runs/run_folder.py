@@ -210,9 +210,8 @@ class RunFolder:
 
 def _complete(recorded: RunSettings, settings: RunSettings) -> RunSettings:
     """What a run was begun with; what its release did not ask for yet, and no step depends on, is as now."""
-    if "symmetries" in recorded.model.model_fields_set:
-        return recorded
-    return override(recorded, {"model.symmetries": settings.model.symmetries})
+    new = {"symmetries", "decision"} - recorded.model.model_fields_set
+    return override(recorded, {f"model.{name}": getattr(settings.model, name) for name in new})
 
 
 def anchor(path: Path) -> Path:
