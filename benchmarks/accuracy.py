@@ -113,8 +113,9 @@ def list_experiments() -> list[Experiment]:
             changes={
                 **OF_GUIDED,
                 "model.preprocessing.size": 320,
-                "train.epochs": 8,
-                "train.validate_every": 8,
+                "train.views": 4,
+                "train.epochs": 20,
+                "train.validate_every": 5,
             },
         ),
         Experiment("isic-default", "isic2017-256", "segdino-v1"),

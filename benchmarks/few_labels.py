@@ -7,7 +7,9 @@ four images at 160 px: what a laptop does in minutes. segdino-v2 has width 128, 
 augmentation. `guided` has its own recipe: 320 and 160 px side by side (448 and 224 for the heart, whose walls
 are thin), larger turns, 400 steps at half the rate; to save time its image branch sees a quarter of a batch,
 but for thin lines all of it.
-`--size` feeds the others at another size too; such rows say so. The features are those of vit-tiny-in1k
+`guided` is averaged over eight symmetries in prediction (the heart: four) and decides for the greatest
+expected Dice. `--size` feeds the others at another size, and `--averaged` predicts with them in the same way;
+such rows say so. The features are those of vit-tiny-in1k
 (no DINO model: the figures compare methods, not papers). The U-Net is trained from scratch for as many steps
 (`unet`), or five times as many (`unet-long`), on exactly the cases of each draw, and scored with our metrics
 on the same test split. ACDC is read as volumes: seven of them are slices to learn from, Dice is taken in 3D.
@@ -88,6 +90,20 @@ class Setting:
     data: str
     shots: int
     guided: tuple[tuple[str, Any], ...] = ()  # what our method is told about the data
+    symmetries: int = 8  # those of guided, for others that are averaged
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a published method is given beyond its own."""
+
+    size: int = SIZE
+    averaged: bool = False
+
+    def name(self, method: str) -> str:
+        """Of the row."""
+        size = "" if self.size == SIZE else f", {self.size} px"
+        return f"{method}{size}{', averaged' if self.averaged else ''}"
 
 
 SETTINGS = (
@@ -101,6 +117,7 @@ SETTINGS = (
         "acdc",
         7,
         guided=(("guided:model.preprocessing.context", 3), ("guided:model.preprocessing.size", 448)),
+        symmetries=4,
     ),
     Setting("drions-10", "drions-db", 10),
     Setting("vessels-10", DRAWN, 10, guided=(("guided:model.decoder.image_share", 1.0),)),
@@ -136,6 +153,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--picture", action="store_true", help=f"only draw {PICTURE.name} from the table")
     parser.add_argument("--size", type=int, default=SIZE, help="px, of the published methods")
+    parser.add_argument("--averaged", action="store_true", help="predict with them as with guided")
     arguments = parser.parse_args()
     if arguments.picture:
         draw_picture(RESULTS, PICTURE)
@@ -147,23 +165,24 @@ def main() -> None:
     keep_freed_memory()
     for name in arguments.names or known:
         for method in arguments.methods:
-            add_row(run(known[name], method, arguments.runs / name, arguments.draws, arguments.size))
+            given = Given(arguments.size, arguments.averaged)
+            add_row(run(known[name], method, arguments.runs / name, arguments.draws, given))
             draw_picture(RESULTS, PICTURE)
 
 
-def run(setting: Setting, method: str, out: Path, draws: int, size: int) -> dict[str, Any]:
+def run(setting: Setting, method: str, out: Path, draws: int, given: Given) -> dict[str, Any]:
     """One row of the table; a peer trains on the draws of the baseline, which are those of every method."""
     data = (
         draw_vessels_once(ROOT / "runs/vessels") if setting.data == DRAWN else SHARED / "data" / setting.data
     )
     if method in PEERS or method == "guided":
-        size = SIZE  # theirs is fixed, ours on its card
-    ours, processor = train_ours(setting, "linear" if method in PEERS else method, data, out, draws, size)
+        given = Given()  # theirs is fixed, ours on its card
+    ours, processor = train_ours(setting, "linear" if method in PEERS else method, data, out, draws, given)
     if method in PEERS:
         return run_peer(setting, method, ours, data, out / method)
     return row(
         setting,
-        method if size == SIZE else f"{method}, {size} px",
+        given.name(method),
         dice=[draw.scores["dice"] for draw in ours.draws],
         missed=[draw.missed for draw in ours.draws],
         seconds=[draw.train_seconds for draw in ours.draws],
@@ -173,12 +192,14 @@ def run(setting: Setting, method: str, out: Path, draws: int, size: int) -> dict
 
 
 def train_ours(
-    setting: Setting, method: str, data: Path, out: Path, draws: int, size: int
+    setting: Setting, method: str, data: Path, out: Path, draws: int, given: Given
 ) -> tuple[Repeats, Sequence[float]]:
     """The runs, and the processor seconds of those that were trained in one go."""
-    folder = method if size == SIZE else f"{method}-{size}"
+    folder = given.name(method).replace(", ", "-").replace(" px", "")
     progress = ProcessorTime(setting.name, out / f"{folder}-processor.json")
-    changes = {**CHANGES, "model.preprocessing.size": size, **OF_METHOD.get(method, {})}
+    changes = {**CHANGES, "model.preprocessing.size": given.size, **OF_METHOD.get(method, {})}
+    if given.averaged:
+        changes |= {"model.symmetries": setting.symmetries, "model.decision": "dice"}
     changes |= {} if method == "guided" else VIEWS
     curve = learn_curve(
         data,

@@ -21,8 +21,8 @@ def list_commands() -> dict[str, Any]:
 
 def list_options(command: Any) -> set[str]:
     """`--name` of each option, without --help."""
-    names = {name for item in command.params for name in item.opts if name.startswith("--")}
-    return names - {"--help"}
+    words = (name for item in command.params for name in (*item.opts, *item.secondary_opts))
+    return {name for name in words if name.startswith("--")} - {"--help"}
 
 
 def list_arguments(command: Any) -> list[str]:

@@ -82,7 +82,8 @@ def test_page_lists_every_option_and_argument(words: str) -> None:
     text = PAGE.read_text(encoding="utf-8")
     section = re.search(rf"^## dinoseg ?{words}$(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)[1]
     cells = re.findall(r"^\| `([^`]+)`", section, re.MULTILINE)
-    options = {cell.split()[0] for cell in cells if cell.startswith("--")}
+    others = re.findall(r"^\| `--[^`]+`, `(--[^`]+)`", section, re.MULTILINE)  # as in --flips, --no-flips
+    options = {cell.split()[0] for cell in [*cells, *others] if cell.startswith("--")}
     assert options == list_options(COMMANDS[words]) - SHARED
     assert [cell for cell in cells if not cell.startswith("--")] == list_arguments(COMMANDS[words])
 

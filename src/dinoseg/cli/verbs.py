@@ -103,7 +103,7 @@ def _describe(item: Any, hints: Mapping[str, Any]) -> Parameter:
         annotation, limits = typing.get_args(annotation)[:2]
     value, repeated = _find_value(annotation)
     words = typing.get_args(value) if typing.get_origin(value) is Literal else None
-    flags = tuple(item.opts) if item.param_type_name == "option" else ()
+    flags = (*item.opts, *item.secondary_opts) if item.param_type_name == "option" else ()
     return Parameter(
         name=flags[0].lstrip("-") if flags else item.name,
         flags=flags,
