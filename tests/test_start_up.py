@@ -52,7 +52,7 @@ BUDGETS = {
     "weights": Budget("weights list", 390, EVERYTHING | {"PIL"}),
     "split": Budget("data split data --out new.json", 600, EVERYTHING),
     "check": Budget("data check data", 740, EVERYTHING - {"scipy"}),
-    "predict": Budget("predict run {image} --out masks", 740, EVERYTHING - TORCH),
+    "predict": Budget("predict run {image} --out masks", 745, EVERYTHING - TORCH),
     "evaluate": Budget("evaluate run data --split test", 1100, EVERYTHING - TORCH - {"scipy"}),
     "score": Budget("score data/masks data", 940, EVERYTHING - {"scipy"}),
 }

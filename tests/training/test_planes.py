@@ -32,7 +32,7 @@ STARTS = np.cumsum([0, *SHAPE]).tolist()  # of the planes of a volume, then of t
 
 @pytest.fixture(scope="module")
 def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_raw(tmp_path_factory.mktemp("raw") / "raw", 5)
+    return make_raw(tmp_path_factory.mktemp("raw") / "raw", 3)
 
 
 @pytest.fixture

@@ -199,7 +199,7 @@ def tell_planes(model: Network, how: Inference) -> str:
         return ""
     return (
         f"volumes are cut into {', '.join(planes)} slices, as the model learned, and averaged; "
-        f"--planes {planes[0]} alone takes less time and is less exact"
+        f"--planes {planes[0]} alone takes less time"
     )
 
 
