@@ -131,7 +131,7 @@ Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupte
 ResumeCurve = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted curve.")]
 BatchSize = Annotated[int, typer.Option(help="Images or windows at once.", min=1, metavar="N")]
 # Those of dinoseg.config.training.Training, which takes too long to import for --help; a test compares them.
-DEFAULT_METHOD = "segdino-v2"
+DEFAULT_METHOD = "guided"
 DEFAULT_BACKBONE = "dinov3_vits16"
 Method = Annotated[
     str | None,

@@ -14,6 +14,7 @@ ShotsFrom = Literal["random", "first"]
 ShotUnit = Literal["case", "group"]
 ScoredSplit = Literal["test", "val"]
 DEVICES = ("cpu", "cuda")
+DEFAULT_METHOD = "guided"  # docs/guided.md compares it with the published ones
 
 _WORDS: Mapping[str, tuple[str, ...]] = {
     "preset": get_args(Preset),
@@ -53,7 +54,7 @@ class Training:
         UsageError: the device is neither cpu nor cuda.
     """
 
-    method: Any = "segdino-v2"
+    method: Any = DEFAULT_METHOD
     backbone: str | Path = "dinov3_vits16"
     preset: Preset = "default"
     shots: int | None = None

@@ -7,11 +7,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Query
 from pydantic import ValidationError
 
+from dinoseg.config.training import DEFAULT_METHOD
 from dinoseg.methods import METHODS
 from dinoseg.serving.jobs import Job
 from dinoseg.serving.refusals import Refusal, list_refusals, word_invalid
 from dinoseg.serving.service import Service, TheService
-from dinoseg.serving.teach_answers import USUAL, TrainRequest
+from dinoseg.serving.teach_answers import TrainRequest
 
 router = APIRouter(prefix="/train", tags=["MONAI Label"])
 
@@ -72,7 +73,7 @@ def tell_training(
 @router.post("/", responses=_REFUSED)
 def begin_any(service: TheService, wanted: Wanted = None) -> dict[str, Any]:
     """Train the usual method."""
-    return begin(service, USUAL, wanted)
+    return begin(service, DEFAULT_METHOD, wanted)
 
 
 @router.post("/{model}", responses=_REFUSED)

@@ -9,6 +9,7 @@ from typing import Annotated, Any, BinaryIO
 from fastapi import APIRouter, File, Form, Query, Response, UploadFile
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, JSONResponse
+from pydantic.json_schema import SkipJsonSchema
 
 from dinoseg.config import Inference
 from dinoseg.model.network import refuse_other_size
@@ -24,6 +25,7 @@ from dinoseg.serving.service import Service, TheService
 from dinoseg.serving.uploads import take_upload
 
 LONGEST_WAIT = 60.0  # seconds
+Absent = SkipJsonSchema[None]  # a form cannot say null: a field is there, or left out
 
 router = APIRouter(prefix="/api/v1", tags=["predict"])
 
@@ -45,13 +47,15 @@ async def predict(
         list[UploadFile],
         File(min_length=1, description="an image, a volume, a zip of a DICOM series, or its files"),
     ],
-    model: Annotated[str | None, Form(description="its name; may be left out where there is one")] = None,
-    window: Annotated[int | None, Form(ge=1, le=WIDEST, description="side in px of sliding windows")] = None,
+    model: Annotated[str | Absent, Form(description="its name; may be left out where there is one")] = None,
+    window: Annotated[
+        int | Absent, Form(ge=1, le=WIDEST, description="side in px of sliding windows")
+    ] = None,
     flips: Annotated[
-        bool | None, Form(description="average over mirrored copies, or not; as the model does by itself")
+        bool | Absent, Form(description="average over mirrored copies, or not; as the model does by itself")
     ] = None,
     series: Annotated[
-        str | None, Form(description="UID of the DICOM series, where there are several")
+        str | Absent, Form(description="UID of the DICOM series, where there are several")
     ] = None,
     wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT, description="seconds to wait for the result")] = 0.0,
     output: Annotated[

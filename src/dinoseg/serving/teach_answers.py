@@ -6,9 +6,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from dinoseg.config.training import DEFAULT_METHOD
 from dinoseg.serving.answers import ClassAnswer
 
-USUAL = "segdino-v2"  # method of a training that names none
 COLOUR = "^#[0-9a-fA-F]{6}$"
 
 
@@ -141,6 +141,6 @@ class TrainRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    method: str = Field(USUAL, max_length=60)
+    method: str = Field(DEFAULT_METHOD, max_length=60)
     preset: Literal["default", "paper"] = "default"
     epochs: int | None = Field(None, ge=1, le=100_000)

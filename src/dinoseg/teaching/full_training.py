@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dinoseg.config import from_yaml
+from dinoseg.config.training import DEFAULT_METHOD
 from dinoseg.errors import DinosegError, RunError
 from dinoseg.methods import find_method
 from dinoseg.model.settings import RunSettings
@@ -30,7 +31,7 @@ class TrainingPlan:
         epochs: instead of those of the preset.
     """
 
-    method: str = "segdino-v2"
+    method: str = DEFAULT_METHOD
     preset: str = "default"
     epochs: int | None = None
 
