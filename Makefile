@@ -10,7 +10,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 SOURCES := src tests benchmarks docs
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 SPEED := backbones decoders whole pipeline evaluation growth volumes deployment cohorts serving
-ACCURACY := accuracy few_labels few_labels_pairs folds overview sizes shifts advice windows compared leakage plane_cycle slice_spacing teach
+ACCURACY := accuracy few_labels few_labels_pairs folds overview sizes shifts advice windows compared leakage plane_cycle slice_spacing symmetries teach
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo docs screenshots test test-browser test-all check check-page fix bench bench-accuracy clean
